@@ -1,0 +1,193 @@
+//! Names of things: peers, groups, envelopes, messages, links; each a type of its own, with a short form for
+//! people.
+
+use core::fmt;
+use core::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A device: its Ed25519 public key, which is also its libp2p identity. Author, neighbour and signer are this.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PeerId(pub [u8; 32]);
+
+/// libp2p's identity multihash of a protobuf-encoded Ed25519 key: what stands before the 32 key bytes.
+const MULTIHASH_PREFIX: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
+
+impl PeerId {
+    /// The last eight characters of the text form: enough for people and logs.
+    pub fn short(&self) -> String {
+        let text = self.to_string();
+        text[text.len() - 8..].to_owned()
+    }
+}
+
+impl fmt::Display for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = [0u8; 38];
+        bytes[..6].copy_from_slice(&MULTIHASH_PREFIX);
+        bytes[6..].copy_from_slice(&self.0);
+        f.write_str(&bs58::encode(bytes).into_string())
+    }
+}
+
+impl fmt::Debug for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.short())
+    }
+}
+
+/// The text is not the text form of an Ed25519 peer id.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("not a peer id: expected the text form that starts with 12D3KooW")]
+pub struct ParsePeerIdError;
+
+impl FromStr for PeerId {
+    type Err = ParsePeerIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut bytes = [0u8; 38];
+        let n = bs58::decode(text).onto(&mut bytes).map_err(|_| ParsePeerIdError)?;
+        match bytes.split_at(6) {
+            (prefix, key) if n == 38 && prefix == MULTIHASH_PREFIX => {
+                Ok(Self(key.try_into().map_err(|_| ParsePeerIdError)?))
+            }
+            _ => Err(ParsePeerIdError),
+        }
+    }
+}
+
+macro_rules! hex_id {
+    ($(#[$doc:meta])* $name:ident, $len:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name(pub [u8; $len]);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+    };
+}
+
+hex_id!(
+    /// A group, known only to those who hold its key.
+    GroupId,
+    32
+);
+hex_id!(
+    /// What relays and links see instead of a group's name or id.
+    TopicTag,
+    16
+);
+hex_id!(
+    /// The hash of an envelope's signed header; signature variants share it.
+    EnvelopeId,
+    32
+);
+
+impl EnvelopeId {
+    /// What stands for "no previous envelope".
+    pub const NONE: Self = Self([0; 32]);
+}
+
+/// Which of an author's three logs in a group an envelope belongs to. The numbers are on the wire.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum Lane {
+    /// Membership: kept, repaired, synced.
+    Control = 0,
+    /// Kept, repaired, synced: every member gets it, absent ones when they return.
+    Durable = 1,
+    /// Best effort: a short window for repair, never synced.
+    Live = 2,
+}
+
+impl Lane {
+    /// All lanes, in wire order.
+    pub const ALL: [Self; 3] = [Self::Control, Self::Durable, Self::Live];
+
+    /// The lane of a wire number.
+    pub const fn from_u8(value: u8) -> Option<Self> {
+        match value {
+            0 => Some(Self::Control),
+            1 => Some(Self::Durable),
+            2 => Some(Self::Live),
+            _ => None,
+        }
+    }
+
+    /// Whether envelopes of this lane are stored and synced to members who were away.
+    pub const fn is_kept(self) -> bool {
+        !matches!(self, Self::Live)
+    }
+
+    /// The name in JSON and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Durable => "durable",
+            Self::Live => "live",
+        }
+    }
+}
+
+/// The place of an envelope in one author's lane, from 0.
+pub type Seq = u64;
+
+/// One author's lane in a group.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct LogId {
+    /// Who writes it.
+    pub author: PeerId,
+    /// Which of the author's logs.
+    pub lane: Lane,
+}
+
+/// One message inside a group: author, lane, envelope, place in the envelope. Never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct MessageId {
+    /// The log it is in.
+    pub log: LogId,
+    /// The envelope's place in the log.
+    pub seq: Seq,
+    /// The message's place in the envelope.
+    pub index: u16,
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}/{}", self.log.author, self.log.lane.name(), self.seq, self.index)
+    }
+}
+
+/// A connection to a neighbour, numbered by the host. Never reused within a run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LinkId(pub u64);
+
+/// How often a node has started or refuted; only its owner raises it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct Incarnation(pub u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peer_id_text_is_libp2ps_and_comes_back() {
+        let id = PeerId([7; 32]);
+        let text = id.to_string();
+        assert!(text.starts_with("12D3KooW"), "{text}");
+        assert_eq!(text.parse::<PeerId>(), Ok(id));
+        assert_eq!(text[..20].parse::<PeerId>(), Err(ParsePeerIdError));
+        assert_eq!("".parse::<PeerId>(), Err(ParsePeerIdError));
+        assert_eq!(format!("{text}1").parse::<PeerId>(), Err(ParsePeerIdError));
+        assert_eq!(id.short().len(), 8);
+    }
+}

@@ -1,0 +1,140 @@
+//! Every bound on what a peer, an application or time can grow, with the reason for its size.
+//!
+//! A limit is checked before anything is allocated. What happens at a limit is said where it is enforced.
+
+use core::time::Duration;
+
+// Envelopes and messages.
+
+/// Messages in one envelope. At 256 the signature costs 0.2 us a message; 1024 leaves room for one burst.
+pub const MESSAGES_PER_ENVELOPE_MAX: usize = 1024;
+/// Messages at which a batch is sealed without waiting.
+pub const BATCH_MESSAGES: usize = 256;
+/// Bytes of message bodies at which a batch is sealed without waiting.
+pub const BATCH_BYTES: usize = 48 * 1024;
+/// How long a message may wait for others to share its envelope.
+pub const BATCH_DELAY: Duration = Duration::from_millis(2);
+/// Content of one message. Larger content will be chunked one day; today it is refused.
+pub const CONTENT_MAX: usize = 48 * 1024;
+/// Ciphertext of one envelope, tag included: one message of the largest size with everything around it, padded.
+pub const CIPHERTEXT_MAX: usize = 61_000;
+/// Bytes of a subject: a path of a few words.
+pub const SUBJECT_MAX: usize = 255;
+/// Bytes of a content type, as RFC 6838 allows for type and subtype together.
+pub const CONTENT_TYPE_MAX: usize = 127;
+/// Headers of a message.
+pub const HEADERS_MAX: usize = 16;
+/// Bytes of a header's name.
+pub const HEADER_NAME_MAX: usize = 64;
+/// Bytes of a header's value.
+pub const HEADER_VALUE_MAX: usize = 1024;
+/// Causal parents named by a message.
+pub const PARENTS_MAX: usize = 8;
+/// How far past the highest known number an author may jump. More is a broken or hostile author.
+pub const SEQ_JUMP_MAX: u64 = 1 << 20;
+
+// Frames and links.
+
+/// One frame between two peers: the largest envelope with its header, and room for a page of a clock.
+pub const FRAME_MAX: usize = 64 * 1024;
+/// Links at once. A LAN of 16 is a full mesh; the rest is room for a partial one.
+pub const LINKS_MAX: usize = 64;
+/// Known peers to which no link stands.
+pub const KNOWN_PEERS_MAX: usize = 1024;
+/// Groups on one node.
+pub const GROUPS_MAX: usize = 256;
+/// Subscriptions of a peer that match none of our groups, kept in case we join one.
+pub const UNMATCHED_SUBSCRIPTIONS_MAX: usize = GROUPS_MAX;
+/// Bytes queued for one link beyond which a publisher has to wait.
+pub const LINK_QUEUE_HIGH: usize = 512 * 1024;
+/// Bytes queued for one link below which it may go on.
+pub const LINK_QUEUE_LOW: usize = 256 * 1024;
+/// How long a full link holds up the publisher before it is passed over and left to repair.
+pub const LINK_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a link may take to say HELLO.
+pub const HELLO_PATIENCE: Duration = Duration::from_secs(5);
+/// Bad frames from a neighbour before it is cut off.
+pub const BAD_FRAMES_MAX: u32 = 16;
+
+// Logs.
+
+/// Authors known in a group. The one that was silent longest, and of whom nothing is stored, makes room.
+pub const AUTHORS_MAX: usize = 4096;
+/// Separate received ranges above a log's frontier; more gaps than this wait for range fetch.
+pub const RANGES_MAX: usize = 256;
+/// Envelopes held back because one before them is missing, per log.
+pub const HELD_MAX: usize = 256;
+/// Bytes held back over all logs of a group.
+pub const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Recent envelopes kept in memory to answer WANT without the store, per group, in bytes.
+pub const RECENT_BYTES_MAX: usize = 1024 * 1024;
+/// Numbers reserved in the store before they are used.
+pub const SEQ_BLOCK: u64 = 1024;
+/// Drafts waiting in a lane that cannot be sealed yet (nobody there, or links full).
+pub const DRAFTS_MAX: usize = 1024;
+/// Bytes of such drafts.
+pub const DRAFT_BYTES_MAX: usize = 1024 * 1024;
+
+// Repair.
+
+/// Announcements wait this long for others to share a frame.
+pub const ANNOUNCE_DELAY: Duration = Duration::from_millis(20);
+/// Ranges in one announcement frame.
+pub const ANNOUNCE_RANGES_MAX: usize = 256;
+/// How long after an announcement the payload may take before it is asked for. Chosen by measurement (60 ms
+/// after an immediate announcement; 20 ms more because ours are gathered).
+pub const REPAIR_DELAY: Duration = Duration::from_millis(80);
+/// How long a WANT may stay unanswered before the next holder is asked.
+pub const WANT_PATIENCE: Duration = Duration::from_millis(500);
+/// Missing envelopes being waited for, per group.
+pub const MISSING_MAX: usize = 4096;
+/// Envelopes asked for by one range.
+pub const FETCH_RANGE_MAX: u64 = 64;
+/// Ranges being served to one neighbour at once; more are refused with an empty answer.
+pub const SERVING_MAX: usize = 8;
+/// Bytes of envelopes one range answer carries at most.
+pub const FETCH_BYTES_MAX: usize = 512 * 1024;
+/// How long a live gap is waited for before delivery goes on without it.
+pub const LIVE_GAP_PATIENCE: Duration = Duration::from_millis(300);
+/// First pause between two digests on a link; doubles while they are equal.
+pub const DIGEST_MIN: Duration = Duration::from_secs(1);
+/// Longest pause between two digests on a link.
+pub const DIGEST_MAX: Duration = Duration::from_secs(30);
+/// Logs in one clock frame: 32 + 1 + 9 bytes each stay inside [`FRAME_MAX`].
+pub const CLOCK_ENTRIES_MAX: usize = 1024;
+
+// Presence.
+
+/// A beat goes out on a link on which nothing else was sent for this long.
+pub const BEAT: Duration = Duration::from_secs(1);
+/// Silence after which a neighbour is asked whether it is there.
+pub const EVASIVE_AFTER: Duration = Duration::from_millis(2500);
+/// Silence after which a link counts as down.
+pub const LINK_SILENT: Duration = Duration::from_secs(3);
+/// Silence after which an observer casts its vote.
+pub const SUSPECT_AFTER: Duration = Duration::from_secs(4);
+/// The same after a connection that broke and cannot be made again.
+pub const SUSPECT_AFTER_RESET: Duration = Duration::from_millis(1500);
+/// Votes that make a node gone, if there are so many other observers.
+pub const VOTES: usize = 3;
+/// A lone observer waits this long at most, and less the more confirm (Lifeguard, section IV-B).
+pub const SUSPICION_MAX: Duration = Duration::from_secs(30);
+/// A lone observer waits at least this long.
+pub const SUSPICION_MIN: Duration = Duration::from_secs(6);
+/// Local health is a number from 0 to this; time-outs are multiplied by one more than it.
+pub const HEALTH_MAX: u32 = 8;
+/// From this health on an observer does not vote.
+pub const HEALTH_NO_VOTE: u32 = 4;
+/// A timer that fires this much late says that this node is starved.
+pub const LATE_TIMER: Duration = Duration::from_millis(200);
+/// Nodes remembered as gone, so that old news of them is known to be old.
+pub const GONE_MAX: usize = 1024;
+
+const _: () = {
+    assert!(CONTENT_MAX < CIPHERTEXT_MAX);
+    assert!(CIPHERTEXT_MAX + 320 < FRAME_MAX);
+    assert!(BATCH_MESSAGES <= MESSAGES_PER_ENVELOPE_MAX);
+    assert!(CLOCK_ENTRIES_MAX * 60 < FRAME_MAX);
+    assert!(LINK_QUEUE_LOW < LINK_QUEUE_HIGH);
+    assert!(SEQ_BLOCK < SEQ_JUMP_MAX);
+};
