@@ -1,0 +1,5 @@
+//! What goes over the wire: the envelope (end to end), the frame (between two peers), the beacon (UDP).
+
+pub(crate) mod codec;
+pub mod envelope;
+pub mod frame;
