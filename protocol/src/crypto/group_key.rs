@@ -86,6 +86,12 @@ impl GroupKey {
         Ok(Self::from_group_key(&group_key))
     }
 
+    /// Topic secret, link key, epoch root.
+    #[cfg(test)]
+    pub(super) fn secrets(&self) -> [&[u8; 32]; 3] {
+        [&self.topic_secret, &self.link, &self.epoch_root]
+    }
+
     fn from_group_key(group_key: &[u8; 32]) -> Self {
         let group_id = GROUP_ID.derive(&[group_key]);
         let topic_secret = Zeroizing::new(TOPIC_SECRET.derive(&[group_key]));

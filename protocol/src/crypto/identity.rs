@@ -107,7 +107,7 @@ pub fn verify(peer: &PeerId, domain: Domain, bytes: &[u8], sig: &[u8; 64]) -> Re
     verify_raw(&peer.0, &domain.before(bytes), sig)
 }
 
-fn verify_raw(key: &[u8; 32], message: &[u8], sig: &[u8; 64]) -> Result<(), Reject> {
+pub(super) fn verify_raw(key: &[u8; 32], message: &[u8], sig: &[u8; 64]) -> Result<(), Reject> {
     if !is_canonical(key) {
         return Err(Reject::Signature);
     }

@@ -39,6 +39,11 @@ impl MessageKey {
         Self(Zeroizing::new(bytes))
     }
 
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// `(fk, sk)` = 64 bytes of XOF(keyed mk, header[0..192]).
     pub(super) fn expand(&self, keyed_part: &[u8]) -> EnvelopeSecrets {
         debug_assert_eq!(

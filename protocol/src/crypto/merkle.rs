@@ -18,8 +18,10 @@ pub(super) const PATH_MAX: usize = 10;
 pub(super) type Node = [u8; 32];
 
 /// Public constants: they separate, they hide nothing.
-static LEAF_KEY: LazyLock<Node> = LazyLock::new(|| blake3::derive_key("djembe/v1 merkle-leaf", b""));
-static NODE_KEY: LazyLock<Node> = LazyLock::new(|| blake3::derive_key("djembe/v1 merkle-node", b""));
+pub(super) static LEAF_KEY: LazyLock<Node> =
+    LazyLock::new(|| blake3::derive_key("djembe/v1 merkle-leaf", b""));
+pub(super) static NODE_KEY: LazyLock<Node> =
+    LazyLock::new(|| blake3::derive_key("djembe/v1 merkle-node", b""));
 
 /// The salts of `count` messages, one after the other: XOF(keyed sk, "djembe/v1 salts").
 pub(super) fn salts(key: &[u8; 32], count: usize) -> Zeroizing<Vec<u8>> {

@@ -23,3 +23,6 @@ pub use keyfile::{DataKey, KeyFile, KeyFileError, Lock};
 pub use keys::{EnvelopeKeys, MessageKey, SealKey};
 pub use proof::{Proof, ProofError, ProveError, Proven, prove, verify_proof};
 pub use seal::{CheckedEnvelope, Opened, SealError, SealInput, check, decode_payload, open, seal};
+
+#[cfg(test)]
+mod vectors;
