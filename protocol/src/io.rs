@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::crypto::group_key::GroupKey;
+use crate::crypto::seal::CheckedEnvelope;
 use crate::error::Reject;
 use crate::id::{GroupId, Incarnation, Lane, LinkId, LogId, PeerId, Seq};
 use crate::message::{Body, Draft};
 use crate::persist::{Answer, Query, StoreOp, Token};
 use crate::time::{Duration, Timestamp, WallTime};
-use crate::wire::envelope::CheckedEnvelope;
 use crate::wire::frame::{Address, CheckedFrame, Class, Frame};
 
 /// Everything that can happen to an engine.

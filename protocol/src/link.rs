@@ -27,6 +27,8 @@ pub(crate) struct Link {
     unmatched: BTreeMap<GroupIx, [u8; 32]>,
     queued: [usize; 4],
     full_since: Option<Timestamp>,
+    /// Full for so long that payload is left to repair.
+    passed_over: bool,
     last_sent: Timestamp,
     /// The peer's last stamp and when it came.
     their_stamp: Option<(u64, Timestamp)>,
@@ -50,6 +52,7 @@ impl Link {
             unmatched: BTreeMap::new(),
             queued: [0; 4],
             full_since: None,
+            passed_over: false,
             last_sent: now,
             their_stamp: None,
             rtt: None,
@@ -110,10 +113,13 @@ impl Link {
 
     // What waits to be written.
 
+    /// Counts payload on its way. Talk is bounded by time: a link that takes nothing is closed as silent.
     pub(crate) fn on_sent(&mut self, now: Timestamp, class: Class, bytes: usize) {
         self.last_sent = now;
-        self.queued[class as usize] += bytes;
-        if self.full_since.is_none() && self.queued() >= limits::LINK_QUEUE_HIGH {
+        if class != Class::Control {
+            self.queued[class as usize] += bytes;
+        }
+        if self.full_since.is_none() && self.waiting() >= limits::LINK_QUEUE_HIGH {
             self.full_since = Some(now);
         }
     }
@@ -122,9 +128,10 @@ impl Link {
     pub(crate) fn on_written(&mut self, class: Class, bytes: usize) -> bool {
         let queued = &mut self.queued[class as usize];
         *queued = queued.saturating_sub(bytes);
-        let free = self.full_since.is_some() && self.queued() <= limits::LINK_QUEUE_LOW;
+        let free = self.full_since.is_some() && self.waiting() <= limits::LINK_QUEUE_LOW;
         if free {
             self.full_since = None;
+            self.passed_over = false;
         }
         free
     }
@@ -133,18 +140,30 @@ impl Link {
         self.queued.iter().sum()
     }
 
+    /// What a publisher has to wait for; history is bounded by the requests for it.
+    fn waiting(&self) -> usize {
+        self.queued[Class::Own as usize] + self.queued[Class::Forward as usize]
+    }
+
     pub(crate) fn full_since(&self) -> Option<Timestamp> {
         self.full_since
     }
 
     /// Full, and a publisher should still wait for it.
-    pub(crate) fn holds_up(&self, now: Timestamp) -> bool {
-        self.full_since.is_some_and(|since| now - since < limits::LINK_PATIENCE)
+    pub(crate) fn holds_up(&self) -> bool {
+        self.full_since.is_some() && !self.passed_over
     }
 
-    /// So full for so long that payload is left to repair.
-    pub(crate) fn is_passed_over(&self, now: Timestamp) -> bool {
-        self.full_since.is_some_and(|since| now - since >= limits::LINK_PATIENCE)
+    pub(crate) fn is_passed_over(&self) -> bool {
+        self.passed_over
+    }
+
+    /// True when the publisher stops waiting for this link.
+    pub(crate) fn lose_patience(&mut self, now: Timestamp) -> bool {
+        let lost =
+            !self.passed_over && self.full_since.is_some_and(|since| now - since >= limits::LINK_PATIENCE);
+        self.passed_over |= lost;
+        lost
     }
 
     // Beats.
@@ -172,7 +191,8 @@ impl Link {
         } else {
             self.up_at + limits::HELLO_PATIENCE
         };
-        let patience = self.full_since.map(|since| since + limits::LINK_PATIENCE);
+        let waits = self.full_since.filter(|_| !self.passed_over);
+        let patience = waits.map(|since| since + limits::LINK_PATIENCE);
         [self.digest_at, patience].into_iter().flatten().fold(beat, Timestamp::min)
     }
 

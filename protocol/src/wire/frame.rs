@@ -17,7 +17,8 @@ use crate::error::{DecodeError, Reject};
 use crate::id::{EnvelopeId, Incarnation, LogId, PeerId, Seq};
 use crate::limits;
 use crate::wire::codec;
-use crate::wire::envelope::{CheckedEnvelope, Envelope};
+use crate::crypto::seal::CheckedEnvelope;
+use crate::wire::envelope::Envelope;
 
 /// The lowest and the highest version of this frame protocol that this node speaks.
 pub const VERSION_MIN: u16 = 1;
@@ -531,8 +532,8 @@ pub struct CheckedFrame(pub(crate) Checked);
 pub(crate) enum Checked {
     /// An envelope seen for the first time.
     Data { group: GroupIx, envelope: CheckedEnvelope },
-    /// An envelope that was verified before: only its place is told.
-    Seen { group: GroupIx, log: LogId, seq: Seq, id: EnvelopeId },
+    /// An envelope whose id was verified before. Its bytes were not: whoever needs them checks them again.
+    Seen { group: GroupIx, envelope: Envelope },
     /// Anything else; signatures in it are good.
     Talk(Frame),
     /// A kind that this version does not know and may skip.
@@ -561,9 +562,7 @@ pub fn check(bytes: Bytes, seen: impl FnOnce(&EnvelopeId) -> bool) -> Result<Che
             let envelope = Envelope::parse(envelope)?;
             let id = envelope.id();
             if seen(&id) {
-                let header = envelope.header();
-                let log = LogId { author: header.author, lane: header.lane };
-                Checked::Seen { group, log, seq: header.seq, id }
+                Checked::Seen { group, envelope }
             } else {
                 Checked::Data { group, envelope: seal::check(envelope)? }
             }
