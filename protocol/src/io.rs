@@ -5,8 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::crypto::group_key::GroupKey;
-use crate::crypto::seal::CheckedEnvelope;
+use crate::crypto::{CheckedEnvelope, GroupKey};
 use crate::error::Reject;
 use crate::id::{GroupId, Incarnation, Lane, LinkId, LogId, PeerId, Seq};
 use crate::message::{Body, Draft};
@@ -182,7 +181,7 @@ pub enum Event {
         group: GroupId,
     },
     /// Messages of one envelope, in their order. Per log in order, each once.
-    Delivered(Delivered),
+    Delivered(Box<Delivered>),
     /// Drafts `tickets.0 ..= tickets.1` left as one envelope.
     Sealed {
         /// The group.

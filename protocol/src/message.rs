@@ -385,4 +385,3 @@ fn header_len(name: &str, value: &str) -> usize {
 fn len_u8(len: usize) -> u8 {
     u8::try_from(len).expect("checked: the limits of short fields are below 256")
 }
-

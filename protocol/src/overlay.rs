@@ -51,7 +51,13 @@ struct Known {
 
 impl Overlay {
     pub(crate) fn new(me: PeerId) -> Self {
-        Self { me, known: BTreeMap::new(), n_linked: 0, next: None, facts: Vec::new() }
+        Self {
+            me,
+            known: BTreeMap::new(),
+            n_linked: 0,
+            next: None,
+            facts: Vec::new(),
+        }
     }
 
     pub(crate) fn take_facts(&mut self) -> Vec<Fact> {
@@ -95,12 +101,7 @@ impl Overlay {
     }
 
     /// A neighbour tells its neighbours.
-    pub(crate) fn neighbours_of(
-        &mut self,
-        now: Timestamp,
-        peer: PeerId,
-        list: Vec<(PeerId, Vec<Address>)>,
-    ) {
+    pub(crate) fn neighbours_of(&mut self, now: Timestamp, peer: PeerId, list: Vec<(PeerId, Vec<Address>)>) {
         if let Some(known) = self.known.get_mut(&peer) {
             known.neighbours = list.iter().map(|(neighbour, _)| *neighbour).collect();
         }
@@ -112,12 +113,18 @@ impl Overlay {
     /// A link stands. Which of two stays both sides decide alike.
     pub(crate) fn link_up(&mut self, link: LinkId, peer: PeerId, dialed: bool) {
         if peer == self.me {
-            self.facts.push(Fact::Disconnect { link, cause: "connected to myself" });
+            self.facts.push(Fact::Disconnect {
+                link,
+                cause: "connected to myself",
+            });
             return;
         }
         let is_new = self.known.get(&peer).is_none_or(|known| known.links.is_empty());
         if !self.make_room(&peer) || is_new && self.n_linked >= limits::LINKS_MAX {
-            self.facts.push(Fact::Disconnect { link, cause: "too many links" });
+            self.facts.push(Fact::Disconnect {
+                link,
+                cause: "too many links",
+            });
             return;
         }
         let known = self.known.entry(peer).or_default();
@@ -132,7 +139,10 @@ impl Overlay {
         if let Some(keep) = keep {
             let kept = known.links[keep];
             for (other, _) in known.links.iter().filter(|entry| **entry != kept) {
-                self.facts.push(Fact::Disconnect { link: *other, cause: "duplicate link" });
+                self.facts.push(Fact::Disconnect {
+                    link: *other,
+                    cause: "duplicate link",
+                });
             }
             known.links = vec![kept];
         }
@@ -140,7 +150,9 @@ impl Overlay {
 
     /// A link is over. True if it was the last one to its peer.
     pub(crate) fn link_down(&mut self, now: Timestamp, link: LinkId, peer: PeerId) -> bool {
-        let Some(known) = self.known.get_mut(&peer) else { return false };
+        let Some(known) = self.known.get_mut(&peer) else {
+            return false;
+        };
         let before = known.links.len();
         known.links.retain(|(other, _)| *other != link);
         if !known.links.is_empty() || before == 0 {
@@ -154,7 +166,9 @@ impl Overlay {
 
     /// A dial came to nothing. `choice` spreads the retries.
     pub(crate) fn dial_failed(&mut self, now: Timestamp, peer: PeerId, choice: u32) {
-        let Some(known) = self.known.get_mut(&peer) else { return };
+        let Some(known) = self.known.get_mut(&peer) else {
+            return;
+        };
         known.dialing = None;
         let pause = (RETRY_MIN * 2u32.pow(known.failures.min(7))).min(RETRY_MAX);
         known.failures += 1;
@@ -179,7 +193,9 @@ impl Overlay {
         self.next = None;
         let peers: Vec<PeerId> = self.known.keys().copied().collect();
         for peer in peers {
-            let Some(known) = self.known.get_mut(&peer) else { continue };
+            let Some(known) = self.known.get_mut(&peer) else {
+                continue;
+            };
             if let Some(since) = known.dialing {
                 if now - since < DIAL_PATIENCE {
                     self.wake_at(since + DIAL_PATIENCE);
@@ -201,7 +217,9 @@ impl Overlay {
 
     fn dial(&mut self, now: Timestamp, peer: PeerId) {
         let n_linked = self.n_linked;
-        let Some(known) = self.known.get_mut(&peer) else { return };
+        let Some(known) = self.known.get_mut(&peer) else {
+            return;
+        };
         let waits = known.retry_at.is_some_and(|at| at > now);
         if !known.links.is_empty()
             || known.dialing.is_some()

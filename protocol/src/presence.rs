@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::crypto::identity::Identity;
+use crate::crypto::Identity;
 use crate::id::{Incarnation, PeerId};
 use crate::io::{LinkEnd, PresenceCause, PresenceState};
 use crate::limits;
@@ -20,7 +20,11 @@ use crate::wire::frame::{Alert, Alive, Frame, Gone};
 #[derive(Debug)]
 pub(crate) enum Fact {
     /// Tell the application.
-    Changed { peer: PeerId, state: PresenceState, cause: PresenceCause },
+    Changed {
+        peer: PeerId,
+        state: PresenceState,
+        cause: PresenceCause,
+    },
     /// Send to every neighbour.
     Broadcast(Frame),
     /// Send to one neighbour, if linked.
@@ -98,10 +102,15 @@ impl Presence {
     /// A link stands and its HELLO came.
     pub(crate) fn greeted(&mut self, now: Timestamp, peer: PeerId, incarnation: Incarnation) {
         self.make_room();
-        let known = self.peers.entry(peer).or_insert_with(|| Peer::new(incarnation, now));
+        let known = self
+            .peers
+            .entry(peer)
+            .or_insert_with(|| Peer::new(incarnation, now));
         if incarnation < known.incarnation {
             // An older run of it, or a refutation not yet known to it: what counts is that it talks.
-            known.alerts.retain(|_, alert| alert.incarnation >= known.incarnation);
+            known
+                .alerts
+                .retain(|_, alert| alert.incarnation >= known.incarnation);
         } else {
             known.incarnation = incarnation;
             known.alerts.clear();
@@ -121,7 +130,9 @@ impl Presence {
     }
 
     fn heard_as(&mut self, now: Timestamp, peer: PeerId, cause: PresenceCause) {
-        let Some(known) = self.peers.get_mut(&peer) else { return };
+        let Some(known) = self.peers.get_mut(&peer) else {
+            return;
+        };
         known.last_heard = now;
         known.suspected_at = None;
         known.gone_at = None;
@@ -132,7 +143,11 @@ impl Presence {
             // A quick reconnection (two links for a moment, an address that changed) is no news.
             if before != PresenceState::Alive || !known.announced {
                 known.announced = true;
-                self.facts.push(Fact::Changed { peer, state: PresenceState::Alive, cause });
+                self.facts.push(Fact::Changed {
+                    peer,
+                    state: PresenceState::Alive,
+                    cause,
+                });
             }
         }
         self.wake_at(now + limits::EVASIVE_AFTER);
@@ -146,7 +161,9 @@ impl Presence {
         end: LinkEnd,
         observers: BTreeSet<PeerId>,
     ) {
-        let Some(known) = self.peers.get_mut(&peer) else { return };
+        let Some(known) = self.peers.get_mut(&peer) else {
+            return;
+        };
         known.linked = false;
         if known.state == PresenceState::Gone {
             return;
@@ -154,8 +171,16 @@ impl Presence {
         if known.state == PresenceState::Alive {
             known.observers = observers;
             known.state = PresenceState::Evasive;
-            let cause = if end == LinkEnd::Reset { PresenceCause::Reset } else { PresenceCause::Silent };
-            self.facts.push(Fact::Changed { peer, state: PresenceState::Evasive, cause });
+            let cause = if end == LinkEnd::Reset {
+                PresenceCause::Reset
+            } else {
+                PresenceCause::Silent
+            };
+            self.facts.push(Fact::Changed {
+                peer,
+                state: PresenceState::Evasive,
+                cause,
+            });
         }
         if end == LinkEnd::Reset {
             known.reset_at = Some(now);
@@ -165,7 +190,11 @@ impl Presence {
 
     /// It said goodbye.
     pub(crate) fn goodbye(&mut self, now: Timestamp, peer: PeerId, incarnation: Incarnation) {
-        if self.peers.get(&peer).is_some_and(|known| incarnation >= known.incarnation) {
+        if self
+            .peers
+            .get(&peer)
+            .is_some_and(|known| incarnation >= known.incarnation)
+        {
             self.set_gone(now, peer, PresenceCause::Goodbye);
         }
     }
@@ -176,7 +205,8 @@ impl Presence {
             if alert.incarnation >= self.incarnation {
                 self.incarnation = Incarnation(alert.incarnation.0 + 1);
                 self.health.worse();
-                self.facts.push(Fact::Broadcast(Alive::new(self.incarnation, identity).into()));
+                self.facts
+                    .push(Fact::Broadcast(Alive::new(self.incarnation, identity).into()));
             }
             return;
         }
@@ -185,7 +215,9 @@ impl Presence {
         if self.state(&observer) != Some(PresenceState::Alive) {
             return;
         }
-        let Some(known) = self.peers.get_mut(&peer) else { return };
+        let Some(known) = self.peers.get_mut(&peer) else {
+            return;
+        };
         if alert.incarnation < known.incarnation || known.state == PresenceState::Gone {
             return;
         }
@@ -203,14 +235,20 @@ impl Presence {
     /// Somebody proves that it is alive.
     pub(crate) fn alive(&mut self, now: Timestamp, alive: Alive) {
         let peer = alive.peer;
-        let Some(known) = self.peers.get_mut(&peer) else { return };
+        let Some(known) = self.peers.get_mut(&peer) else {
+            return;
+        };
         if peer == self.me || alive.incarnation <= known.incarnation {
             return;
         }
         known.incarnation = alive.incarnation;
         known.alerts.clear();
         self.facts.push(Fact::Broadcast(alive.into()));
-        if self.peers.get(&peer).is_some_and(|known| known.state != PresenceState::Alive) {
+        if self
+            .peers
+            .get(&peer)
+            .is_some_and(|known| known.state != PresenceState::Alive)
+        {
             self.heard_as(now, peer, PresenceCause::Refuted);
         }
     }
@@ -229,7 +267,9 @@ impl Presence {
         identity: &Identity,
         observers: impl Fn(&PeerId) -> BTreeSet<PeerId>,
     ) {
-        let Some(due) = self.next.filter(|due| *due <= now) else { return };
+        let Some(due) = self.next.filter(|due| *due <= now) else {
+            return;
+        };
         let late = now - due;
         self.health.observe(now, late);
         if late >= limits::LATE_TIMER {
@@ -265,7 +305,9 @@ impl Presence {
     ) {
         let stretch = self.health.stretch();
         let may_vote = self.health.score < limits::HEALTH_NO_VOTE;
-        let Some(known) = self.peers.get_mut(&peer) else { return };
+        let Some(known) = self.peers.get_mut(&peer) else {
+            return;
+        };
         match known.state {
             PresenceState::Gone => {}
             PresenceState::Alive => {
@@ -300,9 +342,16 @@ impl Presence {
                 }
                 known.state = PresenceState::Suspect;
                 known.suspected_at = Some(now);
-                let cause =
-                    if known.reset_at.is_some() { PresenceCause::Reset } else { PresenceCause::Silent };
-                self.facts.push(Fact::Changed { peer, state: PresenceState::Suspect, cause });
+                let cause = if known.reset_at.is_some() {
+                    PresenceCause::Reset
+                } else {
+                    PresenceCause::Silent
+                };
+                self.facts.push(Fact::Changed {
+                    peer,
+                    state: PresenceState::Suspect,
+                    cause,
+                });
                 if known.linked {
                     self.facts.push(Fact::Unlink(peer));
                 }
@@ -319,9 +368,14 @@ impl Presence {
 
     /// Counts the votes against a suspect.
     fn judge(&mut self, now: Timestamp, peer: PeerId) {
-        let Some(known) = self.peers.get(&peer) else { return };
-        let others =
-            known.observers.iter().filter(|other| self.state(other) == Some(PresenceState::Alive)).count();
+        let Some(known) = self.peers.get(&peer) else {
+            return;
+        };
+        let others = known
+            .observers
+            .iter()
+            .filter(|other| self.state(other) == Some(PresenceState::Alive))
+            .count();
         let needed = limits::VOTES.min(1 + others);
         let votes = known.alerts.len();
         let due = known.suspected_at.unwrap_or(now) + suspicion_timeout(votes) * self.health.stretch();
@@ -340,12 +394,18 @@ impl Presence {
     }
 
     fn set_gone(&mut self, now: Timestamp, peer: PeerId, cause: PresenceCause) {
-        let Some(known) = self.peers.get_mut(&peer) else { return };
+        let Some(known) = self.peers.get_mut(&peer) else {
+            return;
+        };
         if known.state != PresenceState::Gone {
             known.state = PresenceState::Gone;
             known.announced = false;
             known.gone_at = Some(now);
-            self.facts.push(Fact::Changed { peer, state: PresenceState::Gone, cause });
+            self.facts.push(Fact::Changed {
+                peer,
+                state: PresenceState::Gone,
+                cause,
+            });
         }
     }
 
@@ -358,8 +418,11 @@ impl Presence {
         if self.peers.len() < limits::GONE_MAX {
             return;
         }
-        let oldest =
-            self.peers.iter().filter_map(|(peer, known)| known.gone_at.map(|at| (at, *peer))).min();
+        let oldest = self
+            .peers
+            .iter()
+            .filter_map(|(peer, known)| known.gone_at.map(|at| (at, *peer)))
+            .min();
         if let Some((_, peer)) = oldest {
             self.peers.remove(&peer);
         }

@@ -127,6 +127,13 @@ impl OwnLane {
         Some(tickets)
     }
 
+    /// Takes over what waited in a lane that this one replaces.
+    pub(crate) fn adopt_drafts(&mut self, other: Self) {
+        self.drafts = other.drafts;
+        self.bytes = other.bytes;
+        self.refused = other.refused;
+    }
+
     // Numbers.
 
     /// The reservation to ask the store for now, if any.
@@ -196,7 +203,9 @@ impl OwnLane {
             if bodies.len() == limits::BATCH_MESSAGES || !fits || next.ttl_secs != ttl_secs {
                 break;
             }
-            let Some(pending) = self.drafts.pop_front() else { break };
+            let Some(pending) = self.drafts.pop_front() else {
+                break;
+            };
             bytes += pending.body.len() + 4;
             self.bytes -= pending.body.len();
             tickets = Some((tickets.map_or(pending.ticket, |(first, _)| first), pending.ticket));
@@ -204,12 +213,22 @@ impl OwnLane {
         }
         self.sealed_at = Some(now);
         let (skip, prev) = self.place_of_next();
-        Some(Batch { bodies, ttl_secs, tickets: tickets?, seq: self.next, skip, prev })
+        Some(Batch {
+            bodies,
+            ttl_secs,
+            tickets: tickets?,
+            seq: self.next,
+            skip,
+            prev,
+        })
     }
 
     /// The batch of this number was sealed as `id`.
     pub(crate) fn on_sealed(&mut self, seq: Seq, id: EnvelopeId) {
-        assert_eq!(seq, self.next, "envelopes are numbered in the order in which they are sealed");
+        assert_eq!(
+            seq, self.next,
+            "envelopes are numbered in the order in which they are sealed"
+        );
         self.next = seq + 1;
         self.head = Some((seq, id));
     }
@@ -220,7 +239,10 @@ impl OwnLane {
             Some((seq, id)) => (self.next - seq - 1, id),
             None => (self.next, EnvelopeId::NONE),
         };
-        (u32::try_from(skip).expect("fewer than 2^32 numbers are skipped: SEQ_BLOCK a restart"), prev)
+        (
+            u32::try_from(skip).expect("fewer than 2^32 numbers are skipped: SEQ_BLOCK a restart"),
+            prev,
+        )
     }
 
     fn may_seal(&self) -> bool {
@@ -239,7 +261,11 @@ mod tests {
     use super::*;
 
     fn pending(ticket: u64, size: usize) -> Pending {
-        Pending { body: Bytes::from(vec![0; size]), ttl_secs: 0, ticket }
+        Pending {
+            body: Bytes::from(vec![0; size]),
+            ttl_secs: 0,
+            ticket,
+        }
     }
 
     fn seal(lane: &mut OwnLane, now: Timestamp) -> Option<(u64, u64)> {
@@ -251,7 +277,11 @@ mod tests {
     fn ready() -> OwnLane {
         let mut lane = OwnLane::new(Lane::Durable, 0, None);
         let upto = lane.take_reservation().expect("nothing is reserved at first");
-        assert_eq!(lane.take_batch(Timestamp::ZERO).map(|_| ()), None, "no number before it is durable");
+        assert_eq!(
+            lane.take_batch(Timestamp::ZERO).map(|_| ()),
+            None,
+            "no number before it is durable"
+        );
         lane.on_reserved(upto);
         lane
     }
@@ -271,7 +301,11 @@ mod tests {
             lane.push(pending(ticket, 10));
         }
         let t1 = t0 + limits::BATCH_DELAY + Duration::from_micros(1);
-        assert_eq!(seal(&mut lane, t1), Some((4, 3 + limits::BATCH_MESSAGES as u64)), "full");
+        assert_eq!(
+            seal(&mut lane, t1),
+            Some((4, 3 + limits::BATCH_MESSAGES as u64)),
+            "full"
+        );
         assert_eq!(seal(&mut lane, t1), None, "the one left over waits for company");
     }
 
@@ -280,7 +314,10 @@ mod tests {
         let mut lane = ready();
         lane.push(pending(1, limits::BATCH_BYTES));
         lane.push(pending(2, 100));
-        lane.push(Pending { ttl_secs: 9, ..pending(3, 100) });
+        lane.push(Pending {
+            ttl_secs: 9,
+            ..pending(3, 100)
+        });
         assert_eq!(seal(&mut lane, Timestamp::ZERO), Some((1, 1)));
         let later = Timestamp::ZERO + limits::BATCH_DELAY;
         assert_eq!(seal(&mut lane, later), Some((2, 2)));
@@ -294,7 +331,10 @@ mod tests {
         lane.on_reserved(upto);
         lane.push(pending(1, 1));
         let batch = lane.take_batch(Timestamp::ZERO).expect("idle");
-        assert_eq!((batch.seq, batch.skip, batch.prev), (1024, 1019, EnvelopeId([5; 32])));
+        assert_eq!(
+            (batch.seq, batch.skip, batch.prev),
+            (1024, 1019, EnvelopeId([5; 32]))
+        );
     }
 
     #[test]

@@ -43,7 +43,9 @@ impl Tree {
 
     /// Whether an envelope of `author` goes to `link` at once.
     pub(crate) fn is_child(&self, author: &PeerId, link: LinkId) -> bool {
-        self.children.get(author).is_some_and(|children| children.contains(&link))
+        self.children
+            .get(author)
+            .is_some_and(|children| children.contains(&link))
     }
 
     /// Whom we asked for this author.
@@ -66,10 +68,14 @@ impl Tree {
     /// An announcement to `link`, to leave with others.
     pub(crate) fn announce(&mut self, now: Timestamp, link: LinkId, range: Range) {
         let ranges = self.announcements.entry(link).or_default();
-        match ranges.iter_mut().find(|last| last.log == range.log && last.to + 1 == range.from) {
+        let room = ranges.len() < limits::ANNOUNCE_RANGES_MAX;
+        match ranges
+            .iter_mut()
+            .find(|last| last.log == range.log && last.to + 1 == range.from)
+        {
             Some(last) => last.to = range.to,
+            None if room => ranges.push(range),
             // What finds no room is found by the next digest.
-            None if ranges.len() < limits::ANNOUNCE_RANGES_MAX => ranges.push(range),
             None => {}
         }
         self.announce_at.get_or_insert(now + limits::ANNOUNCE_DELAY);

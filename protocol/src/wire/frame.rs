@@ -11,13 +11,11 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use crate::crypto::identity::{self, Domain, Identity};
-use crate::crypto::seal;
+use crate::crypto::{self, CheckedEnvelope, Domain, Identity};
 use crate::error::{DecodeError, Reject};
 use crate::id::{EnvelopeId, Incarnation, LogId, PeerId, Seq};
 use crate::limits;
 use crate::wire::codec;
-use crate::crypto::seal::CheckedEnvelope;
 use crate::wire::envelope::Envelope;
 
 /// The lowest and the highest version of this frame protocol that this node speaks.
@@ -240,6 +238,8 @@ pub struct Want {
 pub struct Served {
     /// The request.
     pub request: u32,
+    /// The group.
+    pub group: GroupIx,
     /// How many envelopes were sent.
     pub count: u32,
     /// Everything below was cut by retention here.
@@ -274,7 +274,10 @@ impl Serialize for Signature {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (a, b) = self.0.split_at(32);
         <([u8; 32], [u8; 32])>::serialize(
-            &(a.try_into().expect("half of 64 bytes"), b.try_into().expect("half of 64 bytes")),
+            &(
+                a.try_into().expect("half of 64 bytes"),
+                b.try_into().expect("half of 64 bytes"),
+            ),
             serializer,
         )
     }
@@ -399,9 +402,16 @@ impl Frame {
             _ => Bytes::new(),
         };
         let length = head.len() - 4 + body.len();
-        assert!(length <= limits::FRAME_MAX, "a frame of kind {} has {length} bytes", self.kind());
+        assert!(
+            length <= limits::FRAME_MAX,
+            "a frame of kind {} has {length} bytes",
+            self.kind()
+        );
         head[..4].copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
-        Encoded { head: head.into(), body }
+        Encoded {
+            head: head.into(),
+            body,
+        }
     }
 
     /// Bytes that [`Frame::encode`] would make of a `Data` frame.
@@ -414,10 +424,17 @@ impl Frame {
         if bytes.len() > limits::FRAME_MAX {
             return Err(DecodeError::TooLarge("frame"));
         }
-        let Some((&kind, body)) = bytes.split_first() else { return Err(DecodeError::Truncated) };
+        let Some((&kind, body)) = bytes.split_first() else {
+            return Err(DecodeError::Truncated);
+        };
         let frame = if kind == Self::DATA {
-            let Some((group, _)) = body.split_first_chunk::<2>() else { return Err(DecodeError::Truncated) };
-            Self::Data { group: u16::from_le_bytes(*group), envelope: bytes.slice(3..) }
+            let Some((group, _)) = body.split_first_chunk::<2>() else {
+                return Err(DecodeError::Truncated);
+            };
+            Self::Data {
+                group: u16::from_le_bytes(*group),
+                envelope: bytes.slice(3..),
+            }
         } else {
             match Self::decode_body(kind, body)? {
                 Some(frame) => frame,
@@ -431,14 +448,23 @@ impl Frame {
     /// Lists no longer than their limits and ranges that go forward.
     fn check_counts(&self) -> Result<(), DecodeError> {
         fn at_most(n: usize, max: usize, what: &'static str) -> Result<(), DecodeError> {
-            if n > max { Err(DecodeError::TooLarge(what)) } else { Ok(()) }
+            if n > max {
+                Err(DecodeError::TooLarge(what))
+            } else {
+                Ok(())
+            }
         }
         fn addresses(list: &[Address]) -> Result<(), DecodeError> {
             at_most(list.len(), Hello::ADDRESSES_MAX, "addresses")?;
-            list.iter().try_for_each(|address| at_most(address.0.len(), Address::MAX, "address"))
+            list.iter()
+                .try_for_each(|address| at_most(address.0.len(), Address::MAX, "address"))
         }
         fn forward(range: &Range) -> Result<(), DecodeError> {
-            if range.from > range.to { Err(DecodeError::Invalid("range")) } else { Ok(()) }
+            if range.from > range.to {
+                Err(DecodeError::Invalid("range"))
+            } else {
+                Ok(())
+            }
         }
         match self {
             Self::Hello(hello) => {
@@ -492,7 +518,12 @@ impl Alert {
     pub fn new(target: PeerId, incarnation: Incarnation, observer: &Identity) -> Self {
         let unsigned = Self::signed_bytes(&target, incarnation, &observer.peer_id());
         let signature = Signature(observer.sign(Domain::Alert, &unsigned));
-        Self { target, incarnation, observer: observer.peer_id(), signature }
+        Self {
+            target,
+            incarnation,
+            observer: observer.peer_id(),
+            signature,
+        }
     }
 
     fn signed_bytes(target: &PeerId, incarnation: Incarnation, observer: &PeerId) -> Vec<u8> {
@@ -501,7 +532,7 @@ impl Alert {
 
     fn check(&self) -> Result<(), Reject> {
         let unsigned = Self::signed_bytes(&self.target, self.incarnation, &self.observer);
-        identity::verify(&self.observer, Domain::Alert, &unsigned, &self.signature.0)
+        crypto::verify(&self.observer, Domain::Alert, &unsigned, &self.signature.0)
     }
 }
 
@@ -510,7 +541,11 @@ impl Alive {
     pub fn new(incarnation: Incarnation, owner: &Identity) -> Self {
         let peer = owner.peer_id();
         let signature = Signature(owner.sign(Domain::Alive, &Self::signed_bytes(&peer, incarnation)));
-        Self { peer, incarnation, signature }
+        Self {
+            peer,
+            incarnation,
+            signature,
+        }
     }
 
     fn signed_bytes(peer: &PeerId, incarnation: Incarnation) -> Vec<u8> {
@@ -519,7 +554,7 @@ impl Alive {
 
     fn check(&self) -> Result<(), Reject> {
         let unsigned = Self::signed_bytes(&self.peer, self.incarnation);
-        identity::verify(&self.peer, Domain::Alive, &unsigned, &self.signature.0)
+        crypto::verify(&self.peer, Domain::Alive, &unsigned, &self.signature.0)
     }
 }
 
@@ -531,9 +566,12 @@ pub struct CheckedFrame(pub(crate) Checked);
 #[derive(Clone, Debug)]
 pub(crate) enum Checked {
     /// An envelope seen for the first time.
-    Data { group: GroupIx, envelope: CheckedEnvelope },
+    Data {
+        group: GroupIx,
+        envelope: Box<CheckedEnvelope>,
+    },
     /// An envelope whose id was verified before. Its bytes were not: whoever needs them checks them again.
-    Seen { group: GroupIx, envelope: Envelope },
+    Seen { group: GroupIx, envelope: Box<Envelope> },
     /// Anything else; signatures in it are good.
     Talk(Frame),
     /// A kind that this version does not know and may skip.
@@ -556,15 +594,23 @@ impl CheckedFrame {
 /// An id is to be marked as seen only after this returned `Ok`: a copy with a bad signature must not make the
 /// good one look like a duplicate.
 pub fn check(bytes: Bytes, seen: impl FnOnce(&EnvelopeId) -> bool) -> Result<CheckedFrame, Reject> {
-    let Some(frame) = Frame::decode(bytes)? else { return Ok(CheckedFrame(Checked::Skipped)) };
+    let Some(frame) = Frame::decode(bytes)? else {
+        return Ok(CheckedFrame(Checked::Skipped));
+    };
     Ok(CheckedFrame(match frame {
         Frame::Data { group, envelope } => {
             let envelope = Envelope::parse(envelope)?;
             let id = envelope.id();
             if seen(&id) {
-                Checked::Seen { group, envelope }
+                Checked::Seen {
+                    group,
+                    envelope: Box::new(envelope),
+                }
             } else {
-                Checked::Data { group, envelope: seal::check(envelope)? }
+                Checked::Data {
+                    group,
+                    envelope: Box::new(crypto::check(envelope)?),
+                }
             }
         }
         Frame::Alert(alert) => {
