@@ -1,1 +1,7 @@
 //! node
+
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the driver that uses it is not there yet")
+)]
+mod datadir;
