@@ -1,7 +1,7 @@
 //! Where a node keeps what must outlive it: reservations of its own numbers, envelopes, frontiers.
 //!
 //! The engine asks by `Output::Persist` and `Output::Fetch`; what they mean is said in
-//! `djembe_protocol::persist`. A [`Store`] is synchronous and used from one thread;
+//! `djembe_protocol::persist`. A [`Store`] is synchronous and used from one thread, the one of [`worker`];
 //! [`sqlite`] lasts, [`memory`] does not. Both are held to the same tests.
 //!
 //! Deliberately not here, yet: retention (a frontier's `floor` is kept and deletes nothing: a floor may come
@@ -12,6 +12,7 @@ pub(crate) mod memory;
 pub(crate) mod sqlite;
 #[cfg(test)]
 mod tests;
+pub(crate) mod worker;
 
 use std::path::PathBuf;
 
