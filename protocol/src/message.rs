@@ -385,3 +385,6 @@ fn header_len(name: &str, value: &str) -> usize {
 fn len_u8(len: usize) -> u8 {
     u8::try_from(len).expect("checked: the limits of short fields are below 256")
 }
+
+#[cfg(test)]
+mod tests;
