@@ -1,1 +1,3 @@
-//! node
+//! A djembe node to embed.
+
+pub(crate) mod transport;
