@@ -1,0 +1,3 @@
+//! What bytes mean: one module for each kind of packet or frame.
+
+pub mod beacon;
