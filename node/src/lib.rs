@@ -1,4 +1,4 @@
 //! node
 
-#[allow(dead_code, reason = "the sockets will use it")]
+#[expect(dead_code, unused_imports, reason = "the driver will use it")]
 pub(crate) mod discovery;
