@@ -27,27 +27,19 @@ pub(crate) fn config(ipv6: bool) -> mdns::Config {
     }
 }
 
-/// Takes an event of the behaviour into the table.
-pub(super) fn on_event(candidates: &mut Candidates, now: Instant, me: PeerId, event: mdns::Event) {
-    match event {
-        mdns::Event::Discovered(list) => {
-            for (peer, mut address) in list.into_iter().take(KNOWN_PEERS_MAX) {
-                let Some(peer) = super::from_libp2p(&peer).filter(|&peer| peer != me) else {
-                    continue;
-                };
-                super::strip_peer(&mut address);
-                candidates.vouch(now, peer, Source::Mdns, address, None);
-            }
-        }
-        mdns::Event::Expired(list) => {
-            for (peer, mut address) in list {
-                let Some(peer) = super::from_libp2p(&peer) else {
-                    continue;
-                };
-                super::strip_peer(&mut address);
-                candidates.withdraw(peer, Source::Mdns, Some(&address));
-            }
-        }
+/// The behaviour lists these.
+pub(super) fn on_listed(candidates: &mut Candidates, now: Instant, me: PeerId, list: Vec<(PeerId, Multiaddr)>) {
+    for (peer, mut address) in list.into_iter().take(KNOWN_PEERS_MAX).filter(|(peer, _)| *peer != me) {
+        super::strip_peer(&mut address);
+        candidates.vouch(now, peer, Source::Mdns, address, None);
+    }
+}
+
+/// The behaviour lists these no longer.
+pub(super) fn on_expired(candidates: &mut Candidates, list: Vec<(PeerId, Multiaddr)>) {
+    for (peer, mut address) in list {
+        super::strip_peer(&mut address);
+        candidates.withdraw(peer, Source::Mdns, Some(&address));
     }
 }
 

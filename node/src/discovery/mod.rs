@@ -225,9 +225,14 @@ impl Discovery {
         }
     }
 
-    /// An event of the mDNS behaviour.
-    pub(crate) fn on_mdns(&mut self, event: libp2p::mdns::Event) {
-        mdns::on_event(&mut self.candidates, Instant::now(), self.me, event);
+    /// mDNS sees these.
+    pub(crate) fn on_mdns_listed(&mut self, list: Vec<(PeerId, Multiaddr)>) {
+        mdns::on_listed(&mut self.candidates, Instant::now(), self.me, list);
+    }
+
+    /// mDNS sees these no longer.
+    pub(crate) fn on_mdns_expired(&mut self, list: Vec<(PeerId, Multiaddr)>) {
+        mdns::on_expired(&mut self.candidates, list);
     }
 
     /// A link to the peer stands.

@@ -46,41 +46,13 @@ use tokio::sync::mpsc;
 use behaviour::{Behaviour, Notice, Wiring};
 use link::{Link, Reports};
 
+pub(crate) use djembe_protocol::wire::frame::Class;
 pub(crate) use libp2p::Multiaddr;
 pub(crate) use libp2p::mdns::Config as MdnsConfig;
 pub(crate) use link::Transmit;
 
 /// Addresses of one peer that are dialled; more are a mistake or a trick.
 const DIAL_ADDRESSES_MAX: usize = 16;
-
-/// What frames are for. The numbers are on the wire: a stream's first byte.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[repr(u8)]
-pub(crate) enum Class {
-    /// Beats, announcements, membership: small and urgent.
-    Control = 0,
-    /// This node's own envelopes.
-    Own = 1,
-    /// Envelopes of others on their way.
-    Forward = 2,
-    /// Repair and history.
-    Bulk = 3,
-}
-
-impl Class {
-    /// All classes, most urgent first.
-    pub(crate) const ALL: [Self; 4] = [Self::Control, Self::Own, Self::Forward, Self::Bulk];
-
-    const fn from_u8(value: u8) -> Option<Self> {
-        match value {
-            0 => Some(Self::Control),
-            1 => Some(Self::Own),
-            2 => Some(Self::Forward),
-            3 => Some(Self::Bulk),
-            _ => None,
-        }
-    }
-}
 
 /// What a transport is made with.
 pub(crate) struct TransportConfig {

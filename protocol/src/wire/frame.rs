@@ -29,7 +29,7 @@ pub const SKIPPABLE: u8 = 128;
 pub type GroupIx = u16;
 
 /// Which stream of a link a frame takes; served in this order.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum Class {
     /// Presence, subscriptions, repair talk.
@@ -45,6 +45,17 @@ pub enum Class {
 impl Class {
     /// All classes, most urgent first.
     pub const ALL: [Self; 4] = [Self::Control, Self::Own, Self::Forward, Self::Bulk];
+
+    /// The class of a wire number.
+    pub const fn from_u8(value: u8) -> Option<Self> {
+        match value {
+            0 => Some(Self::Control),
+            1 => Some(Self::Own),
+            2 => Some(Self::Forward),
+            3 => Some(Self::Bulk),
+            _ => None,
+        }
+    }
 }
 
 /// A multiaddr in its binary form; opaque here, bounded in length.
@@ -388,8 +399,8 @@ impl Encoded {
 
 impl Frame {
     const DATA: u8 = 13;
-    /// Bytes of a `Data` frame before its envelope: length, kind, group.
-    const DATA_HEAD: usize = 4 + 1 + 2;
+    /// Bytes of a `Data` frame before its envelope, the length not counted: kind, group.
+    const DATA_HEAD: usize = 1 + 2;
 
     /// Length, kind and body. Panics if a body that we built is over [`limits::FRAME_MAX`].
     pub fn encode(&self) -> Encoded {
@@ -414,7 +425,7 @@ impl Frame {
         }
     }
 
-    /// Bytes that [`Frame::encode`] would make of a `Data` frame.
+    /// Bytes of a `Data` frame as [`crate::io::Input::Written`] counts them: without the length.
     pub fn data_len(envelope: &Bytes) -> usize {
         Self::DATA_HEAD + envelope.len()
     }
