@@ -70,6 +70,9 @@ pub enum OpenError {
     /// It is sealed under an epoch this node has no key of.
     #[error("unknown epoch")]
     Epoch,
+    /// A header field is set that means nothing in this kind of group.
+    #[error("{0} must be zero here")]
+    NotZero(&'static str),
     /// The cipher says no: another key, or changed on the way.
     #[error("cannot be decrypted")]
     Cipher,
@@ -94,8 +97,9 @@ pub enum DraftError {
     /// A content type that is too long or not printable ASCII.
     #[error("content type must be printable ASCII of at most {limit} bytes", limit = crate::limits::CONTENT_TYPE_MAX)]
     ContentType,
-    /// Too many headers, or one that is too long, doubled or not printable.
-    #[error("headers must be at most {limit}, named once each", limit = crate::limits::HEADERS_MAX)]
+    /// Too many headers, or one that is too long, doubled or not printable, or too many bytes of them together.
+    #[error("headers must be at most {limit}, named once each, and together at most {bytes} bytes",
+        limit = crate::limits::HEADERS_MAX, bytes = crate::limits::HEADERS_BYTES_MAX)]
     Headers,
     /// Too many parents.
     #[error("at most {limit} parents", limit = crate::limits::PARENTS_MAX)]

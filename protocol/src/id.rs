@@ -46,7 +46,9 @@ impl FromStr for PeerId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut bytes = [0u8; 38];
-        let n = bs58::decode(text).onto(&mut bytes).map_err(|_| ParsePeerIdError)?;
+        let n = bs58::decode(text)
+            .onto(&mut bytes)
+            .map_err(|_| ParsePeerIdError)?;
         match bytes.split_at(6) {
             (prefix, key) if n == 38 && prefix == MULTIHASH_PREFIX => {
                 Ok(Self(key.try_into().map_err(|_| ParsePeerIdError)?))
@@ -89,6 +91,11 @@ hex_id!(
 hex_id!(
     /// The hash of an envelope's signed header; signature variants share it.
     EnvelopeId,
+    32
+);
+hex_id!(
+    /// A group's epoch: which readers hold the keys of an envelope. Zero where none is needed.
+    EpochId,
     32
 );
 
@@ -163,7 +170,14 @@ pub struct MessageId {
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}/{}", self.log.author, self.log.lane.name(), self.seq, self.index)
+        write!(
+            f,
+            "{}/{}/{}/{}",
+            self.log.author,
+            self.log.lane.name(),
+            self.seq,
+            self.index
+        )
     }
 }
 

@@ -28,8 +28,20 @@ pub const HEADERS_MAX: usize = 16;
 pub const HEADER_NAME_MAX: usize = 64;
 /// Bytes of a header's value.
 pub const HEADER_VALUE_MAX: usize = 1024;
+/// Headers of a message together, as they are encoded. With this the largest message still fits an envelope.
+pub const HEADERS_BYTES_MAX: usize = 8 * 1024;
 /// Causal parents named by a message.
 pub const PARENTS_MAX: usize = 8;
+/// One encoded message: every field at its limit.
+pub const BODY_MAX: usize = 1 + 8 + 4 // type, clock, four counts and lengths
+    + PARENTS_MAX * 34
+    + SUBJECT_MAX
+    + CONTENT_TYPE_MAX
+    + HEADERS_BYTES_MAX
+    + CONTENT_MAX;
+/// Messages of one envelope, each with its length of four bytes, before padding: what can be padded (to a
+/// multiple of 2048 here) and still leaves room for the tag below [`CIPHERTEXT_MAX`].
+pub const PAYLOAD_MAX: usize = 59_392;
 /// How far past the highest known number an author may jump. More is a broken or hostile author.
 pub const SEQ_JUMP_MAX: u64 = 1 << 20;
 
@@ -132,6 +144,10 @@ pub const GONE_MAX: usize = 1024;
 
 const _: () = {
     assert!(CONTENT_MAX < CIPHERTEXT_MAX);
+    assert!(4 + BODY_MAX <= PAYLOAD_MAX);
+    assert!(PAYLOAD_MAX + 16 <= CIPHERTEXT_MAX);
+    assert!(BATCH_BYTES + BATCH_MESSAGES * 4 <= PAYLOAD_MAX);
+    assert!(SUBJECT_MAX <= 255 && CONTENT_TYPE_MAX <= 255 && HEADER_NAME_MAX <= 255);
     assert!(CIPHERTEXT_MAX + 320 < FRAME_MAX);
     assert!(BATCH_MESSAGES <= MESSAGES_PER_ENVELOPE_MAX);
     assert!(CLOCK_ENTRIES_MAX * 60 < FRAME_MAX);
