@@ -386,3 +386,5 @@ fn len_u8(len: usize) -> u8 {
     u8::try_from(len).expect("checked: the limits of short fields are below 256")
 }
 
+#[cfg(test)]
+mod tests;
