@@ -287,6 +287,28 @@ fn bincode_is_in_one_file() {
     none(&elsewhere, "only the protocol encodes frames");
 }
 
+#[test]
+fn tests_that_documents_name_exist() {
+    let functions: BTreeSet<String> = rust_files()
+        .flat_map(|file| {
+            let words = |line: &str| Some(line.trim().strip_prefix("fn ")?.split('(').next()?.to_owned());
+            file.text.lines().filter_map(words).collect::<Vec<_>>()
+        })
+        .collect();
+    let mut missing = Vec::new();
+    for file in source::files().iter().filter(|file| file.path.starts_with("docs/")) {
+        // What stands between backticks and has the look of a test's name.
+        for name in file.text.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() >= 3) {
+            if name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+                && !functions.contains(name)
+            {
+                missing.push(format!("{}: {name}", file.path));
+            }
+        }
+    }
+    none(&missing, "a promise whose test is gone is not kept by anyone: name the test that shows it now");
+}
+
 fn rust_files() -> impl Iterator<Item = File> {
     source::files().into_iter().filter(|file| file.path.ends_with(".rs"))
 }
