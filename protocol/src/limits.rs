@@ -105,7 +105,7 @@ pub const FETCH_RANGE_MAX: u64 = 64;
 /// Ranges being served to one neighbour at once; more are refused with an empty answer.
 pub const SERVING_MAX: usize = 8;
 /// Bytes of envelopes one range answer carries at most.
-pub const FETCH_BYTES_MAX: usize = 512 * 1024;
+pub const FETCH_BYTES_MAX: usize = 256 * 1024;
 /// How long a live gap is waited for before delivery goes on without it.
 pub const LIVE_GAP_PATIENCE: Duration = Duration::from_millis(300);
 /// First pause between two digests on a link; doubles while they are equal.

@@ -1,4 +1,6 @@
-//! Bytes as they travel: fixed layouts that are parsed once into types which cannot hold anything else.
+//! What goes over the wire: the envelope (end to end), the frame (between two peers), the beacon (UDP).
 
 pub mod beacon;
+pub(crate) mod codec;
 pub mod envelope;
+pub mod frame;

@@ -1,0 +1,851 @@
+//! One group on one node: owns the logs, our own lanes, the tree and the repair, and routes between them.
+//!
+//! ```text
+//! draft -> OwnLane -> seal -> store -> release --+--> Data to members (eager), announcements (lazy)
+//! Data from a member -> open -> Log -> in order -> application
+//!                              |-> store -> "stored" to the author
+//!                              |-> members grafted to us, announcements to the others
+//! claims (announcements, clocks, gaps) -> Repair -> Want -> Data ... Served
+//! ```
+
+mod log;
+mod publish;
+mod receive;
+mod repair;
+mod serve;
+mod tree;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::crypto::{self, CheckedEnvelope, GroupKey, Identity, SealInput};
+use crate::id::{EnvelopeId, GroupId, Lane, LinkId, LogId, PeerId, Seq, TopicTag};
+use crate::io::{Counters, Delivered, Event, GroupStatus, Outbox, Output, PresenceCause, Secrets};
+use crate::limits;
+use crate::link::Link;
+use crate::message::{self, Body, Draft};
+use crate::persist::{Answer, Frontier, GroupRecord, Query, StoreOp, StoredEnvelope, Token};
+use crate::time::{Hlc, Timestamp, WallTime};
+use crate::wire::frame::{Announce, Class, Frame, GroupIx, Range, Subscribe, Unsubscribe, Want};
+use log::{Log, Place};
+use publish::{OwnLane, Pending};
+use repair::Repair;
+use tree::Tree;
+
+/// Everything a group may touch outside itself.
+pub(crate) struct Ctx<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) wall: WallTime,
+    pub(crate) identity: &'a Identity,
+    pub(crate) me: PeerId,
+    pub(crate) secrets: &'a mut dyn Secrets,
+    pub(crate) hlc: &'a mut Hlc,
+    pub(crate) links: &'a mut BTreeMap<LinkId, Link>,
+    pub(crate) out: &'a mut Outbox,
+    pub(crate) counters: &'a mut Counters,
+    pub(crate) tokens: &'a mut Tokens,
+}
+
+/// What the store was asked for, by token, until it answers.
+#[derive(Debug, Default)]
+pub(crate) struct Tokens {
+    n_issued: u64,
+    open: BTreeMap<Token, (GroupId, Purpose)>,
+}
+
+/// Why the store was asked.
+#[derive(Debug)]
+pub(crate) enum Purpose {
+    /// To take up the group.
+    Load,
+    /// To use more numbers of our own.
+    Reserve { lane: Lane, upto: Seq },
+    /// To release an envelope of our own.
+    Own {
+        envelope: Box<CheckedEnvelope>,
+        messages: Vec<Body>,
+        tickets: (u64, u64),
+    },
+    /// To say "stored" to its author: the log is complete on disk below `next`.
+    Theirs { log: LogId, next: Seq },
+    /// To answer a WANT.
+    Serve { link: LinkId, want: Want },
+    /// To deliver what was kept before the gap in front of it was closed.
+    Deliver { log: LogId },
+}
+
+impl Tokens {
+    fn issue(&mut self, group: GroupId, purpose: Purpose) -> Token {
+        self.n_issued += 1;
+        let token = Token(self.n_issued);
+        self.open.insert(token, (group, purpose));
+        token
+    }
+
+    pub(crate) fn take(&mut self, token: Token) -> Option<(GroupId, Purpose)> {
+        self.open.remove(&token)
+    }
+}
+
+impl Ctx<'_> {
+    pub(crate) fn send(&mut self, link: LinkId, class: Class, frame: impl Into<Frame>) {
+        let frame = frame.into();
+        let Some(state) = self.links.get_mut(&link) else {
+            return;
+        };
+        let bytes = match &frame {
+            Frame::Data { envelope, .. } => Frame::data_len(envelope),
+            _ => 0,
+        };
+        state.on_sent(self.now, class, bytes);
+        self.out.push_back(Output::Send { link, class, frame });
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.out.push_back(Output::Event(event));
+    }
+
+    fn persist(&mut self, group: GroupId, purpose: Purpose, ops: Vec<StoreOp>) {
+        let token = self.tokens.issue(group, purpose);
+        self.out.push_back(Output::Persist { token, ops });
+    }
+
+    fn fetch(&mut self, group: GroupId, purpose: Purpose, query: Query) {
+        let token = self.tokens.issue(group, purpose);
+        self.out.push_back(Output::Fetch { token, query });
+    }
+
+    fn is_linked(&self, peer: &PeerId, members: &BTreeMap<LinkId, PeerId>) -> bool {
+        members.values().any(|member| member == peer)
+    }
+}
+
+/// A group this node is in.
+#[derive(Debug)]
+pub(crate) struct Group {
+    id: GroupId,
+    key: Box<GroupKey>,
+    name: String,
+    /// Our number for it on every link.
+    ix: GroupIx,
+    loaded: bool,
+    /// Somebody else writes under our key.
+    cloned: bool,
+    members: BTreeMap<LinkId, PeerId>,
+    logs: BTreeMap<LogId, LogState>,
+    lanes: [OwnLane; 2],
+    tree: Tree,
+    repair: Repair,
+    recent: Recent,
+    held_bytes: usize,
+    serving: BTreeMap<LinkId, usize>,
+    /// Live gaps being waited for.
+    live_gaps: BTreeMap<LogId, Timestamp>,
+    /// Over all kept logs; computed when asked for.
+    root: Option<[u8; 32]>,
+}
+
+/// One author's log with what stands between it and the application.
+#[derive(Debug, Default)]
+struct LogState {
+    log: Log,
+    /// The next number to deliver.
+    delivered: Seq,
+    /// Opened, and waiting for a number before them.
+    held: BTreeMap<Seq, Held>,
+    /// The store was asked for what is to be delivered next.
+    fetching: bool,
+    touched: Timestamp,
+}
+
+#[derive(Debug)]
+struct Held {
+    envelope: CheckedEnvelope,
+    messages: Vec<Body>,
+    backfilled: bool,
+}
+
+/// The newest envelopes, to answer WANT without the store. The oldest make room.
+#[derive(Debug, Default)]
+struct Recent {
+    envelopes: BTreeMap<(LogId, Seq), CheckedEnvelope>,
+    order: VecDeque<(LogId, Seq)>,
+    bytes: usize,
+}
+
+impl Recent {
+    fn insert(&mut self, log: LogId, envelope: &CheckedEnvelope) {
+        let key = (log, envelope.header().seq);
+        if self.envelopes.insert(key, envelope.clone()).is_none() {
+            self.order.push_back(key);
+            self.bytes += envelope.as_bytes().len();
+        }
+        while self.bytes > limits::RECENT_BYTES_MAX
+            && let Some(oldest) = self.order.pop_front()
+            && let Some(envelope) = self.envelopes.remove(&oldest)
+        {
+            self.bytes -= envelope.as_bytes().len();
+        }
+    }
+
+    fn find(&self, log: LogId, seq: Seq) -> Option<&CheckedEnvelope> {
+        self.envelopes.get(&(log, seq))
+    }
+
+    /// Those of `from..=to`, in order.
+    fn range(&self, range: &Range) -> impl Iterator<Item = &CheckedEnvelope> + '_ {
+        self.envelopes
+            .range((range.log, range.from)..=(range.log, range.to))
+            .map(|(_, envelope)| envelope)
+    }
+}
+
+impl Group {
+    /// Joins: asks the store for what is known and the neighbours who else is in it.
+    pub(crate) fn join(cx: &mut Ctx<'_>, key: Box<GroupKey>, name: String, ix: GroupIx) -> Self {
+        let id = key.group_id();
+        cx.fetch(id, Purpose::Load, Query::Group(id));
+        let mut group = Self {
+            id,
+            key,
+            name,
+            ix,
+            loaded: false,
+            cloned: false,
+            members: BTreeMap::new(),
+            logs: BTreeMap::new(),
+            lanes: [
+                OwnLane::new(Lane::Durable, 0, None),
+                OwnLane::new(Lane::Live, 0, None),
+            ],
+            tree: Tree::default(),
+            repair: Repair::default(),
+            recent: Recent::default(),
+            held_bytes: 0,
+            serving: BTreeMap::new(),
+            live_gaps: BTreeMap::new(),
+            root: None,
+        };
+        let links: Vec<LinkId> = cx.links.keys().copied().collect();
+        for link in links {
+            group.subscribe(cx, link);
+            group.match_unmatched(cx, link);
+        }
+        group
+    }
+
+    /// Tells a greeted neighbour that we are in the group.
+    pub(crate) fn subscribe(&self, cx: &mut Ctx<'_>, link: LinkId) {
+        let me = cx.me;
+        let Some(state) = cx.links.get(&link) else { return };
+        let Some(hello) = &state.hello else { return };
+        let proof = self.key.link_proof(&me, &state.peer, &state.nonce, &hello.nonce);
+        cx.send(
+            link,
+            Class::Control,
+            Subscribe {
+                group: self.ix,
+                proof,
+            },
+        );
+    }
+
+    /// Whether a neighbour's proof is for this group.
+    pub(crate) fn is_proven(&self, me: &PeerId, link: &Link, proof: &[u8; 32]) -> bool {
+        link.hello.as_ref().is_some_and(|hello| {
+            self.key
+                .check_link_proof(me, &link.peer, &link.nonce, &hello.nonce, proof)
+        })
+    }
+
+    fn match_unmatched(&mut self, cx: &mut Ctx<'_>, link: LinkId) {
+        let Some(state) = cx.links.get(&link) else { return };
+        let me = cx.me;
+        if let Some(theirs) = state.find_unmatched(|proof| self.is_proven(&me, state, proof)) {
+            self.member_up(cx, link, theirs);
+        }
+    }
+
+    /// A neighbour has proved that it knows the group's key.
+    pub(crate) fn member_up(&mut self, cx: &mut Ctx<'_>, link: LinkId, theirs: GroupIx) {
+        let Some(state) = cx.links.get_mut(&link) else {
+            return;
+        };
+        let peer = state.peer;
+        state.share(theirs, self.id);
+        // The side that was dialled starts, so that one digest crosses the new link and not two.
+        if state.digest_at.is_none() {
+            let at = if state.dialed {
+                cx.now + limits::DIGEST_MIN
+            } else {
+                cx.now
+            };
+            state.digest_at = Some(at);
+        }
+        let is_new = !cx.is_linked(&peer, &self.members);
+        self.members.insert(link, peer);
+        if is_new {
+            cx.event(Event::MemberJoined { group: self.id, peer });
+        }
+        if let Some(parent) = self.tree.take_parent(&peer) {
+            // From now on the author sends to us itself.
+            cx.send(
+                parent,
+                Class::Control,
+                crate::wire::frame::Prune {
+                    group: self.ix,
+                    author: peer,
+                },
+            );
+        }
+        self.send_stored(cx, link, peer);
+        self.pump(cx);
+    }
+
+    /// A neighbour has left the group, or its link is down.
+    pub(crate) fn member_down(&mut self, cx: &mut Ctx<'_>, link: LinkId, cause: Option<PresenceCause>) {
+        let Some(peer) = self.members.remove(&link) else {
+            return;
+        };
+        self.tree.link_down(link);
+        self.repair.link_down(cx.now, link);
+        self.serving.remove(&link);
+        if let Some(cause) = cause
+            && !cx.is_linked(&peer, &self.members)
+        {
+            cx.event(Event::MemberLeft {
+                group: self.id,
+                peer,
+                cause,
+            });
+        }
+        self.pump(cx);
+    }
+
+    /// Leaves: tells the members.
+    pub(crate) fn leave(mut self, cx: &mut Ctx<'_>) {
+        for link in self.members.keys().copied().collect::<Vec<_>>() {
+            cx.send(link, Class::Control, Unsubscribe { group: self.ix });
+        }
+        for lane in [Lane::Durable, Lane::Live] {
+            self.drop_drafts(cx, lane, "the group was left");
+        }
+        let id = self.id;
+        for link in cx.links.values_mut() {
+            link.forget_group(&id);
+        }
+    }
+
+    pub(crate) fn topic_tag(&self) -> TopicTag {
+        self.key.topic_tag()
+    }
+
+    pub(crate) fn ix(&self) -> GroupIx {
+        self.ix
+    }
+
+    pub(crate) fn status(&self) -> GroupStatus {
+        GroupStatus {
+            group: self.id,
+            name: self.name.clone(),
+            members: self.members.values().copied().collect(),
+            envelopes: self.kept_logs().map(|(_, state)| state.log.next()).sum(),
+            drafts: self.lanes.iter().map(OwnLane::n_drafts).sum(),
+            missing: self
+                .repair
+                .claimed()
+                .map(|(log, end)| {
+                    self.missing(&log, end)
+                        .iter()
+                        .map(|(from, to)| to - from + 1)
+                        .sum::<u64>()
+                })
+                .sum(),
+        }
+    }
+
+    fn kept_logs(&self) -> impl Iterator<Item = (&LogId, &LogState)> + '_ {
+        self.logs.iter().filter(|(log, _)| log.lane.is_kept())
+    }
+
+    /// A hash over how far every kept log is complete.
+    pub(crate) fn root(&mut self) -> [u8; 32] {
+        if let Some(root) = self.root {
+            return root;
+        }
+        let mut hasher = blake3::Hasher::new();
+        for (log, state) in self.kept_logs().filter(|(_, state)| state.log.next() > 0) {
+            hasher.update(&log.author.0);
+            hasher.update(&[log.lane as u8]);
+            hasher.update(&state.log.next().to_le_bytes());
+            hasher.update(&state.log.head().0);
+        }
+        *self.root.insert(*hasher.finalize().as_bytes())
+    }
+
+    // Publishing.
+
+    fn lane(&mut self, lane: Lane) -> &mut OwnLane {
+        match lane {
+            Lane::Live => &mut self.lanes[1],
+            Lane::Durable | Lane::Control => &mut self.lanes[0],
+        }
+    }
+
+    /// Whether a draft would be taken now. A refusal is followed by [`Event::Accepts`] in time.
+    pub(crate) fn accepts(&mut self, lane: Lane) -> bool {
+        self.lane(lane).accepts()
+    }
+
+    pub(crate) fn publish(
+        &mut self,
+        cx: &mut Ctx<'_>,
+        lane: Lane,
+        ttl_secs: u32,
+        draft: &Draft,
+        ticket: u64,
+    ) {
+        let refusal = if self.cloned {
+            Some("this identity is in use elsewhere".to_owned())
+        } else {
+            *cx.hlc = cx.hlc.tick(cx.wall);
+            match message::encode_body(draft, *cx.hlc) {
+                Ok(body) => {
+                    let pending = Pending {
+                        body,
+                        ttl_secs,
+                        ticket,
+                    };
+                    (!self.lane(lane).push(pending)).then(|| "too many messages are waiting".to_owned())
+                }
+                Err(error) => Some(error.to_string()),
+            }
+        };
+        match refusal {
+            Some(reason) => {
+                cx.counters.add("draft-refused", 1);
+                let tickets = (ticket, ticket);
+                cx.event(Event::Dropped {
+                    group: self.id,
+                    lane,
+                    tickets,
+                    reason,
+                });
+            }
+            None => self.pump_lane(cx, lane),
+        }
+    }
+
+    /// Seals whatever may be sealed now.
+    pub(crate) fn pump(&mut self, cx: &mut Ctx<'_>) {
+        self.pump_lane(cx, Lane::Durable);
+        self.pump_lane(cx, Lane::Live);
+    }
+
+    fn pump_lane(&mut self, cx: &mut Ctx<'_>, lane: Lane) {
+        if !self.loaded || self.cloned {
+            return;
+        }
+        let id = self.id;
+        while !self.is_held_up(cx, lane) {
+            let Some(batch) = self.lane(lane).take_batch(cx.now) else {
+                break;
+            };
+            let mut frame_salt = [0; 16];
+            cx.secrets.fill(&mut frame_salt);
+            let input = SealInput {
+                lane,
+                seq: batch.seq,
+                prev: batch.prev,
+                skip: batch.skip,
+                ttl_secs: batch.ttl_secs,
+                bodies: &batch.bodies,
+                frame_salt,
+            };
+            let envelope = match crypto::seal(cx.identity, &*self.key, &input) {
+                Ok(envelope) => envelope,
+                Err(error) => {
+                    let (tickets, reason) = (batch.tickets, error.to_string());
+                    cx.event(Event::Dropped {
+                        group: id,
+                        lane,
+                        tickets,
+                        reason,
+                    });
+                    continue;
+                }
+            };
+            let messages = batch
+                .bodies
+                .into_iter()
+                .filter_map(|body| message::decode_body(body).ok())
+                .collect();
+            self.lane(lane).on_sealed(batch.seq, envelope.id());
+            if lane.is_kept() {
+                let log = LogId { author: cx.me, lane };
+                let (next, head) = (batch.seq + 1, envelope.id());
+                self.lane(lane).on_persisting(envelope.as_bytes().len());
+                let ops = vec![
+                    StoreOp::Append(self.stored(&envelope)),
+                    StoreOp::Frontier(Frontier {
+                        group: id,
+                        log,
+                        next,
+                        head,
+                        floor: 0,
+                    }),
+                ];
+                let envelope = Box::new(envelope);
+                cx.persist(
+                    id,
+                    Purpose::Own {
+                        envelope,
+                        messages,
+                        tickets: batch.tickets,
+                    },
+                    ops,
+                );
+            } else {
+                self.release(cx, envelope, messages, batch.tickets);
+            }
+        }
+        if let Some(upto) = self.lane(lane).take_reservation() {
+            cx.persist(
+                id,
+                Purpose::Reserve { lane, upto },
+                vec![StoreOp::Reserve {
+                    group: id,
+                    lane,
+                    upto,
+                }],
+            );
+        }
+        if self.lane(lane).take_relief() {
+            cx.event(Event::Accepts { group: id, lane });
+        }
+    }
+
+    /// A full link makes publishers wait for a while; a live message waits until somebody is there.
+    fn is_held_up(&self, cx: &Ctx<'_>, lane: Lane) -> bool {
+        (!lane.is_kept() && self.members.is_empty())
+            || self
+                .members
+                .keys()
+                .any(|link| cx.links.get(link).is_some_and(Link::holds_up))
+    }
+
+    /// Our own envelope may be seen by others from now on.
+    fn release(
+        &mut self,
+        cx: &mut Ctx<'_>,
+        envelope: CheckedEnvelope,
+        messages: Vec<Body>,
+        tickets: (u64, u64),
+    ) {
+        let header = envelope.header();
+        let (lane, seq) = (header.lane, header.seq);
+        let log = LogId { author: cx.me, lane };
+        self.place(cx, log, &envelope);
+        if let Some(state) = self.logs.get_mut(&log) {
+            state.delivered = state.log.next();
+        }
+        let sent = self.spread(cx, log, &envelope, None);
+        cx.event(Event::Sealed {
+            group: self.id,
+            lane,
+            tickets,
+            seq,
+            sent,
+        });
+        let delivered = Delivered {
+            group: self.id,
+            log,
+            seq,
+            envelope,
+            messages,
+            backfilled: false,
+        };
+        cx.event(Event::Delivered(Box::new(delivered)));
+    }
+
+    /// Sends an envelope to those who are to have it at once and announces it to the others.
+    fn spread(
+        &mut self,
+        cx: &mut Ctx<'_>,
+        log: LogId,
+        envelope: &CheckedEnvelope,
+        from: Option<LinkId>,
+    ) -> usize {
+        let mut sent = 0;
+        let seq = envelope.header().seq;
+        let is_own = from.is_none();
+        let links: Vec<(LinkId, PeerId)> = self.members.iter().map(|(link, peer)| (*link, *peer)).collect();
+        for (link, peer) in links {
+            if Some(link) == from || peer == log.author {
+                continue;
+            }
+            let passed_over = cx.links.get(&link).is_none_or(Link::is_passed_over);
+            if !passed_over && (is_own || self.tree.is_child(&log.author, link)) {
+                let class = if is_own { Class::Own } else { Class::Forward };
+                let bytes = envelope.as_bytes().clone();
+                cx.send(
+                    link,
+                    class,
+                    Frame::Data {
+                        group: self.ix,
+                        envelope: bytes,
+                    },
+                );
+                sent += 1;
+            } else {
+                self.tree.announce(
+                    cx.now,
+                    link,
+                    Range {
+                        log,
+                        from: seq,
+                        to: seq,
+                    },
+                );
+            }
+        }
+        sent
+    }
+
+    fn stored(&self, envelope: &CheckedEnvelope) -> StoredEnvelope {
+        let header = envelope.header();
+        StoredEnvelope {
+            group: self.id,
+            log: LogId {
+                author: header.author,
+                lane: header.lane,
+            },
+            seq: header.seq,
+            skip: header.skip,
+            id: envelope.id(),
+            bytes: envelope.as_bytes().clone(),
+        }
+    }
+
+    /// Puts an envelope into its log and among the recent ones.
+    fn place(&mut self, cx: &mut Ctx<'_>, log: LogId, envelope: &CheckedEnvelope) -> log::Placed {
+        let header = envelope.header();
+        let place = Place {
+            seq: header.seq,
+            skip: header.skip,
+            id: envelope.id(),
+            prev: header.prev,
+        };
+        let state = self.logs.entry(log).or_default();
+        state.touched = cx.now;
+        let placed = state.log.insert(place);
+        if placed == log::Placed::New {
+            self.recent.insert(log, envelope);
+            if log.lane.is_kept() {
+                self.root = None;
+            }
+        }
+        placed
+    }
+
+    fn drop_drafts(&mut self, cx: &mut Ctx<'_>, lane: Lane, reason: &str) {
+        if let Some(tickets) = self.lane(lane).drain() {
+            let reason = reason.to_owned();
+            cx.event(Event::Dropped {
+                group: self.id,
+                lane,
+                tickets,
+                reason,
+            });
+        }
+    }
+
+    // The store's answers.
+
+    pub(crate) fn on_persisted(&mut self, cx: &mut Ctx<'_>, purpose: Purpose) {
+        match purpose {
+            Purpose::Reserve { lane, upto } => {
+                self.lane(lane).on_reserved(upto);
+                self.pump_lane(cx, lane);
+            }
+            Purpose::Own {
+                envelope,
+                messages,
+                tickets,
+            } => {
+                let lane = envelope.header().lane;
+                self.lane(lane).on_persisted(envelope.as_bytes().len());
+                self.release(cx, *envelope, messages, tickets);
+                self.pump_lane(cx, lane);
+            }
+            Purpose::Theirs { log, next } => self.acknowledge(cx, log, next),
+            Purpose::Load | Purpose::Serve { .. } | Purpose::Deliver { .. } => {}
+        }
+    }
+
+    pub(crate) fn on_persist_failed(&mut self, cx: &mut Ctx<'_>, purpose: Purpose, error: &str) {
+        match purpose {
+            Purpose::Reserve { lane, .. } => {
+                self.lane(lane).on_reserve_failed();
+                self.drop_drafts(cx, lane, &format!("nothing can be kept: {error}"));
+            }
+            Purpose::Own {
+                envelope, tickets, ..
+            } => {
+                let lane = envelope.header().lane;
+                self.lane(lane).on_persisted(envelope.as_bytes().len());
+                let reason = format!("could not be kept: {error}");
+                cx.event(Event::Dropped {
+                    group: self.id,
+                    lane,
+                    tickets,
+                    reason,
+                });
+            }
+            // Not acknowledged; the author will not count on it.
+            Purpose::Theirs { .. } | Purpose::Load | Purpose::Serve { .. } | Purpose::Deliver { .. } => {}
+        }
+        cx.event(Event::StoreFailed {
+            error: error.to_owned(),
+        });
+    }
+
+    pub(crate) fn on_fetched(&mut self, cx: &mut Ctx<'_>, purpose: Purpose, answer: Answer) {
+        match (purpose, answer) {
+            (Purpose::Load, Answer::Group(record)) => self.load(cx, record),
+            (Purpose::Load, Answer::Failed(error)) => {
+                // Without knowing what was issued before, nothing may be issued.
+                for lane in [Lane::Durable, Lane::Live] {
+                    self.drop_drafts(cx, lane, "the store cannot be read");
+                }
+                cx.event(Event::StoreFailed { error });
+            }
+            (Purpose::Serve { link, want }, answer) => self.serve_fetched(cx, link, &want, answer),
+            (Purpose::Deliver { log }, answer) => self.deliver_fetched(cx, log, answer),
+            (_, Answer::Failed(error)) => cx.event(Event::StoreFailed { error }),
+            _ => {}
+        }
+    }
+
+    fn load(&mut self, cx: &mut Ctx<'_>, record: GroupRecord) {
+        for frontier in record.frontiers {
+            let above = record.above.iter().filter(|(log, ..)| *log == frontier.log);
+            let above = above.map(|(_, seq, skip, id)| (*seq, *skip, *id));
+            self.adopt(Log::load(frontier.next, frontier.head, above), frontier.log);
+        }
+        // Logs of which only envelopes beyond a gap are known.
+        let strays: Vec<LogId> = record.above.iter().map(|(log, ..)| *log).collect();
+        for log in strays {
+            if !self.logs.contains_key(&log) {
+                let above = record.above.iter().filter(|(other, ..)| *other == log);
+                let above = above.map(|(_, seq, skip, id)| (*seq, *skip, *id));
+                self.adopt(Log::load(0, EnvelopeId::NONE, above), log);
+            }
+        }
+        for own in &mut self.lanes {
+            let lane = own.lane();
+            let reserved = record
+                .reserved
+                .iter()
+                .find(|(of, _)| *of == lane)
+                .map_or(0, |(_, reserved)| *reserved);
+            let head = record
+                .own_heads
+                .iter()
+                .find(|(of, ..)| *of == lane)
+                .map(|(_, seq, id)| (*seq, *id));
+            let drafts = std::mem::replace(own, OwnLane::new(lane, reserved, head));
+            own.adopt_drafts(drafts);
+        }
+        self.loaded = true;
+        self.root = None;
+        cx.event(Event::Joined { group: self.id });
+        self.pump(cx);
+    }
+
+    fn adopt(&mut self, loaded: Log, log: LogId) {
+        let state = self.logs.entry(log).or_default();
+        // Nothing is taken in before the store has answered, so there is nothing to merge with.
+        state.delivered = loaded.next();
+        state.log = loaded;
+    }
+
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.loaded
+    }
+
+    // Time.
+
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        let seals = self
+            .lanes
+            .iter()
+            .filter(|_| self.loaded)
+            .filter_map(OwnLane::seal_at);
+        let gaps = self.live_gaps.values().copied();
+        [self.tree.next_deadline(), self.repair.next_deadline()]
+            .into_iter()
+            .flatten()
+            .chain(seals)
+            .chain(gaps)
+            .min()
+    }
+
+    pub(crate) fn on_deadline(&mut self, cx: &mut Ctx<'_>) {
+        self.pump(cx);
+        for (link, ranges) in self.tree.take_announcements(cx.now) {
+            if self.members.contains_key(&link) && !ranges.is_empty() {
+                cx.send(
+                    link,
+                    Class::Control,
+                    Announce {
+                        group: self.ix,
+                        ranges,
+                    },
+                );
+            }
+        }
+        self.give_up_live_gaps(cx);
+        self.ask_for_missing(cx);
+    }
+
+    fn ask_for_missing(&mut self, cx: &mut Ctx<'_>) {
+        if !self.loaded {
+            return;
+        }
+        let logs = &self.logs;
+        for ask in self.repair.poll(cx.now, |log, end| missing(logs, log, end)) {
+            let author = ask.range.log.author;
+            let is_linked = cx.is_linked(&author, &self.members);
+            let graft = !is_linked && author != cx.me && self.tree.parent(&author).is_none();
+            if graft {
+                self.tree.set_parent(author, ask.link);
+            }
+            let want = Want {
+                request: ask.request,
+                group: self.ix,
+                range: ask.range,
+                graft,
+            };
+            cx.send(ask.link, Class::Control, want);
+        }
+    }
+
+    fn missing(&self, log: &LogId, end: Seq) -> Vec<(Seq, Seq)> {
+        missing(&self.logs, log, end)
+    }
+}
+
+/// What is not here of a log below `end`. Of a live log that was never heard only the end is worth having.
+fn missing(logs: &BTreeMap<LogId, LogState>, log: &LogId, end: Seq) -> Vec<(Seq, Seq)> {
+    match logs.get(log) {
+        Some(state) => state.log.missing_below(end).collect(),
+        None if end == 0 => Vec::new(),
+        None if log.lane.is_kept() => vec![(0, end - 1)],
+        None => vec![(end.saturating_sub(limits::FETCH_RANGE_MAX), end - 1)],
+    }
+}
+
+/// Whether messages of this age are still wanted, as far as this node's clock can tell.
+fn is_expired(ttl_secs: u32, hlc: Hlc, wall: WallTime) -> bool {
+    ttl_secs != 0 && wall.0 > hlc.millis().saturating_add(u64::from(ttl_secs) * 1000)
+}

@@ -1,0 +1,545 @@
+//! What comes in: envelopes, announcements, clocks; and what goes on to the application, in order.
+
+use super::{Ctx, Group, Held, LogState, Purpose, is_expired};
+use crate::crypto::{self, CheckedEnvelope};
+use crate::id::{Lane, LinkId, LogId, PeerId, Seq};
+use crate::io::{Delivered, Event};
+use crate::limits;
+use crate::persist::{Answer, Frontier, Query, StoreOp};
+use crate::wire::envelope::Envelope;
+use crate::wire::frame::{Announce, Class, Clock, ClockEntry, Prune, Range, Stored};
+
+use super::log::{Log, Placed};
+
+impl Group {
+    /// An envelope that was verified before. It is looked at again only if it is not here all the same.
+    pub(crate) fn on_seen(&mut self, cx: &mut Ctx<'_>, link: LinkId, envelope: Envelope) -> Result<(), ()> {
+        let header = envelope.header();
+        let log = LogId {
+            author: header.author,
+            lane: header.lane,
+        };
+        if self
+            .logs
+            .get(&log)
+            .is_some_and(|state| state.log.contains(header.seq))
+        {
+            self.on_duplicate(cx, link, log, header.seq);
+            return Ok(());
+        }
+        let envelope = crypto::check(envelope).map_err(|_| ())?;
+        self.on_envelope(cx, link, envelope)
+    }
+
+    /// A verified envelope. `Err` if its sender should not have passed it on.
+    pub(crate) fn on_envelope(
+        &mut self,
+        cx: &mut Ctx<'_>,
+        link: LinkId,
+        envelope: CheckedEnvelope,
+    ) -> Result<(), ()> {
+        if !self.loaded {
+            // The digest will bring it.
+            cx.counters.add("early", 1);
+            return Ok(());
+        }
+        let header = envelope.header();
+        let (seq, skip, ttl_secs) = (header.seq, header.skip, header.ttl_secs);
+        let log = LogId {
+            author: header.author,
+            lane: header.lane,
+        };
+        let asked = self.repair.on_progress(cx.now, link, &log, seq);
+        if let Some(state) = self.logs.get(&log) {
+            if state.log.contains(seq) {
+                self.note_fork(cx, log, &envelope);
+                self.on_duplicate(cx, link, log, seq);
+                return Ok(());
+            }
+        } else if !self.make_room_for_author(cx) {
+            cx.counters.add("authors-full", 1);
+            return Ok(());
+        }
+        // Members open before they forward.
+        let messages = match crypto::open(&*self.key, &envelope) {
+            Ok(opened) => opened.into_messages(),
+            Err(error) => {
+                tracing::debug!(author = %log.author.short(), seq, %error, "cannot open");
+                cx.counters.add("cannot-open", 1);
+                return Err(());
+            }
+        };
+        if log.author == cx.me && !self.on_own_from_elsewhere(cx, &envelope) {
+            return Ok(());
+        }
+        if !log.lane.is_kept() && !self.logs.contains_key(&log) {
+            let first = seq - u64::from(skip).min(seq);
+            let fresh = LogState {
+                log: Log::starting_at(first),
+                delivered: first,
+                ..LogState::default()
+            };
+            self.logs.insert(log, fresh);
+        }
+        match self.place(cx, log, &envelope) {
+            Placed::New => {}
+            Placed::Known(_) => return Ok(()),
+            Placed::TooFar => {
+                cx.counters.add("too-far", 1);
+                return Ok(());
+            }
+            Placed::Fork => {
+                cx.counters.add("fork", 1);
+                cx.event(Event::Fork {
+                    group: self.id,
+                    log,
+                    seq,
+                });
+                return Ok(());
+            }
+        }
+        if let Some(last) = messages.last() {
+            *cx.hlc = cx.hlc.merge(last.hlc, cx.wall);
+        }
+        if log.lane.is_kept() {
+            self.keep(cx, log, &envelope);
+        }
+        self.spread(cx, log, &envelope, Some(link));
+        let expired = messages
+            .first()
+            .is_some_and(|first| is_expired(ttl_secs, first.hlc, cx.wall));
+        let messages = if expired {
+            cx.counters.add("expired", messages.len() as u64);
+            Vec::new()
+        } else {
+            messages
+        };
+        self.deliver_in_order(
+            cx,
+            log,
+            Held {
+                envelope,
+                messages,
+                backfilled: asked,
+            },
+        );
+        self.look_for_gap(cx, link, log);
+        self.ask_for_missing(cx);
+        Ok(())
+    }
+
+    /// A second copy: whoever pushes an author to us that we get elsewhere is told to stop.
+    fn on_duplicate(&mut self, cx: &mut Ctx<'_>, link: LinkId, log: LogId, seq: Seq) {
+        cx.counters.add("duplicate", 1);
+        self.tree.has_it(
+            link,
+            &Range {
+                log,
+                from: seq,
+                to: seq,
+            },
+        );
+        if self.repair.on_progress(cx.now, link, &log, seq) {
+            return;
+        }
+        let from_author = self.members.get(&link) == Some(&log.author);
+        let superfluous = if from_author {
+            self.tree.take_parent(&log.author)
+        } else {
+            Some(link)
+        };
+        if let Some(link) = superfluous {
+            if self.tree.parent(&log.author) == Some(link) {
+                self.tree.take_parent(&log.author);
+            }
+            cx.send(
+                link,
+                Class::Control,
+                Prune {
+                    group: self.ix,
+                    author: log.author,
+                },
+            );
+        }
+    }
+
+    /// Two envelopes of one number are evidence against their author.
+    fn note_fork(&mut self, cx: &mut Ctx<'_>, log: LogId, envelope: &CheckedEnvelope) {
+        let seq = envelope.header().seq;
+        if self
+            .recent
+            .find(log, seq)
+            .is_some_and(|known| known.id() != envelope.id())
+        {
+            cx.counters.add("fork", 1);
+            if log.author == cx.me {
+                self.set_cloned(cx);
+            } else {
+                cx.event(Event::Fork {
+                    group: self.id,
+                    log,
+                    seq,
+                });
+            }
+        }
+    }
+
+    /// An envelope of our own that we do not have. Before our first word in this run it is a restored store,
+    /// and we go on behind it; afterwards somebody else writes under our key. True to take it in.
+    fn on_own_from_elsewhere(&mut self, cx: &mut Ctx<'_>, envelope: &CheckedEnvelope) -> bool {
+        let header = envelope.header();
+        let lane = self.lane(header.lane);
+        if header.seq >= lane.next() && lane.has_published() {
+            self.set_cloned(cx);
+            return false;
+        }
+        lane.resume_after(header.seq, envelope.id());
+        true
+    }
+
+    pub(crate) fn set_cloned(&mut self, cx: &mut Ctx<'_>) {
+        if !self.cloned {
+            self.cloned = true;
+            cx.event(Event::Cloned { group: self.id });
+            for lane in [Lane::Durable, Lane::Live] {
+                self.drop_drafts(cx, lane, "this identity is in use elsewhere");
+            }
+        }
+    }
+
+    /// Room for one more log, at the cost of the live one that has been silent longest.
+    fn make_room_for_author(&mut self, cx: &mut Ctx<'_>) -> bool {
+        if self.logs.len() < limits::AUTHORS_MAX {
+            return true;
+        }
+        let live = self
+            .logs
+            .iter()
+            .filter(|(log, _)| !log.lane.is_kept() && log.author != cx.me);
+        let oldest = live.min_by_key(|(_, state)| state.touched).map(|(log, _)| *log);
+        if let Some(log) = oldest {
+            self.logs.remove(&log);
+            self.live_gaps.remove(&log);
+            self.repair.forget(&log);
+        }
+        oldest.is_some()
+    }
+
+    fn keep(&mut self, cx: &mut Ctx<'_>, log: LogId, envelope: &CheckedEnvelope) {
+        let Some(state) = self.logs.get(&log) else { return };
+        let (next, head) = (state.log.next(), state.log.head());
+        let ops = vec![
+            StoreOp::Append(self.stored(envelope)),
+            StoreOp::Frontier(Frontier {
+                group: self.id,
+                log,
+                next,
+                head,
+                floor: 0,
+            }),
+        ];
+        cx.persist(self.id, Purpose::Theirs { log, next }, ops);
+    }
+
+    // "Stored".
+
+    /// A log of another is on our disk below `next`: tell its author.
+    pub(super) fn acknowledge(&mut self, cx: &mut Ctx<'_>, log: LogId, next: Seq) {
+        let link = self
+            .members
+            .iter()
+            .find(|(_, peer)| **peer == log.author)
+            .map(|(link, _)| *link);
+        if let Some(link) = link {
+            cx.send(
+                link,
+                Class::Control,
+                Stored {
+                    group: self.ix,
+                    logs: vec![(log, next)],
+                },
+            );
+        }
+    }
+
+    /// What we have of a member's own logs, told when it is met.
+    pub(super) fn send_stored(&self, cx: &mut Ctx<'_>, link: LinkId, peer: PeerId) {
+        let logs: Vec<(LogId, Seq)> = [Lane::Control, Lane::Durable]
+            .into_iter()
+            .map(|lane| LogId { author: peer, lane })
+            .filter_map(|log| self.logs.get(&log).map(|state| (log, state.log.next())))
+            .filter(|(_, next)| *next > 0)
+            .collect();
+        if !logs.is_empty() {
+            cx.send(link, Class::Control, Stored { group: self.ix, logs });
+        }
+    }
+
+    pub(crate) fn on_stored(&mut self, cx: &mut Ctx<'_>, link: LinkId, stored: &Stored) {
+        let Some(peer) = self.members.get(&link).copied() else {
+            return;
+        };
+        for (log, next) in &stored.logs {
+            if log.author == cx.me {
+                cx.event(Event::Stored {
+                    group: self.id,
+                    peer,
+                    lane: log.lane,
+                    next: *next,
+                });
+            }
+        }
+    }
+
+    // Claims.
+
+    pub(crate) fn on_announce(&mut self, cx: &mut Ctx<'_>, link: LinkId, announce: &Announce) {
+        for range in &announce.ranges {
+            self.tree.has_it(link, range);
+            // Nobody can announce more of our own log than there is.
+            let end = range.to.saturating_add(1);
+            if range.log.author == cx.me || self.missing(&range.log, end).is_empty() {
+                continue;
+            }
+            let from = if range.log.lane.is_kept() { 0 } else { range.from };
+            self.repair
+                .claim(link, range.log, from, end, cx.now + limits::REPAIR_DELAY);
+        }
+    }
+
+    /// How far a neighbour has every log.
+    pub(crate) fn on_clock(&mut self, cx: &mut Ctx<'_>, link: LinkId, clock: &Clock) {
+        for entry in clock.entries.iter().filter(|entry| entry.log.lane.is_kept()) {
+            if !self.missing(&entry.log, entry.next).is_empty() {
+                // What is on its way anyway is given time to come.
+                let due = if clock.reply {
+                    cx.now + limits::REPAIR_DELAY
+                } else {
+                    cx.now
+                };
+                self.repair.claim(link, entry.log, entry.floor, entry.next, due);
+            }
+        }
+        if clock.reply {
+            self.send_clock(cx, link, false);
+        }
+        self.ask_for_missing(cx);
+    }
+
+    /// Tells a neighbour how far we have every kept log.
+    pub(crate) fn send_clock(&mut self, cx: &mut Ctx<'_>, link: LinkId, reply: bool) {
+        if !self.loaded {
+            return;
+        }
+        let entries: Vec<ClockEntry> = self
+            .kept_logs()
+            .map(|(log, state)| ClockEntry {
+                log: *log,
+                next: state.log.next(),
+                floor: 0,
+            })
+            .collect();
+        let mut pages = entries.chunks(limits::CLOCK_ENTRIES_MAX).peekable();
+        if pages.peek().is_none() && reply {
+            cx.send(
+                link,
+                Class::Control,
+                Clock {
+                    group: self.ix,
+                    reply,
+                    entries: Vec::new(),
+                },
+            );
+        }
+        while let Some(page) = pages.next() {
+            let reply = reply && pages.peek().is_none();
+            cx.send(
+                link,
+                Class::Control,
+                Clock {
+                    group: self.ix,
+                    reply,
+                    entries: page.to_vec(),
+                },
+            );
+        }
+    }
+
+    /// Something came that leaves a gap before it: its sender has what is missing.
+    fn look_for_gap(&mut self, cx: &mut Ctx<'_>, link: LinkId, log: LogId) {
+        let Some(state) = self.logs.get(&log) else { return };
+        if !state.log.has_gap() {
+            self.live_gaps.remove(&log);
+            return;
+        }
+        let end = state.log.highest().unwrap_or(0);
+        self.repair.claim(link, log, state.log.next(), end, cx.now);
+        if !log.lane.is_kept() {
+            self.live_gaps
+                .entry(log)
+                .or_insert(cx.now + limits::LIVE_GAP_PATIENCE);
+        }
+    }
+
+    pub(super) fn give_up_live_gaps(&mut self, cx: &mut Ctx<'_>) {
+        let due: Vec<LogId> = self
+            .live_gaps
+            .iter()
+            .filter(|(_, at)| **at <= cx.now)
+            .map(|(log, _)| *log)
+            .collect();
+        for log in due {
+            self.live_gaps.remove(&log);
+            let Some(state) = self.logs.get_mut(&log) else {
+                continue;
+            };
+            if let Some((from, to)) = state.log.skip_gap() {
+                cx.counters.add("live-gap", to - from + 1);
+                cx.event(Event::Gap {
+                    group: self.id,
+                    log,
+                    from,
+                    to,
+                });
+                state.delivered = to + 1;
+                if state.log.has_gap() {
+                    self.live_gaps.insert(log, cx.now + limits::LIVE_GAP_PATIENCE);
+                }
+            }
+            self.deliver_held(cx, log);
+        }
+    }
+
+    // Delivery.
+
+    fn deliver_in_order(&mut self, cx: &mut Ctx<'_>, log: LogId, held: Held) {
+        let Some(state) = self.logs.get_mut(&log) else {
+            return;
+        };
+        let header = held.envelope.header();
+        let first = header.seq - u64::from(header.skip).min(header.seq);
+        if first <= state.delivered {
+            self.hand_over(cx, log, held);
+            self.deliver_held(cx, log);
+            return;
+        }
+        let bytes = held.envelope.as_bytes().len();
+        let room = state.held.len() < limits::HELD_MAX && self.held_bytes + bytes <= limits::HELD_BYTES_MAX;
+        // What is kept can be read again from the store when its turn comes; what is live is lost.
+        if room {
+            self.held_bytes += bytes;
+            state.held.insert(header.seq, held);
+        } else if !log.lane.is_kept() {
+            cx.counters.add("held-full", 1);
+        }
+    }
+
+    /// Everything whose turn has come.
+    fn deliver_held(&mut self, cx: &mut Ctx<'_>, log: LogId) {
+        while let Some(state) = self.logs.get_mut(&log) {
+            if state.delivered >= state.log.next() {
+                return;
+            }
+            let next = state.held.first_key_value().filter(|(_, held)| {
+                let header = held.envelope.header();
+                header.seq - u64::from(header.skip).min(header.seq) <= state.delivered
+            });
+            if let Some((seq, _)) = next {
+                let seq = *seq;
+                let Some(held) = state.held.remove(&seq) else {
+                    return;
+                };
+                self.held_bytes -= held.envelope.as_bytes().len();
+                if seq >= state.delivered {
+                    self.hand_over(cx, log, held);
+                }
+                continue;
+            }
+            if !log.lane.is_kept() {
+                state.delivered = state.held.keys().next().copied().unwrap_or(state.log.next());
+                continue;
+            }
+            if !state.fetching {
+                state.fetching = true;
+                let (from, to) = (state.delivered, state.log.next() - 1);
+                let query = Query::Range {
+                    group: self.id,
+                    log,
+                    from,
+                    to,
+                    bytes_max: limits::FETCH_BYTES_MAX,
+                };
+                cx.fetch(self.id, Purpose::Deliver { log }, query);
+            }
+            return;
+        }
+    }
+
+    /// The store gave what was kept before its turn had come.
+    pub(super) fn deliver_fetched(&mut self, cx: &mut Ctx<'_>, log: LogId, answer: Answer) {
+        if let Some(state) = self.logs.get_mut(&log) {
+            state.fetching = false;
+        }
+        let stored = match answer {
+            Answer::Range(stored) => stored,
+            Answer::Failed(error) => return cx.event(Event::StoreFailed { error }),
+            Answer::Group(_) => return,
+        };
+        let mut progress = false;
+        for stored in stored {
+            let Some(state) = self.logs.get(&log) else { return };
+            if stored.seq < state.delivered {
+                continue;
+            }
+            let opened = Envelope::parse(stored.bytes)
+                .ok()
+                .and_then(|envelope| crypto::check(envelope).ok())
+                .and_then(|envelope| Some((crypto::open(&*self.key, &envelope).ok()?, envelope)));
+            let Some((opened, envelope)) = opened else {
+                cx.counters.add("store-unreadable", 1);
+                continue;
+            };
+            progress = true;
+            self.hand_over(
+                cx,
+                log,
+                Held {
+                    envelope,
+                    messages: opened.into_messages(),
+                    backfilled: true,
+                },
+            );
+        }
+        if let Some(state) = self.logs.get_mut(&log)
+            && !progress
+        {
+            // Nothing there although it was kept: go on rather than ask for ever.
+            cx.counters.add("store-hole", 1);
+            state.delivered = state.held.keys().next().copied().unwrap_or(state.log.next());
+        }
+        self.deliver_held(cx, log);
+    }
+
+    fn hand_over(&mut self, cx: &mut Ctx<'_>, log: LogId, held: Held) {
+        let Some(state) = self.logs.get_mut(&log) else {
+            return;
+        };
+        let Held {
+            envelope,
+            messages,
+            backfilled,
+        } = held;
+        let seq = envelope.header().seq;
+        state.delivered = seq + 1;
+        if !messages.is_empty() {
+            cx.event(Event::Delivered(Box::new(Delivered {
+                group: self.id,
+                log,
+                seq,
+                envelope,
+                messages,
+                backfilled,
+            })));
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! Repair and history: who claims to have what is missing here, and who has been asked for it.
+//!
+//! One mechanism for a gap, a reconnection and a late joiner: neighbours claim ranges (by announcement, by
+//! clock, by sending what comes after a gap), and what is missing of them is asked for in ranges, from one
+//! neighbour at a time, the next one if it does not answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::id::{LinkId, LogId, Seq};
+use crate::limits;
+use crate::time::Timestamp;
+use crate::wire::frame::Range;
+
+/// Ranges asked of one neighbour at once.
+const WANTS_PER_LINK: usize = 4;
+
+/// A neighbour says that it has this.
+#[derive(Clone, Copy, Debug)]
+struct Claim {
+    from: Seq,
+    /// Exclusive.
+    end: Seq,
+    /// It is not asked for before: it may be on its way by itself.
+    due: Timestamp,
+}
+
+/// A range asked for and not yet answered.
+#[derive(Clone, Copy, Debug)]
+struct Want {
+    link: LinkId,
+    range: Range,
+    deadline: Timestamp,
+}
+
+/// A range to ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ask {
+    pub(crate) link: LinkId,
+    pub(crate) request: u32,
+    pub(crate) range: Range,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Repair {
+    claims: BTreeMap<LogId, BTreeMap<LinkId, Claim>>,
+    wants: BTreeMap<u32, Want>,
+    n_requests: u32,
+    /// Nothing changes by itself before this.
+    next: Option<Timestamp>,
+}
+
+impl Repair {
+    /// `link` has `from..end` of a log; do not ask before `due`.
+    pub(crate) fn claim(&mut self, link: LinkId, log: LogId, from: Seq, end: Seq, due: Timestamp) {
+        if self.claims.len() >= limits::AUTHORS_MAX && !self.claims.contains_key(&log) {
+            return;
+        }
+        let claims = self.claims.entry(log).or_default();
+        let claim = claims.entry(link).or_insert(Claim { from, end, due });
+        claim.from = claim.from.min(from);
+        claim.end = claim.end.max(end);
+        claim.due = claim.due.min(due);
+        self.wake_at(due);
+    }
+
+    /// What is to be asked for now. `missing` gives the gaps of a log below a number.
+    pub(crate) fn poll(
+        &mut self,
+        now: Timestamp,
+        mut missing: impl FnMut(&LogId, Seq) -> Vec<(Seq, Seq)>,
+    ) -> Vec<Ask> {
+        let mut asks = Vec::new();
+        if self.next.is_none_or(|next| next > now) {
+            return asks;
+        }
+        self.next = None;
+        self.give_up_on_silent(now);
+        let mut per_link: BTreeMap<LinkId, usize> = BTreeMap::new();
+        for want in self.wants.values() {
+            *per_link.entry(want.link).or_default() += 1;
+        }
+        let mut satisfied = Vec::new();
+        let mut wake = None::<Timestamp>;
+        for (log, claims) in &self.claims {
+            let end = claims.values().map(|claim| claim.end).max().unwrap_or(0);
+            let gaps = missing(log, end);
+            if gaps.is_empty() {
+                satisfied.push(*log);
+                continue;
+            }
+            let asked: BTreeSet<(Seq, Seq)> = self
+                .wants
+                .values()
+                .filter(|want| want.range.log == *log)
+                .map(|want| (want.range.from, want.range.to))
+                .collect();
+            for range in pieces(*log, &gaps, &asked) {
+                let able = claims
+                    .iter()
+                    .filter(|(_, claim)| claim.from <= range.from && range.from < claim.end);
+                let mut waiting = None::<Timestamp>;
+                let chosen = able
+                    .filter(|(_, claim)| {
+                        let ripe = claim.due <= now;
+                        if !ripe {
+                            waiting = Some(waiting.map_or(claim.due, |at| at.min(claim.due)));
+                        }
+                        ripe
+                    })
+                    .min_by_key(|(link, _)| per_link.get(link).copied().unwrap_or(0));
+                let Some((link, claim)) = chosen else {
+                    wake = [wake, waiting].into_iter().flatten().min();
+                    continue;
+                };
+                let load = per_link.entry(*link).or_default();
+                if *load >= WANTS_PER_LINK {
+                    // Goes on when an answer comes or is overdue.
+                    continue;
+                }
+                *load += 1;
+                self.n_requests = self.n_requests.wrapping_add(1);
+                let range = Range {
+                    to: range.to.min(claim.end - 1),
+                    ..range
+                };
+                let deadline = now + limits::WANT_PATIENCE;
+                self.wants.insert(
+                    self.n_requests,
+                    Want {
+                        link: *link,
+                        range,
+                        deadline,
+                    },
+                );
+                asks.push(Ask {
+                    link: *link,
+                    request: self.n_requests,
+                    range,
+                });
+            }
+        }
+        for log in satisfied {
+            self.claims.remove(&log);
+        }
+        let overdue = self.wants.values().map(|want| want.deadline).min();
+        self.next = [wake, overdue].into_iter().flatten().min();
+        asks
+    }
+
+    /// An envelope of a range asked for came: its neighbour is at work. True if it was asked for.
+    pub(crate) fn on_progress(&mut self, now: Timestamp, link: LinkId, log: &LogId, seq: Seq) -> bool {
+        let mut asked = false;
+        for want in self.wants.values_mut() {
+            if want.link == link && want.range.log == *log && (want.range.from..=want.range.to).contains(&seq)
+            {
+                want.deadline = now + limits::WANT_PATIENCE;
+                asked = true;
+            }
+        }
+        asked
+    }
+
+    /// A neighbour has sent all it will for a request. One that sent nothing is not asked for this log again
+    /// until it claims anew.
+    pub(crate) fn on_served(&mut self, now: Timestamp, link: LinkId, request: u32, count: u32) {
+        let Some(want) = self.wants.get(&request).copied().filter(|want| want.link == link) else {
+            return;
+        };
+        self.wants.remove(&request);
+        if count == 0 {
+            self.disclaim(link, &want.range.log);
+        }
+        self.wake_at(now);
+    }
+
+    pub(crate) fn link_down(&mut self, now: Timestamp, link: LinkId) {
+        self.wants.retain(|_, want| want.link != link);
+        self.claims.retain(|_, claims| {
+            claims.remove(&link);
+            !claims.is_empty()
+        });
+        self.wake_at(now);
+    }
+
+    /// Nothing of this log is wanted any more.
+    pub(crate) fn forget(&mut self, log: &LogId) {
+        self.claims.remove(log);
+        self.wants.retain(|_, want| want.range.log != *log);
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        self.next
+    }
+
+    /// How many logs are known to be longer elsewhere.
+    pub(crate) fn claimed(&self) -> impl Iterator<Item = (LogId, Seq)> + '_ {
+        self.claims
+            .iter()
+            .map(|(log, claims)| (*log, claims.values().map(|claim| claim.end).max().unwrap_or(0)))
+    }
+
+    fn give_up_on_silent(&mut self, now: Timestamp) {
+        let late: Vec<(u32, Want)> = self
+            .wants
+            .iter()
+            .filter(|(_, want)| want.deadline <= now)
+            .map(|(request, want)| (*request, *want))
+            .collect();
+        for (request, want) in late {
+            self.wants.remove(&request);
+            self.disclaim(want.link, &want.range.log);
+        }
+    }
+
+    fn disclaim(&mut self, link: LinkId, log: &LogId) {
+        if let Some(claims) = self.claims.get_mut(log) {
+            claims.remove(&link);
+            if claims.is_empty() {
+                self.claims.remove(log);
+            }
+        }
+    }
+
+    fn wake_at(&mut self, at: Timestamp) {
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+}
+
+/// The gaps, cut into ranges of [`limits::FETCH_RANGE_MAX`], without what has been asked for.
+fn pieces(log: LogId, gaps: &[(Seq, Seq)], asked: &BTreeSet<(Seq, Seq)>) -> Vec<Range> {
+    /// More than one neighbour will be asked for at a time.
+    const PIECES_MAX: usize = 16;
+    let mut pieces = Vec::new();
+    for &(mut from, to) in gaps {
+        while from <= to && pieces.len() < PIECES_MAX {
+            if let Some((_, asked_to)) = asked.iter().find(|(first, last)| *first <= from && from <= *last) {
+                from = asked_to + 1;
+                continue;
+            }
+            let stop = asked
+                .iter()
+                .map(|(first, _)| *first)
+                .filter(|first| *first > from)
+                .min();
+            let end = to
+                .min(from + limits::FETCH_RANGE_MAX - 1)
+                .min(stop.map_or(Seq::MAX, |first| first - 1));
+            pieces.push(Range { log, from, to: end });
+            from = end + 1;
+        }
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+    use crate::id::{Lane, PeerId};
+
+    const LOG: LogId = LogId {
+        author: PeerId([1; 32]),
+        lane: Lane::Durable,
+    };
+    const A: LinkId = LinkId(1);
+    const B: LinkId = LinkId(2);
+
+    fn ask(repair: &mut Repair, now: u64, gaps: &[(Seq, Seq)]) -> Vec<(LinkId, Seq, Seq)> {
+        let asks = repair.poll(Timestamp::from_micros(now), |_, end| {
+            gaps.iter()
+                .filter(|(from, _)| *from < end)
+                .map(|(from, to)| (*from, (*to).min(end - 1)))
+                .collect()
+        });
+        asks.iter()
+            .map(|ask| (ask.link, ask.range.from, ask.range.to))
+            .collect()
+    }
+
+    #[test]
+    fn a_claim_is_asked_for_when_it_is_due_and_once() {
+        let mut repair = Repair::default();
+        repair.claim(A, LOG, 0, 10, Timestamp::from_micros(100));
+        assert_eq!(ask(&mut repair, 50, &[(3, 20)]), []);
+        assert_eq!(repair.next_deadline(), Some(Timestamp::from_micros(100)));
+        assert_eq!(ask(&mut repair, 100, &[(3, 20)]), [(A, 3, 9)]);
+        repair.claim(A, LOG, 0, 10, Timestamp::from_micros(100));
+        assert_eq!(ask(&mut repair, 101, &[(3, 20)]), []);
+    }
+
+    #[test]
+    fn the_next_holder_is_asked_when_one_is_silent_or_has_nothing() {
+        let mut repair = Repair::default();
+        let soon = Timestamp::ZERO;
+        repair.claim(A, LOG, 0, 5, soon);
+        repair.claim(B, LOG, 0, 5, soon);
+        assert_eq!(ask(&mut repair, 0, &[(0, 4)]), [(A, 0, 4)]);
+        let late = (soon + limits::WANT_PATIENCE + Duration::from_millis(1)).as_micros();
+        assert_eq!(ask(&mut repair, late, &[(0, 4)]), [(B, 0, 4)]);
+        repair.on_served(Timestamp::from_micros(late), B, 2, 0);
+        assert_eq!(
+            ask(&mut repair, late, &[(0, 4)]),
+            [],
+            "nobody is left who claims to have it"
+        );
+    }
+
+    #[test]
+    fn long_ranges_are_cut_and_shared_among_holders() {
+        let mut repair = Repair::default();
+        repair.claim(A, LOG, 0, 1000, Timestamp::ZERO);
+        repair.claim(B, LOG, 0, 1000, Timestamp::ZERO);
+        let asks = ask(&mut repair, 0, &[(0, 999)]);
+        assert_eq!(asks.len(), 2 * WANTS_PER_LINK);
+        assert!(
+            asks.iter()
+                .all(|(_, from, to)| to - from < limits::FETCH_RANGE_MAX)
+        );
+        assert_eq!(
+            asks.iter().filter(|(link, ..)| *link == A).count(),
+            WANTS_PER_LINK
+        );
+    }
+}

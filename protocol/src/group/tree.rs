@@ -1,0 +1,114 @@
+//! Who is sent an author's envelopes at once (eager) and who only hears of them (lazy).
+//!
+//! Plumtree's terms (Leitão, Pereira, Rodrigues 2007), one tree per author. Where every member is a neighbour
+//! the author's own push reaches all and the tree is a star. A member that has no link to the author grafts
+//! itself to the neighbour whose announcement came first. The forest of shared trees comes with the overlay of
+//! thousands of nodes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::id::{LinkId, PeerId};
+use crate::limits;
+use crate::time::Timestamp;
+use crate::wire::frame::Range;
+
+/// Trees of one group, seen from this node.
+#[derive(Debug, Default)]
+pub(crate) struct Tree {
+    /// Neighbours that asked to be sent an author's envelopes by us.
+    children: BTreeMap<PeerId, BTreeSet<LinkId>>,
+    /// Whom we asked for an author's envelopes.
+    parents: BTreeMap<PeerId, LinkId>,
+    announcements: BTreeMap<LinkId, Vec<Range>>,
+    announce_at: Option<Timestamp>,
+}
+
+impl Tree {
+    /// A neighbour grafts itself to us for an author.
+    pub(crate) fn graft(&mut self, author: PeerId, link: LinkId) {
+        if self.children.len() < limits::AUTHORS_MAX || self.children.contains_key(&author) {
+            self.children.entry(author).or_default().insert(link);
+        }
+    }
+
+    /// It takes the graft back.
+    pub(crate) fn prune(&mut self, author: PeerId, link: LinkId) {
+        if let Some(children) = self.children.get_mut(&author) {
+            children.remove(&link);
+            if children.is_empty() {
+                self.children.remove(&author);
+            }
+        }
+    }
+
+    /// Whether an envelope of `author` goes to `link` at once.
+    pub(crate) fn is_child(&self, author: &PeerId, link: LinkId) -> bool {
+        self.children
+            .get(author)
+            .is_some_and(|children| children.contains(&link))
+    }
+
+    /// Whom we asked for this author.
+    pub(crate) fn parent(&self, author: &PeerId) -> Option<LinkId> {
+        self.parents.get(author).copied()
+    }
+
+    /// We ask this neighbour for an author from now on.
+    pub(crate) fn set_parent(&mut self, author: PeerId, link: LinkId) {
+        if self.parents.len() < limits::AUTHORS_MAX || self.parents.contains_key(&author) {
+            self.parents.insert(author, link);
+        }
+    }
+
+    /// We have a better way.
+    pub(crate) fn take_parent(&mut self, author: &PeerId) -> Option<LinkId> {
+        self.parents.remove(author)
+    }
+
+    /// An announcement to `link`, to leave with others.
+    pub(crate) fn announce(&mut self, now: Timestamp, link: LinkId, range: Range) {
+        let ranges = self.announcements.entry(link).or_default();
+        let room = ranges.len() < limits::ANNOUNCE_RANGES_MAX;
+        match ranges
+            .iter_mut()
+            .find(|last| last.log == range.log && last.to + 1 == range.from)
+        {
+            Some(last) => last.to = range.to,
+            None if room => ranges.push(range),
+            // What finds no room is found by the next digest.
+            None => {}
+        }
+        self.announce_at.get_or_insert(now + limits::ANNOUNCE_DELAY);
+    }
+
+    /// The neighbour turned out to have this.
+    pub(crate) fn has_it(&mut self, link: LinkId, range: &Range) {
+        if let Some(ranges) = self.announcements.get_mut(&link) {
+            ranges.retain(|waiting| {
+                waiting.log != range.log || waiting.from < range.from || waiting.to > range.to
+            });
+        }
+    }
+
+    /// Announcements whose time has come.
+    pub(crate) fn take_announcements(&mut self, now: Timestamp) -> BTreeMap<LinkId, Vec<Range>> {
+        if self.announce_at.is_none_or(|at| at > now) {
+            return BTreeMap::new();
+        }
+        self.announce_at = None;
+        std::mem::take(&mut self.announcements)
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        self.announce_at
+    }
+
+    pub(crate) fn link_down(&mut self, link: LinkId) {
+        self.announcements.remove(&link);
+        self.parents.retain(|_, parent| *parent != link);
+        self.children.retain(|_, children| {
+            children.remove(&link);
+            !children.is_empty()
+        });
+    }
+}

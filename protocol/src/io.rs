@@ -1,0 +1,447 @@
+//! What goes into the engine and what comes out: plain values, no handles.
+//!
+//! A host feeds [`Input`]s and drains [`Output`]s after each of them, in order. The order is a promise: what
+//! stands after a `Persist` does not depend on it, what depends on it comes only after `Persisted`.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::crypto::{CheckedEnvelope, GroupKey};
+use crate::error::Reject;
+use crate::id::{GroupId, Incarnation, Lane, LinkId, LogId, PeerId, Seq};
+use crate::message::{Body, Draft};
+use crate::persist::{Answer, Query, StoreOp, Token};
+use crate::time::{Duration, Timestamp, WallTime};
+use crate::wire::frame::{Address, CheckedFrame, Class, Frame};
+
+/// Everything that can happen to an engine.
+#[derive(Debug)]
+pub enum Input {
+    /// The deadline has come. Early ones do no harm.
+    Timeout,
+    /// The wall clock reads this now. Told at start and every few seconds.
+    WallTime(WallTime),
+    /// An authenticated connection stands.
+    LinkUp {
+        /// Its number.
+        link: LinkId,
+        /// Who is at the other end.
+        peer: PeerId,
+        /// Whether this node dialled.
+        dialed: bool,
+    },
+    /// A connection is over.
+    LinkDown {
+        /// Its number.
+        link: LinkId,
+        /// How it ended.
+        cause: LinkEnd,
+    },
+    /// A frame came whose signatures are good.
+    Frame {
+        /// From which neighbour.
+        link: LinkId,
+        /// The frame.
+        frame: CheckedFrame,
+    },
+    /// A frame came that was refused before the engine.
+    Rejected {
+        /// From which neighbour.
+        link: LinkId,
+        /// Why.
+        reject: Reject,
+    },
+    /// The transport has written so many bytes of a class to the socket.
+    Written {
+        /// On this link.
+        link: LinkId,
+        /// Of this class.
+        class: Class,
+        /// Bytes.
+        bytes: usize,
+    },
+    /// Discovery knows where a peer can be reached.
+    Found {
+        /// Who.
+        peer: PeerId,
+        /// Where; may add to what is known.
+        addresses: Vec<Address>,
+    },
+    /// A dial came to nothing.
+    DialFailed {
+        /// Who was dialled.
+        peer: PeerId,
+        /// The host answered that nobody listens: strong evidence that the process is dead.
+        refused: bool,
+    },
+    /// Where this node listens now; told to neighbours in HELLO.
+    Listening(Vec<Address>),
+    /// The store has made everything of this token durable.
+    Persisted(Token),
+    /// The store could not; nothing of this token is durable. The text is for people.
+    PersistFailed(Token, String),
+    /// The store answers.
+    Fetched(Token, Answer),
+    /// The application wants something.
+    Command(Command),
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LinkEnd {
+    /// Reset or closed by the other side: its process may be dead.
+    Reset,
+    /// Nothing came through any more.
+    Silent,
+    /// Closed by this node.
+    Closed,
+}
+
+/// What an application asks of a node.
+#[derive(Debug)]
+pub enum Command {
+    /// Become a member of an open group.
+    Join {
+        /// Its key.
+        key: Box<GroupKey>,
+        /// Its name, for events and `status`.
+        name: String,
+    },
+    /// Leave a group; its log stays in the store.
+    Leave {
+        /// Which.
+        group: GroupId,
+    },
+    /// Publish a message. The draft has been checked ([`Draft::check`]).
+    Publish {
+        /// Where.
+        group: GroupId,
+        /// `Durable` or `Live`.
+        lane: Lane,
+        /// Seconds after which nobody needs it; 0 for ever.
+        ttl_secs: u32,
+        /// What.
+        draft: Draft,
+        /// The application's number for it, rising by one with each publish in this group and lane.
+        ticket: u64,
+    },
+    /// Say goodbye to everybody. Nothing is sent afterwards.
+    Shutdown,
+}
+
+/// Everything an engine can want. Hosts match it without a wildcard.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a frame to a neighbour. Never refused: what waits is counted by [`Input::Written`].
+    Send {
+        /// To whom.
+        link: LinkId,
+        /// On which stream.
+        class: Class,
+        /// What.
+        frame: Frame,
+    },
+    /// Dial a peer at any of these addresses, all at once.
+    Connect {
+        /// Who.
+        peer: PeerId,
+        /// Where.
+        addresses: Vec<Address>,
+    },
+    /// Close a connection.
+    Disconnect {
+        /// Which.
+        link: LinkId,
+        /// Why, for the log.
+        cause: &'static str,
+    },
+    /// Make these durable, all or none, and say so with the token.
+    Persist {
+        /// Comes back in `Persisted`.
+        token: Token,
+        /// In order.
+        ops: Vec<StoreOp>,
+    },
+    /// Ask the store.
+    Fetch {
+        /// Comes back in `Fetched`.
+        token: Token,
+        /// What.
+        query: Query,
+    },
+    /// Tell the application.
+    Event(Event),
+}
+
+/// What an application is told.
+#[derive(Debug)]
+pub enum Event {
+    /// A group is ready: history is loaded, messages flow.
+    Joined {
+        /// Which.
+        group: GroupId,
+    },
+    /// Messages of one envelope, in their order. Per log in order, each once.
+    Delivered(Box<Delivered>),
+    /// Drafts `tickets.0 ..= tickets.1` left as one envelope.
+    Sealed {
+        /// The group.
+        group: GroupId,
+        /// The lane.
+        lane: Lane,
+        /// First and last ticket in it.
+        tickets: (u64, u64),
+        /// Its number in our log.
+        seq: Seq,
+        /// To how many members it was sent at once.
+        sent: usize,
+    },
+    /// A member has everything of ours below `next` on its disk.
+    Stored {
+        /// The group.
+        group: GroupId,
+        /// Who.
+        peer: PeerId,
+        /// The lane of our log.
+        lane: Lane,
+        /// Below this.
+        next: Seq,
+    },
+    /// Drafts that will never leave.
+    Dropped {
+        /// The group.
+        group: GroupId,
+        /// The lane.
+        lane: Lane,
+        /// First and last ticket.
+        tickets: (u64, u64),
+        /// Why, for people.
+        reason: String,
+    },
+    /// A drained lane accepts drafts again ([`crate::engine::Engine::accepts`]).
+    Accepts {
+        /// The group.
+        group: GroupId,
+        /// The lane.
+        lane: Lane,
+    },
+    /// Live envelopes that never came and are no longer waited for.
+    Gap {
+        /// The group.
+        group: GroupId,
+        /// The log.
+        log: LogId,
+        /// First number.
+        from: Seq,
+        /// Last number.
+        to: Seq,
+    },
+    /// Two envelopes of one number, signed by their author: a copied or a lying identity.
+    Fork {
+        /// The group.
+        group: GroupId,
+        /// The log.
+        log: LogId,
+        /// The number.
+        seq: Seq,
+    },
+    /// Our own key writes elsewhere, ahead of us. The engine publishes nothing any more.
+    Cloned {
+        /// Where it was noticed.
+        group: GroupId,
+    },
+    /// What is known of a peer's presence has changed.
+    Presence {
+        /// Who.
+        peer: PeerId,
+        /// What it is now.
+        state: PresenceState,
+        /// Why.
+        cause: PresenceCause,
+    },
+    /// A peer proved that it is in a group of ours.
+    MemberJoined {
+        /// The group.
+        group: GroupId,
+        /// Who.
+        peer: PeerId,
+    },
+    /// A member is gone or has left.
+    MemberLeft {
+        /// The group.
+        group: GroupId,
+        /// Who.
+        peer: PeerId,
+        /// Why.
+        cause: PresenceCause,
+    },
+    /// The store failed; what was to be kept is not.
+    StoreFailed {
+        /// For people.
+        error: String,
+    },
+}
+
+/// One envelope's messages on their way to the application.
+#[derive(Clone, Debug)]
+pub struct Delivered {
+    /// The group.
+    pub group: GroupId,
+    /// The author's log.
+    pub log: LogId,
+    /// The envelope's number.
+    pub seq: Seq,
+    /// The envelope: a proof of any message can be made from it.
+    pub envelope: CheckedEnvelope,
+    /// The messages; their index is their place here.
+    pub messages: Vec<Body>,
+    /// It was fetched later rather than pushed when it was sent.
+    pub backfilled: bool,
+}
+
+/// What is known of a node's presence (SWIM's states, with Zyre's evasive before suspicion).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum PresenceState {
+    /// It answers.
+    Alive,
+    /// It has been silent for a while and was asked.
+    Evasive,
+    /// This node would vote that it is gone.
+    Suspect,
+    /// Enough observers agree, or it said goodbye.
+    Gone,
+}
+
+impl PresenceState {
+    /// The word in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Alive => "alive",
+            Self::Evasive => "evasive",
+            Self::Suspect => "suspect",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// Why a presence changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PresenceCause {
+    /// It was met, or met again.
+    Connected,
+    /// A frame came after silence.
+    Heard,
+    /// Nothing came.
+    Silent,
+    /// Its connection broke.
+    Reset,
+    /// Enough observers voted.
+    Voted,
+    /// Nobody else could say; time ran out.
+    TimedOut,
+    /// It said goodbye.
+    Goodbye,
+    /// It left the group.
+    Left,
+    /// It proved that it is alive.
+    Refuted,
+}
+
+impl PresenceCause {
+    /// The word in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Heard => "heard",
+            Self::Silent => "silent",
+            Self::Reset => "reset",
+            Self::Voted => "voted",
+            Self::TimedOut => "timed-out",
+            Self::Goodbye => "goodbye",
+            Self::Left => "left",
+            Self::Refuted => "refuted",
+        }
+    }
+}
+
+/// Entropy for salts and nonces: the operating system's in the node, the seed's in the simulator.
+///
+/// Apart from the choices of the protocol, which are always seeded, so that a run can be replayed.
+pub trait Secrets: Send {
+    /// Fills `out` with bytes nobody can guess.
+    fn fill(&mut self, out: &mut [u8]);
+}
+
+/// Outputs in their order.
+pub(crate) type Outbox = VecDeque<Output>;
+
+/// Counts by cause, for `status` and tests. Bounded by the number of causes in the code.
+#[derive(Clone, Default, Debug, PartialEq, Eq)]
+pub struct Counters(BTreeMap<&'static str, u64>);
+
+impl Counters {
+    /// Adds `n` to a count.
+    pub fn add(&mut self, cause: &'static str, n: u64) {
+        *self.0.entry(cause).or_default() += n;
+    }
+
+    /// A count; zero if it never happened.
+    pub fn count(&self, cause: &str) -> u64 {
+        self.0.get(cause).copied().unwrap_or(0)
+    }
+
+    /// All counts, sorted by cause.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.0.iter().map(|(cause, n)| (*cause, *n))
+    }
+}
+
+/// One screen's worth of what an engine knows.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// This node.
+    pub me: PeerId,
+    /// This run.
+    pub incarnation: Incarnation,
+    /// Everybody known, sorted by id.
+    pub peers: Vec<PeerStatus>,
+    /// Groups joined, sorted by name.
+    pub groups: Vec<GroupStatus>,
+    /// What was counted.
+    pub counters: Counters,
+    /// How late this node's own timers are, 0 to [`crate::limits::HEALTH_MAX`].
+    pub health: u32,
+}
+
+/// One peer in [`Status`].
+#[derive(Clone, Debug)]
+pub struct PeerStatus {
+    /// Who.
+    pub peer: PeerId,
+    /// How it is.
+    pub state: PresenceState,
+    /// The link to it, if one stands.
+    pub link: Option<LinkId>,
+    /// Its last measured round trip.
+    pub rtt: Option<Duration>,
+    /// Bytes waiting for it.
+    pub queued: usize,
+    /// Since when its queue has been full.
+    pub full_since: Option<Timestamp>,
+}
+
+/// One group in [`Status`].
+#[derive(Clone, Debug)]
+pub struct GroupStatus {
+    /// Which.
+    pub group: GroupId,
+    /// Its name.
+    pub name: String,
+    /// Members linked now.
+    pub members: Vec<PeerId>,
+    /// Envelopes known in kept lanes, counted from 0 in each log.
+    pub envelopes: u64,
+    /// Drafts waiting to be sealed.
+    pub drafts: usize,
+    /// Envelopes known to exist and not here yet.
+    pub missing: u64,
+}

@@ -1,0 +1,236 @@
+//! One neighbour: the HELLO, whose groups are shared, what waits to be written, beats and digests.
+//!
+//! Not here: whether the peer is alive (presence), whether to be linked to it (overlay).
+
+use std::collections::BTreeMap;
+
+use crate::id::{GroupId, LinkId, PeerId};
+use crate::limits;
+use crate::time::{Duration, Timestamp};
+use crate::wire::frame::{Beat, Class, GroupIx, Hello};
+
+/// State of one link.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) id: LinkId,
+    pub(crate) peer: PeerId,
+    pub(crate) dialed: bool,
+    up_at: Timestamp,
+    /// Ours, sent in our HELLO.
+    pub(crate) nonce: [u8; 16],
+    /// Theirs, once it came.
+    pub(crate) hello: Option<Hello>,
+    bad_frames: u32,
+    /// The peer's numbers for groups that we share.
+    shared: BTreeMap<GroupIx, GroupId>,
+    /// Proofs that match no group of ours, in case we join one.
+    unmatched: BTreeMap<GroupIx, [u8; 32]>,
+    queued: [usize; 4],
+    full_since: Option<Timestamp>,
+    /// Full for so long that payload is left to repair.
+    passed_over: bool,
+    last_sent: Timestamp,
+    /// The peer's last stamp and when it came.
+    their_stamp: Option<(u64, Timestamp)>,
+    rtt: Option<Duration>,
+    /// When the next digest goes out, once a group is shared.
+    pub(crate) digest_at: Option<Timestamp>,
+    digest_pause: Duration,
+}
+
+impl Link {
+    pub(crate) fn new(now: Timestamp, id: LinkId, peer: PeerId, dialed: bool, nonce: [u8; 16]) -> Self {
+        Self {
+            id,
+            peer,
+            dialed,
+            up_at: now,
+            nonce,
+            hello: None,
+            bad_frames: 0,
+            shared: BTreeMap::new(),
+            unmatched: BTreeMap::new(),
+            queued: [0; 4],
+            full_since: None,
+            passed_over: false,
+            last_sent: now,
+            their_stamp: None,
+            rtt: None,
+            digest_at: None,
+            digest_pause: limits::DIGEST_MIN,
+        }
+    }
+
+    /// A refused frame. True if there were too many.
+    pub(crate) fn bad_frame(&mut self) -> bool {
+        self.bad_frames += 1;
+        self.bad_frames >= limits::BAD_FRAMES_MAX
+    }
+
+    pub(crate) fn rtt(&self) -> Option<Duration> {
+        self.rtt
+    }
+
+    // Groups.
+
+    pub(crate) fn share(&mut self, theirs: GroupIx, group: GroupId) {
+        self.unmatched.remove(&theirs);
+        self.shared.retain(|_, known| *known != group);
+        self.shared.insert(theirs, group);
+    }
+
+    /// Keeps a proof for later. False if there are too many.
+    pub(crate) fn keep_unmatched(&mut self, theirs: GroupIx, proof: [u8; 32]) -> bool {
+        let room = self.unmatched.len() < limits::UNMATCHED_SUBSCRIPTIONS_MAX;
+        if room {
+            self.unmatched.insert(theirs, proof);
+        }
+        room
+    }
+
+    pub(crate) fn unshare(&mut self, theirs: GroupIx) -> Option<GroupId> {
+        self.unmatched.remove(&theirs);
+        self.shared.remove(&theirs)
+    }
+
+    pub(crate) fn forget_group(&mut self, group: &GroupId) {
+        self.shared.retain(|_, known| known != group);
+    }
+
+    /// The peer's number of the unmatched subscription whose proof `is_ours`.
+    pub(crate) fn find_unmatched(&self, is_ours: impl Fn(&[u8; 32]) -> bool) -> Option<GroupIx> {
+        self.unmatched
+            .iter()
+            .find(|(_, proof)| is_ours(proof))
+            .map(|(ix, _)| *ix)
+    }
+
+    /// The group behind the peer's number.
+    pub(crate) fn group(&self, theirs: GroupIx) -> Option<GroupId> {
+        self.shared.get(&theirs).copied()
+    }
+
+    pub(crate) fn shared_groups(&self) -> impl Iterator<Item = GroupId> + '_ {
+        self.shared.values().copied()
+    }
+
+    // What waits to be written.
+
+    /// Counts payload on its way. Talk is bounded by time: a link that takes nothing is closed as silent.
+    pub(crate) fn on_sent(&mut self, now: Timestamp, class: Class, bytes: usize) {
+        self.last_sent = now;
+        if class != Class::Control {
+            self.queued[class as usize] += bytes;
+        }
+        if self.full_since.is_none() && self.waiting() >= limits::LINK_QUEUE_HIGH {
+            self.full_since = Some(now);
+        }
+    }
+
+    /// The transport has written. True if a full link has become free.
+    pub(crate) fn on_written(&mut self, class: Class, bytes: usize) -> bool {
+        let queued = &mut self.queued[class as usize];
+        *queued = queued.saturating_sub(bytes);
+        let free = self.full_since.is_some() && self.waiting() <= limits::LINK_QUEUE_LOW;
+        if free {
+            self.full_since = None;
+            self.passed_over = false;
+        }
+        free
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.queued.iter().sum()
+    }
+
+    /// What a publisher has to wait for; history is bounded by the requests for it.
+    fn waiting(&self) -> usize {
+        self.queued[Class::Own as usize] + self.queued[Class::Forward as usize]
+    }
+
+    pub(crate) fn full_since(&self) -> Option<Timestamp> {
+        self.full_since
+    }
+
+    /// Full, and a publisher should still wait for it.
+    pub(crate) fn holds_up(&self) -> bool {
+        self.full_since.is_some() && !self.passed_over
+    }
+
+    pub(crate) fn is_passed_over(&self) -> bool {
+        self.passed_over
+    }
+
+    /// True when the publisher stops waiting for this link.
+    pub(crate) fn lose_patience(&mut self, now: Timestamp) -> bool {
+        let lost = !self.passed_over
+            && self
+                .full_since
+                .is_some_and(|since| now - since >= limits::LINK_PATIENCE);
+        self.passed_over |= lost;
+        lost
+    }
+
+    // Beats.
+
+    pub(crate) fn beat(&self, now: Timestamp, ask: bool) -> Beat {
+        let (echo, held) = self
+            .their_stamp
+            .map_or((0, 0), |(stamp, at)| (stamp, (now - at).as_micros()));
+        Beat {
+            stamp: now.as_micros().max(1),
+            echo,
+            held: u64::try_from(held).unwrap_or(u64::MAX),
+            ask,
+        }
+    }
+
+    pub(crate) fn on_beat(&mut self, now: Timestamp, beat: &Beat) {
+        self.their_stamp = Some((beat.stamp, now));
+        let sent = Timestamp::from_micros(beat.echo);
+        if beat.echo != 0 && sent <= now {
+            let rtt = (now - sent).saturating_sub(Duration::from_micros(beat.held));
+            self.rtt = Some(self.rtt.map_or(rtt, |old| (old * 7 + rtt) / 8));
+        }
+    }
+
+    // Time.
+
+    /// When this link wants a look.
+    pub(crate) fn next_deadline(&self) -> Timestamp {
+        let beat = if self.hello.is_some() {
+            self.last_sent + limits::BEAT
+        } else {
+            self.up_at + limits::HELLO_PATIENCE
+        };
+        let waits = self.full_since.filter(|_| !self.passed_over);
+        let patience = waits.map(|since| since + limits::LINK_PATIENCE);
+        [self.digest_at, patience]
+            .into_iter()
+            .flatten()
+            .fold(beat, Timestamp::min)
+    }
+
+    pub(crate) fn is_mute(&self, now: Timestamp) -> bool {
+        self.hello.is_none() && now - self.up_at >= limits::HELLO_PATIENCE
+    }
+
+    pub(crate) fn wants_beat(&self, now: Timestamp) -> bool {
+        self.hello.is_some() && now - self.last_sent >= limits::BEAT
+    }
+
+    /// Both sides agree: look again later and later.
+    pub(crate) fn digest_equal(&mut self) {
+        self.digest_pause = (self.digest_pause * 2).min(limits::DIGEST_MAX);
+    }
+
+    /// They differ: look again soon.
+    pub(crate) fn digest_differs(&mut self) {
+        self.digest_pause = limits::DIGEST_MIN;
+    }
+
+    /// Sets the next digest, `jitter` being in 0..256 for 0 to 25 % more.
+    pub(crate) fn schedule_digest(&mut self, now: Timestamp, jitter: u32) {
+        self.digest_at = Some(now + self.digest_pause + self.digest_pause * jitter / 1024);
+    }
+}

@@ -1,0 +1,633 @@
+//! Frames: the units two neighbours exchange over an authenticated, ordered stream.
+//!
+//! ```text
+//! | length u32 LE | kind u8 | body ... |        length counts kind and body, 1 ..= FRAME_MAX
+//! ```
+//!
+//! A `Data` body is `group u16 LE | envelope`; all others are bincode of the struct of that name. Kinds from
+//! [`SKIPPABLE`] on may be skipped by a node that does not know them; an unknown kind below it is an error.
+//! Names follow Plumtree (IHave is [`Announce`], IWant is [`Want`]) and SWIM.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+
+use crate::crypto::{self, CheckedEnvelope, Domain, Identity};
+use crate::error::{DecodeError, Reject};
+use crate::id::{EnvelopeId, Incarnation, LogId, PeerId, Seq};
+use crate::limits;
+use crate::wire::codec;
+use crate::wire::envelope::Envelope;
+
+/// The lowest and the highest version of this frame protocol that this node speaks.
+pub const VERSION_MIN: u16 = 1;
+/// See [`VERSION_MIN`].
+pub const VERSION_MAX: u16 = 1;
+/// From this kind on an unknown frame is skipped, not an error.
+pub const SKIPPABLE: u8 = 128;
+
+/// A sender's own number for a group on one link, given by its [`Subscribe`].
+pub type GroupIx = u16;
+
+/// Which stream of a link a frame takes; served in this order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum Class {
+    /// Presence, subscriptions, repair talk.
+    Control = 0,
+    /// Envelopes of our own.
+    Own = 1,
+    /// Envelopes passed on.
+    Forward = 2,
+    /// History.
+    Bulk = 3,
+}
+
+impl Class {
+    /// All classes, most urgent first.
+    pub const ALL: [Self; 4] = [Self::Control, Self::Own, Self::Forward, Self::Bulk];
+}
+
+/// A multiaddr in its binary form; opaque here, bounded in length.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct Address(pub Vec<u8>);
+
+impl Address {
+    /// Bytes of the longest address that is passed on.
+    pub const MAX: usize = 96;
+}
+
+/// The first frame each way.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    /// Lowest version spoken.
+    pub min: u16,
+    /// Highest version spoken.
+    pub max: u16,
+    /// Optional abilities, by bit; none yet.
+    pub features: u64,
+    /// Keeps meshes apart: first 8 bytes of the hash of the network's name.
+    pub network: [u8; 8],
+    /// Fresh for each link; subscriptions prove against it.
+    pub nonce: [u8; 16],
+    /// Of this run.
+    pub incarnation: Incarnation,
+    /// Where this node listens; at most [`Hello::ADDRESSES_MAX`].
+    pub addresses: Vec<Address>,
+}
+
+impl Hello {
+    /// Addresses in a HELLO, and of one peer in a [`Peers`] frame.
+    pub const ADDRESSES_MAX: usize = 8;
+}
+
+/// "I am in this group": proves knowledge of the group key and names no group to those without it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Subscribe {
+    /// The sender's number for the group in later frames.
+    pub group: GroupIx,
+    /// Keyed hash over both ids and both nonces.
+    pub proof: [u8; 32],
+}
+
+/// The sender has left the group with this number.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Unsubscribe {
+    /// The sender's number.
+    pub group: GroupIx,
+}
+
+/// Sign of life when nothing else is sent, and a measurement of the round trip.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Beat {
+    /// The sender's clock in microseconds; echoed back.
+    pub stamp: u64,
+    /// The stamp last heard from the receiver, zero if none.
+    pub echo: u64,
+    /// How long ago that was, in microseconds.
+    pub held: u64,
+    /// The sender asks for a beat at once: it has not heard from us for long.
+    pub ask: bool,
+}
+
+/// An orderly farewell.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Goodbye {
+    /// Of the run that ends.
+    pub incarnation: Incarnation,
+}
+
+/// One observer's signed word that a node does not answer (SWIM's Suspect).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Alert {
+    /// Who is silent.
+    pub target: PeerId,
+    /// In which of its incarnations.
+    pub incarnation: Incarnation,
+    /// Who says so.
+    pub observer: PeerId,
+    /// Ed25519 over target, incarnation and observer; 64 bytes.
+    pub signature: Signature,
+}
+
+/// A node's signed word that it is alive: refutes alerts of lower incarnations.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Alive {
+    /// Who is alive.
+    pub peer: PeerId,
+    /// Its incarnation now.
+    pub incarnation: Incarnation,
+    /// Ed25519 over peer and incarnation.
+    pub signature: Signature,
+}
+
+/// A node is gone: the votes that say so.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Gone {
+    /// At least one, at most [`Gone::ALERTS_MAX`], all of one target.
+    pub alerts: Vec<Alert>,
+}
+
+impl Gone {
+    /// Votes in one frame.
+    pub const ALERTS_MAX: usize = 8;
+}
+
+/// Neighbours of the sender: how a node with one contact finds the rest.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Peers {
+    /// At most [`Peers::MAX`].
+    pub peers: Vec<(PeerId, Vec<Address>)>,
+}
+
+impl Peers {
+    /// Peers in one frame.
+    pub const MAX: usize = 32;
+}
+
+/// One hash over all logs of all groups that both share.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Digest {
+    /// BLAKE3 over the shared groups' roots in the order of their topic tags.
+    pub root: [u8; 32],
+}
+
+/// The roots of the shared groups, sent when the combined digest differed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Roots {
+    /// Sender's number and root of each.
+    pub roots: Vec<(GroupIx, [u8; 32])>,
+}
+
+/// How far the sender has every log of a group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Clock {
+    /// The group.
+    pub group: GroupIx,
+    /// The receiver should answer with its own clock.
+    pub reply: bool,
+    /// Sorted by log; at most [`limits::CLOCK_ENTRIES_MAX`].
+    pub entries: Vec<ClockEntry>,
+}
+
+/// One log in a [`Clock`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ClockEntry {
+    /// The log.
+    pub log: LogId,
+    /// Everything below is there.
+    pub next: Seq,
+    /// Everything below has been cut by retention.
+    pub floor: Seq,
+}
+
+/// Envelopes `from..=to` of a log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Range {
+    /// The log.
+    pub log: LogId,
+    /// First number.
+    pub from: Seq,
+    /// Last number.
+    pub to: Seq,
+}
+
+/// "I have these" (Plumtree's IHave).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Announce {
+    /// The group.
+    pub group: GroupIx,
+    /// At most [`limits::ANNOUNCE_RANGES_MAX`].
+    pub ranges: Vec<Range>,
+}
+
+/// "Send me these" (Plumtree's IWant, with Graft in one flag).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Want {
+    /// Named again in [`Served`].
+    pub request: u32,
+    /// The group.
+    pub group: GroupIx,
+    /// What is wanted.
+    pub range: Range,
+    /// Push this author's later envelopes to me as well.
+    pub graft: bool,
+}
+
+/// All that will be sent for a [`Want`] has been sent before this frame.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Served {
+    /// The request.
+    pub request: u32,
+    /// The group.
+    pub group: GroupIx,
+    /// How many envelopes were sent.
+    pub count: u32,
+    /// Everything below was cut by retention here.
+    pub floor: Seq,
+    /// Every envelope of the asked range up to here, that this node has, was sent.
+    pub upto: Seq,
+}
+
+/// "Stop pushing this author to me" (Plumtree's Prune).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Prune {
+    /// The group.
+    pub group: GroupIx,
+    /// The author.
+    pub author: PeerId,
+}
+
+/// "Your envelopes below these numbers are on my disk."
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Stored {
+    /// The group.
+    pub group: GroupIx,
+    /// The receiver's own logs; at most three.
+    pub logs: Vec<(LogId, Seq)>,
+}
+
+/// 64 bytes of Ed25519 signature.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Signature(pub [u8; 64]);
+
+impl Serialize for Signature {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (a, b) = self.0.split_at(32);
+        <([u8; 32], [u8; 32])>::serialize(
+            &(
+                a.try_into().expect("half of 64 bytes"),
+                b.try_into().expect("half of 64 bytes"),
+            ),
+            serializer,
+        )
+    }
+}
+
+impl<'de> Deserialize<'de> for Signature {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (a, b) = <([u8; 32], [u8; 32])>::deserialize(deserializer)?;
+        let mut bytes = [0; 64];
+        bytes[..32].copy_from_slice(&a);
+        bytes[32..].copy_from_slice(&b);
+        Ok(Self(bytes))
+    }
+}
+
+macro_rules! frames {
+    ($($kind:literal => $name:ident),* $(,)?) => {
+        /// One unit between two peers.
+        #[derive(Clone, PartialEq, Eq, Debug)]
+        #[non_exhaustive]
+        pub enum Frame {
+            /// An envelope.
+            Data {
+                /// The sender's number for its group.
+                group: GroupIx,
+                /// The envelope's bytes, shared, not copied.
+                envelope: Bytes,
+            },
+            $(#[doc = concat!("See [`", stringify!($name), "`].")] $name($name),)*
+        }
+
+        impl Frame {
+            /// The number that stands before the body.
+            pub const fn kind(&self) -> u8 {
+                match self { Self::Data { .. } => Self::DATA, $(Self::$name(_) => $kind,)* }
+            }
+
+            fn encode_body(&self, out: &mut Vec<u8>) {
+                match self {
+                    Self::Data { group, .. } => out.extend_from_slice(&group.to_le_bytes()),
+                    $(Self::$name(body) => codec::encode_into(body, out),)*
+                }
+            }
+
+            fn decode_body(kind: u8, body: &[u8]) -> Result<Option<Self>, DecodeError> {
+                Ok(Some(match kind {
+                    $($kind => Self::$name(codec::decode(body)?),)*
+                    SKIPPABLE.. => return Ok(None),
+                    _ => return Err(DecodeError::Kind(kind)),
+                }))
+            }
+        }
+
+        $(impl From<$name> for Frame {
+            fn from(body: $name) -> Self { Self::$name(body) }
+        })*
+    };
+}
+
+frames! {
+    1 => Hello,
+    2 => Subscribe,
+    3 => Unsubscribe,
+    4 => Beat,
+    5 => Goodbye,
+    6 => Alert,
+    7 => Alive,
+    8 => Gone,
+    9 => Peers,
+    10 => Digest,
+    11 => Roots,
+    12 => Clock,
+    14 => Announce,
+    15 => Want,
+    16 => Served,
+    17 => Prune,
+    18 => Stored,
+}
+
+/// A frame ready for a stream: what is written first, and the shared bytes that follow.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Encoded {
+    /// Length, kind and everything but the envelope.
+    pub head: Bytes,
+    /// The envelope, or nothing.
+    pub body: Bytes,
+}
+
+impl Encoded {
+    /// Bytes on the stream.
+    pub fn len(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+
+    /// Never: a frame has a length field.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Kind and body in one piece, without the length: what [`check`] takes.
+    pub fn concat(&self) -> Bytes {
+        let mut all = BytesMut::with_capacity(self.len() - 4);
+        all.put_slice(&self.head[4..]);
+        all.put_slice(&self.body);
+        all.freeze()
+    }
+}
+
+impl Frame {
+    const DATA: u8 = 13;
+    /// Bytes of a `Data` frame before its envelope: length, kind, group.
+    const DATA_HEAD: usize = 4 + 1 + 2;
+
+    /// Length, kind and body. Panics if a body that we built is over [`limits::FRAME_MAX`].
+    pub fn encode(&self) -> Encoded {
+        let mut head = Vec::with_capacity(64);
+        head.extend_from_slice(&[0; 4]);
+        head.push(self.kind());
+        self.encode_body(&mut head);
+        let body = match self {
+            Self::Data { envelope, .. } => envelope.clone(),
+            _ => Bytes::new(),
+        };
+        let length = head.len() - 4 + body.len();
+        assert!(
+            length <= limits::FRAME_MAX,
+            "a frame of kind {} has {length} bytes",
+            self.kind()
+        );
+        head[..4].copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+        Encoded {
+            head: head.into(),
+            body,
+        }
+    }
+
+    /// Bytes that [`Frame::encode`] would make of a `Data` frame.
+    pub fn data_len(envelope: &Bytes) -> usize {
+        Self::DATA_HEAD + envelope.len()
+    }
+
+    /// Reads kind and body (the bytes after the length). `None` for an unknown kind that may be skipped.
+    pub fn decode(bytes: Bytes) -> Result<Option<Self>, DecodeError> {
+        if bytes.len() > limits::FRAME_MAX {
+            return Err(DecodeError::TooLarge("frame"));
+        }
+        let Some((&kind, body)) = bytes.split_first() else {
+            return Err(DecodeError::Truncated);
+        };
+        let frame = if kind == Self::DATA {
+            let Some((group, _)) = body.split_first_chunk::<2>() else {
+                return Err(DecodeError::Truncated);
+            };
+            Self::Data {
+                group: u16::from_le_bytes(*group),
+                envelope: bytes.slice(3..),
+            }
+        } else {
+            match Self::decode_body(kind, body)? {
+                Some(frame) => frame,
+                None => return Ok(None),
+            }
+        };
+        frame.check_counts()?;
+        Ok(Some(frame))
+    }
+
+    /// Lists no longer than their limits and ranges that go forward.
+    fn check_counts(&self) -> Result<(), DecodeError> {
+        fn at_most(n: usize, max: usize, what: &'static str) -> Result<(), DecodeError> {
+            if n > max {
+                Err(DecodeError::TooLarge(what))
+            } else {
+                Ok(())
+            }
+        }
+        fn addresses(list: &[Address]) -> Result<(), DecodeError> {
+            at_most(list.len(), Hello::ADDRESSES_MAX, "addresses")?;
+            list.iter()
+                .try_for_each(|address| at_most(address.0.len(), Address::MAX, "address"))
+        }
+        fn forward(range: &Range) -> Result<(), DecodeError> {
+            if range.from > range.to {
+                Err(DecodeError::Invalid("range"))
+            } else {
+                Ok(())
+            }
+        }
+        match self {
+            Self::Hello(hello) => {
+                if hello.min > hello.max {
+                    return Err(DecodeError::Invalid("version range"));
+                }
+                addresses(&hello.addresses)
+            }
+            Self::Gone(gone) => {
+                at_most(gone.alerts.len(), Gone::ALERTS_MAX, "alerts")?;
+                match gone.alerts.first() {
+                    Some(first) if gone.alerts.iter().all(|alert| alert.target == first.target) => Ok(()),
+                    _ => Err(DecodeError::Invalid("alerts")),
+                }
+            }
+            Self::Peers(peers) => {
+                at_most(peers.peers.len(), Peers::MAX, "peers")?;
+                peers.peers.iter().try_for_each(|(_, list)| addresses(list))
+            }
+            Self::Roots(roots) => at_most(roots.roots.len(), limits::GROUPS_MAX, "roots"),
+            Self::Clock(clock) => {
+                at_most(clock.entries.len(), limits::CLOCK_ENTRIES_MAX, "clock entries")?;
+                if clock.entries.is_sorted_by(|a, b| a.log < b.log) {
+                    Ok(())
+                } else {
+                    Err(DecodeError::NotCanonical)
+                }
+            }
+            Self::Announce(announce) => {
+                at_most(announce.ranges.len(), limits::ANNOUNCE_RANGES_MAX, "ranges")?;
+                announce.ranges.iter().try_for_each(forward)
+            }
+            Self::Want(want) => forward(&want.range),
+            Self::Stored(stored) => at_most(stored.logs.len(), 3, "logs"),
+            Self::Data { .. }
+            | Self::Subscribe(_)
+            | Self::Unsubscribe(_)
+            | Self::Beat(_)
+            | Self::Goodbye(_)
+            | Self::Alert(_)
+            | Self::Alive(_)
+            | Self::Digest(_)
+            | Self::Served(_)
+            | Self::Prune(_) => Ok(()),
+        }
+    }
+}
+
+impl Alert {
+    /// Signs that `target` is silent.
+    pub fn new(target: PeerId, incarnation: Incarnation, observer: &Identity) -> Self {
+        let unsigned = Self::signed_bytes(&target, incarnation, &observer.peer_id());
+        let signature = Signature(observer.sign(Domain::Alert, &unsigned));
+        Self {
+            target,
+            incarnation,
+            observer: observer.peer_id(),
+            signature,
+        }
+    }
+
+    fn signed_bytes(target: &PeerId, incarnation: Incarnation, observer: &PeerId) -> Vec<u8> {
+        [&target.0[..], &incarnation.0.to_le_bytes(), &observer.0].concat()
+    }
+
+    fn check(&self) -> Result<(), Reject> {
+        let unsigned = Self::signed_bytes(&self.target, self.incarnation, &self.observer);
+        crypto::verify(&self.observer, Domain::Alert, &unsigned, &self.signature.0)
+    }
+}
+
+impl Alive {
+    /// Signs that its owner is alive.
+    pub fn new(incarnation: Incarnation, owner: &Identity) -> Self {
+        let peer = owner.peer_id();
+        let signature = Signature(owner.sign(Domain::Alive, &Self::signed_bytes(&peer, incarnation)));
+        Self {
+            peer,
+            incarnation,
+            signature,
+        }
+    }
+
+    fn signed_bytes(peer: &PeerId, incarnation: Incarnation) -> Vec<u8> {
+        [&peer.0[..], &incarnation.0.to_le_bytes()].concat()
+    }
+
+    fn check(&self) -> Result<(), Reject> {
+        let unsigned = Self::signed_bytes(&self.peer, self.incarnation);
+        crypto::verify(&self.peer, Domain::Alive, &unsigned, &self.signature.0)
+    }
+}
+
+/// A frame whose signatures are good. Only [`check`] makes one.
+#[derive(Clone, Debug)]
+pub struct CheckedFrame(pub(crate) Checked);
+
+/// What a [`CheckedFrame`] holds.
+#[derive(Clone, Debug)]
+pub(crate) enum Checked {
+    /// An envelope seen for the first time.
+    Data {
+        group: GroupIx,
+        envelope: Box<CheckedEnvelope>,
+    },
+    /// An envelope whose id was verified before. Its bytes were not: whoever needs them checks them again.
+    Seen { group: GroupIx, envelope: Box<Envelope> },
+    /// Anything else; signatures in it are good.
+    Talk(Frame),
+    /// A kind that this version does not know and may skip.
+    Skipped,
+}
+
+impl CheckedFrame {
+    /// The id of the envelope that was verified here for the first time: the host marks it seen.
+    pub fn verified(&self) -> Option<EnvelopeId> {
+        match &self.0 {
+            Checked::Data { envelope, .. } => Some(envelope.id()),
+            _ => None,
+        }
+    }
+}
+
+/// Decodes kind and body, looks an envelope's id up among those `seen` (verified before), and checks whatever
+/// signature is left to check. Pure; the node runs it on worker threads.
+///
+/// An id is to be marked as seen only after this returned `Ok`: a copy with a bad signature must not make the
+/// good one look like a duplicate.
+pub fn check(bytes: Bytes, seen: impl FnOnce(&EnvelopeId) -> bool) -> Result<CheckedFrame, Reject> {
+    let Some(frame) = Frame::decode(bytes)? else {
+        return Ok(CheckedFrame(Checked::Skipped));
+    };
+    Ok(CheckedFrame(match frame {
+        Frame::Data { group, envelope } => {
+            let envelope = Envelope::parse(envelope)?;
+            let id = envelope.id();
+            if seen(&id) {
+                Checked::Seen {
+                    group,
+                    envelope: Box::new(envelope),
+                }
+            } else {
+                Checked::Data {
+                    group,
+                    envelope: Box::new(crypto::check(envelope)?),
+                }
+            }
+        }
+        Frame::Alert(alert) => {
+            alert.check()?;
+            Checked::Talk(alert.into())
+        }
+        Frame::Alive(alive) => {
+            alive.check()?;
+            Checked::Talk(alive.into())
+        }
+        Frame::Gone(gone) => {
+            gone.alerts.iter().try_for_each(Alert::check)?;
+            Checked::Talk(gone.into())
+        }
+        talk => Checked::Talk(talk),
+    }))
+}
+
+#[cfg(test)]
+mod tests;
