@@ -9,13 +9,20 @@ use djembe_protocol::crypto::{KeyFile, KeyFileError, Proof, check};
 use djembe_protocol::message::{Draft, decode_body, encode_body};
 use djembe_protocol::wire::beacon::UncheckedBeacon;
 use djembe_protocol::wire::envelope::{Envelope, HEADER_LEN};
+use djembe_protocol::wire::frame::{self, Frame};
 
 /// A fuzz target.
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their corpus.
-pub const TARGETS: [(&str, Target); 5] =
-    [("beacon", beacon), ("body", body), ("envelope", envelope), ("keyfile", keyfile), ("proof", proof)];
+pub const TARGETS: [(&str, Target); 6] = [
+    ("beacon", beacon),
+    ("body", body),
+    ("envelope", envelope),
+    ("frame", frame),
+    ("keyfile", keyfile),
+    ("proof", proof),
+];
 
 /// A UDP beacon: from anyone on the LAN.
 pub fn beacon(bytes: &[u8]) -> bool {
@@ -47,6 +54,20 @@ pub fn envelope(bytes: &[u8]) -> bool {
     assert_eq!(envelope.header().to_bytes(), bytes[..HEADER_LEN]);
     if let Ok(checked) = check(envelope) {
         assert_eq!(checked.as_bytes(), bytes);
+    }
+    true
+}
+
+/// A frame: from any neighbour. A kind that may be skipped counts as accepted.
+pub fn frame(bytes: &[u8]) -> bool {
+    let checked = frame::check(Bytes::copy_from_slice(bytes), |_| false);
+    match Frame::decode(Bytes::copy_from_slice(bytes)) {
+        Ok(Some(frame)) => assert_eq!(frame.encode().concat(), bytes),
+        Ok(None) => assert!(checked.is_ok()),
+        Err(_) => {
+            assert!(checked.is_err());
+            return false;
+        }
     }
     true
 }
