@@ -55,7 +55,7 @@ pub struct GroupKey {
 }
 
 impl GroupKey {
-    /// Derives the keys of an open group: microseconds without a passphrase, some 100 ms and 64 MiB with one.
+    /// Derives the keys of an open group: microseconds without a passphrase, some 200 ms and 64 MiB with one.
     ///
     /// # Errors
     /// [`GroupKeyError`] for a name that is not one, or an empty passphrase.

@@ -86,7 +86,7 @@ pub struct KeyFile {
 }
 
 impl KeyFile {
-    /// The file's bytes, 77 plain or 109 locked. Locking takes some 100 ms and 64 MiB.
+    /// The file's bytes, 77 plain or 109 locked. Locking takes some 200 ms and 64 MiB.
     pub fn encode(&self, lock: Option<&Lock<'_>>) -> Zeroizing<Vec<u8>> {
         let mut secrets = Zeroizing::new([0; SECRETS_LEN]);
         secrets[..32].copy_from_slice(self.identity.seed().as_ref());

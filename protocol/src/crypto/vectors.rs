@@ -5,14 +5,13 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::identity::verify_raw;
-use super::keys::EnvelopeKeys as _;
 use super::seal::unseal;
 use super::*;
-use crate::error::Reject;
-use crate::id::{EnvelopeId, Lane, PeerId};
+use crate::error::{OpenError, Reject};
+use crate::id::{EnvelopeId, EpochId, Lane, PeerId, Seq, TopicTag};
 use crate::message::{Draft, Parent, decode_body, encode_body};
 use crate::time::Hlc;
-use crate::wire::envelope::{Envelope, KEYED_LEN};
+use crate::wire::envelope::{Envelope, Header, KEYED_LEN};
 
 fn read(json: &str) -> Value {
     serde_json::from_str(json).expect("the file is JSON")
@@ -245,4 +244,65 @@ fn signatures_by_domain() {
         let identity = Identity::from_seed(array(entry, "seed"));
         assert_eq!(identity.sign(domain, &bytes(entry, "bytes")), array(entry, "sig"));
     }
+}
+
+/// A group of which each reader was given another key: what a hostile minter of epochs can do.
+struct OneKey {
+    topic_tag: TopicTag,
+    epoch_id: EpochId,
+    key: [u8; 32],
+}
+
+impl EnvelopeKeys for OneKey {
+    fn topic_tag(&self) -> TopicTag {
+        self.topic_tag
+    }
+
+    fn seal_key(&self, _: &PeerId, _: Lane, _: Seq) -> Result<SealKey, SealError> {
+        let key = MessageKey::new(self.key);
+        Ok(SealKey {
+            epoch_id: self.epoch_id,
+            chain_idx: 0,
+            heads_digest: [0; 32],
+            key,
+        })
+    }
+
+    fn open_key(&self, _: &Header) -> Result<MessageKey, OpenError> {
+        Ok(MessageKey::new(self.key))
+    }
+}
+
+/// T7: a ciphertext that the cipher accepts under two keys. The reader who was meant to see something else
+/// refuses it; only the plaintext whose root was signed is ever delivered.
+#[test]
+fn a_ciphertext_for_two_keys_opens_for_one_at_most() {
+    let file = read(include_str!("../../../tests/vectors/two_keys.json"));
+    let envelope =
+        check(Envelope::parse(bytes(&file, "envelope").into()).expect("well-formed")).expect("signed");
+    let readers: Vec<_> = list(&file, "message_keys")
+        .iter()
+        .map(|key| OneKey {
+            topic_tag: TopicTag(array(&file, "topic_tag")),
+            epoch_id: EpochId(array(&file, "epoch_id")),
+            key: unhex(key.as_str().expect("hex")).try_into().expect("32 bytes"),
+        })
+        .collect();
+    for reader in &readers {
+        let secrets = MessageKey::new(reader.key).expand(envelope.envelope().keyed_part());
+        let (sealed, tag) = envelope
+            .envelope()
+            .ciphertext()
+            .split_last_chunk()
+            .expect("a tag");
+        let decrypted = aead::decrypt(
+            &secrets.cipher,
+            envelope.envelope().keyed_part(),
+            &mut sealed.to_vec(),
+            tag,
+        );
+        assert_eq!(decrypted, Ok(()), "the cipher alone lets it pass");
+    }
+    assert!(open(&readers[0], &envelope).is_ok());
+    assert!(open(&readers[1], &envelope).is_err());
 }

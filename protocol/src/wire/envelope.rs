@@ -176,7 +176,7 @@ impl Header {
 
     /// The number of the envelope before, if there is one.
     pub fn prev_seq(&self) -> Option<Seq> {
-        (self.seq - u64::from(self.skip)).checked_sub(1)
+        self.seq.checked_sub(u64::from(self.skip))?.checked_sub(1)
     }
 }
 

@@ -98,6 +98,28 @@ fn no_label_begins_another() {
     }
 }
 
+/// Asked by itself: nobody can sign under such a key that is not also of small order, so no signature shows it.
+#[test]
+fn a_key_is_canonical_below_p_only() {
+    let p_plus = |n: i16| {
+        let mut key = [0xff; 32];
+        key[0] = u8::try_from(0xed + n).expect("a last byte");
+        key[31] = 0x7f;
+        key
+    };
+    for sign in [0, 0x80] {
+        let with_sign = |mut key: [u8; 32]| {
+            key[31] |= sign;
+            key
+        };
+        assert!(is_canonical(&with_sign(p_plus(-1))) && is_canonical(&with_sign([0; 32])));
+        assert!((0..=18).all(|n| !is_canonical(&with_sign(p_plus(n)))));
+        let mut smaller = with_sign(p_plus(0));
+        smaller[17] = 0xfe;
+        assert!(is_canonical(&smaller));
+    }
+}
+
 #[test]
 fn debug_shows_no_secret() {
     let identity = Identity::from_seed([5; 32]);
