@@ -1,1 +1,3 @@
+//! `djembe-sim`: runs scenarios in the simulator.
+
 fn main() {}

@@ -1,1 +1,3 @@
+//! `djembe`: the node as a command.
+
 fn main() {}
