@@ -238,7 +238,8 @@ impl Driver {
     pub(crate) async fn run(mut self) -> Result<(), NodeError> {
         let timer = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(timer);
-        let (mut frames, mut published) = (Vec::with_capacity(BURST), Vec::with_capacity(BURST));
+        let (mut talk, mut frames) = (Vec::with_capacity(BURST), Vec::with_capacity(BURST));
+        let mut published = Vec::with_capacity(BURST);
         while !self.ending {
             self.submit_jobs();
             let deadline = self.engine.next_deadline().map(|at| self.instant(at));
@@ -250,7 +251,7 @@ impl Driver {
             let is_free = self.jobs.is_empty() && !self.has_full_reader();
             tokio::select! {
                 biased;
-                _ = self.control.recv_many(&mut frames, BURST) => self.on_frames(&mut frames),
+                _ = self.control.recv_many(&mut talk, BURST) => self.on_frames(&mut talk),
                 event = self.transport.next_event() => self.on_transport(event),
                 done = self.store.next_done() => match done {
                     Some(done) => self.on_store(done),
@@ -295,13 +296,13 @@ impl Driver {
             }
         };
         let _ = tokio::time::timeout(Duration::from_millis(700), goodbye).await;
-        self.discovery.shutdown();
         while !self.jobs.is_empty() {
-            self.submit_jobs_to();
+            self.submit_jobs();
             if self.store.next_done().await.is_none() {
                 break;
             }
         }
+        self.discovery.shutdown();
         let closed = self.store.close().await.map_err(NodeError::from);
         match self.store_error {
             Some(error) => Err(NodeError::Ended(Some(error))),

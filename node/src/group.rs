@@ -117,8 +117,7 @@ impl Group {
         message.draft.check()?;
         let lane = self.shared.lane(message.lane);
         let weight = LaneShared::weight(message.draft.content.len());
-        let room =
-            lane.room.acquire_many(u32::from(weight)).await.map_err(|_| NodeError::Ended(None))?;
+        let room = lane.room.acquire_many(u32::from(weight)).await.map_err(|_| NodeError::Ended(None))?;
         // Given back when the message has left.
         room.forget();
         self.hand_on(message, weight)

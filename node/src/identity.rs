@@ -74,6 +74,7 @@ fn create(path: &Path, passphrase: Option<&str>) -> Result<KeyFile, IdentityErro
     getrandom::fill(&mut salt).map_err(IdentityError::Entropy)?;
     let file = KeyFile { identity: Identity::from_seed(seeds[0]), data_key: DataKey::new(seeds[1]) };
     let lock = passphrase.map(|passphrase| Lock { passphrase, salt });
-    write_private(path, &file.encode(lock.as_ref())).map_err(|error| IdentityError::Write(error.to_string()))?;
+    write_private(path, &file.encode(lock.as_ref()))
+        .map_err(|error| IdentityError::Write(error.to_string()))?;
     Ok(file)
 }

@@ -46,7 +46,7 @@ pub use djembe_protocol::message::SubjectPattern;
 pub use error::NodeError;
 pub use event::{Events, NodeEvent};
 pub use group::{Group, Publish};
-pub use identity::{create_or_load as identity, IdentityError};
+pub use identity::{IdentityError, create_or_load as identity};
 pub use message::Message;
 pub use node::Node;
 pub use receipt::{Receipt, ReceiptState};

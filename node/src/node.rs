@@ -74,8 +74,7 @@ impl Node {
     pub async fn join_with_passphrase(&self, name: &str, passphrase: &str) -> Result<Group, NodeError> {
         let (network, group, passphrase) =
             (self.network.clone(), name.to_owned(), zeroize::Zeroizing::new(passphrase.to_owned()));
-        let key =
-            tokio::task::spawn_blocking(move || GroupKey::open(&network, &group, Some(&passphrase)));
+        let key = tokio::task::spawn_blocking(move || GroupKey::open(&network, &group, Some(&passphrase)));
         let key = key.await.map_err(|error| NodeError::Ended(Some(error.to_string())))??;
         self.join_key(name, key).await
     }

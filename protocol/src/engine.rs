@@ -98,11 +98,7 @@ impl Engine {
 
     /// Takes one input in. Drain [`Engine::poll_output`] afterwards.
     pub fn handle_input(&mut self, now: Timestamp, input: Input) {
-        assert!(
-            now >= self.now,
-            "time does not go back: {now:?} after {:?}",
-            self.now
-        );
+        assert!(now >= self.now, "time does not go back: {now:?} after {:?}", self.now);
         self.now = now;
         if self.shut_down {
             return;
@@ -160,23 +156,17 @@ impl Engine {
         }
         let links = self.links.values().map(Link::next_deadline);
         let groups = self.groups.values().filter_map(Group::next_deadline);
-        [
-            self.presence.next_deadline(),
-            self.overlay.next_deadline(),
-            self.tell_peers_at,
-        ]
-        .into_iter()
-        .flatten()
-        .chain(links)
-        .chain(groups)
-        .min()
+        [self.presence.next_deadline(), self.overlay.next_deadline(), self.tell_peers_at]
+            .into_iter()
+            .flatten()
+            .chain(links)
+            .chain(groups)
+            .min()
     }
 
     /// Whether a publish in this lane would be taken now; if not, [`Event::Accepts`] says when it would.
     pub fn accepts(&mut self, group: GroupId, lane: Lane) -> bool {
-        self.groups
-            .get_mut(&group)
-            .is_some_and(|group| group.accepts(lane))
+        self.groups.get_mut(&group).is_some_and(|group| group.accepts(lane))
     }
 
     /// What there is to know, for people.
@@ -232,32 +222,17 @@ impl Engine {
                     group.leave(&mut self.cx());
                 }
             }
-            Command::Publish {
-                group,
-                lane,
-                ttl_secs,
-                draft,
-                ticket,
-            } => {
+            Command::Publish { group, lane, ttl_secs, draft, ticket } => {
                 let known = self.groups.contains_key(&group);
                 if known {
-                    self.with_group(group, |group, cx| {
-                        group.publish(cx, lane, ttl_secs, &draft, ticket)
-                    });
+                    self.with_group(group, |group, cx| group.publish(cx, lane, ttl_secs, &draft, ticket));
                 } else {
                     let reason = "not in this group".to_owned();
-                    self.event(Event::Dropped {
-                        group,
-                        lane,
-                        tickets: (ticket, ticket),
-                        reason,
-                    });
+                    self.event(Event::Dropped { group, lane, tickets: (ticket, ticket), reason });
                 }
             }
             Command::Shutdown => {
-                let goodbye = Goodbye {
-                    incarnation: self.presence.incarnation(),
-                };
+                let goodbye = Goodbye { incarnation: self.presence.incarnation() };
                 self.broadcast(&goodbye.into());
                 self.shut_down = true;
             }
@@ -269,8 +244,7 @@ impl Engine {
     fn on_link_up(&mut self, link: LinkId, peer: PeerId, dialed: bool) {
         let mut nonce = [0; 16];
         self.secrets.fill(&mut nonce);
-        self.links
-            .insert(link, Link::new(self.now, link, peer, dialed, nonce));
+        self.links.insert(link, Link::new(self.now, link, peer, dialed, nonce));
         self.overlay.link_up(link, peer, dialed);
         let hello = Hello {
             min: frame::VERSION_MIN,
@@ -317,10 +291,7 @@ impl Engine {
     }
 
     fn on_written(&mut self, link: LinkId, class: Class, bytes: usize) {
-        let freed = self
-            .links
-            .get_mut(&link)
-            .is_some_and(|state| state.on_written(class, bytes));
+        let freed = self.links.get_mut(&link).is_some_and(|state| state.on_written(class, bytes));
         if freed {
             self.pump_groups();
         }
@@ -359,21 +330,13 @@ impl Engine {
             Checked::Data { group, envelope } => {
                 let tag = envelope.header().topic_tag;
                 self.with_shared(link, group, |group, cx| {
-                    if group.topic_tag() == tag {
-                        group.on_envelope(cx, link, *envelope)
-                    } else {
-                        Err(())
-                    }
+                    if group.topic_tag() == tag { group.on_envelope(cx, link, *envelope) } else { Err(()) }
                 });
             }
             Checked::Seen { group, envelope } => {
                 let tag = envelope.header().topic_tag;
                 self.with_shared(link, group, |group, cx| {
-                    if group.topic_tag() == tag {
-                        group.on_seen(cx, link, *envelope)
-                    } else {
-                        Err(())
-                    }
+                    if group.topic_tag() == tag { group.on_seen(cx, link, *envelope) } else { Err(()) }
                 });
             }
             Checked::Talk(talk) => self.on_talk(link, peer, talk),
@@ -384,10 +347,7 @@ impl Engine {
         match talk {
             Frame::Subscribe(subscribe) => self.on_subscribe(link, &subscribe),
             Frame::Unsubscribe(unsubscribe) => {
-                let group = self
-                    .links
-                    .get_mut(&link)
-                    .and_then(|state| state.unshare(unsubscribe.group));
+                let group = self.links.get_mut(&link).and_then(|state| state.unshare(unsubscribe.group));
                 if let Some(group) = group {
                     self.with_group(group, |group, cx| {
                         group.member_down(cx, link, Some(PresenceCause::Left));
@@ -486,10 +446,7 @@ impl Engine {
             return;
         };
         let me = self.me;
-        let proven = self
-            .groups
-            .iter()
-            .find(|(_, group)| group.is_proven(&me, state, &subscribe.proof));
+        let proven = self.groups.iter().find(|(_, group)| group.is_proven(&me, state, &subscribe.proof));
         match proven.map(|(id, _)| *id) {
             Some(id) => self.with_group(id, |group, cx| group.member_up(cx, link, subscribe.group)),
             None => {
@@ -580,8 +537,7 @@ impl Engine {
             self.look_at_link(link);
         }
         let overlay = &self.overlay;
-        self.presence
-            .on_deadline(now, &self.identity, |peer| overlay.observers(peer));
+        self.presence.on_deadline(now, &self.identity, |peer| overlay.observers(peer));
         self.overlay.on_deadline(now);
         let due: Vec<GroupId> = self
             .groups
@@ -641,20 +597,13 @@ impl Engine {
 
     /// Tells every neighbour whom else we are linked to.
     fn tell_peers(&mut self) {
-        let neighbours: Vec<(PeerId, Vec<Address>)> = self
-            .overlay
-            .neighbours()
-            .map(|(peer, addresses)| (peer, addresses.to_vec()))
-            .collect();
+        let neighbours: Vec<(PeerId, Vec<Address>)> =
+            self.overlay.neighbours().map(|(peer, addresses)| (peer, addresses.to_vec())).collect();
         for (peer, _) in &neighbours {
             let Some(link) = self.overlay.link(peer) else {
                 continue;
             };
-            let mut peers: Vec<_> = neighbours
-                .iter()
-                .filter(|(other, _)| other != peer)
-                .cloned()
-                .collect();
+            let mut peers: Vec<_> = neighbours.iter().filter(|(other, _)| other != peer).cloned().collect();
             // All of them on a LAN; beyond that a random sample each time.
             while peers.len() > Peers::MAX {
                 let victim = self.choices.next_u32() as usize % peers.len();
@@ -715,12 +664,7 @@ impl Engine {
     }
 
     fn broadcast(&mut self, frame: &Frame) {
-        for (peer, _) in self
-            .overlay
-            .neighbours()
-            .map(|(peer, _)| (peer, ()))
-            .collect::<Vec<_>>()
-        {
+        for (peer, _) in self.overlay.neighbours().map(|(peer, _)| (peer, ())).collect::<Vec<_>>() {
             let Some(link) = self.overlay.link(&peer) else {
                 continue;
             };

@@ -99,10 +99,7 @@ impl Link {
 
     /// The peer's number of the unmatched subscription whose proof `is_ours`.
     pub(crate) fn find_unmatched(&self, is_ours: impl Fn(&[u8; 32]) -> bool) -> Option<GroupIx> {
-        self.unmatched
-            .iter()
-            .find(|(_, proof)| is_ours(proof))
-            .map(|(ix, _)| *ix)
+        self.unmatched.iter().find(|(_, proof)| is_ours(proof)).map(|(ix, _)| *ix)
     }
 
     /// The group behind the peer's number.
@@ -163,10 +160,8 @@ impl Link {
 
     /// True when the publisher stops waiting for this link.
     pub(crate) fn lose_patience(&mut self, now: Timestamp) -> bool {
-        let lost = !self.passed_over
-            && self
-                .full_since
-                .is_some_and(|since| now - since >= limits::LINK_PATIENCE);
+        let lost =
+            !self.passed_over && self.full_since.is_some_and(|since| now - since >= limits::LINK_PATIENCE);
         self.passed_over |= lost;
         lost
     }
@@ -174,15 +169,8 @@ impl Link {
     // Beats.
 
     pub(crate) fn beat(&self, now: Timestamp, ask: bool) -> Beat {
-        let (echo, held) = self
-            .their_stamp
-            .map_or((0, 0), |(stamp, at)| (stamp, (now - at).as_micros()));
-        Beat {
-            stamp: now.as_micros().max(1),
-            echo,
-            held: u64::try_from(held).unwrap_or(u64::MAX),
-            ask,
-        }
+        let (echo, held) = self.their_stamp.map_or((0, 0), |(stamp, at)| (stamp, (now - at).as_micros()));
+        Beat { stamp: now.as_micros().max(1), echo, held: u64::try_from(held).unwrap_or(u64::MAX), ask }
     }
 
     pub(crate) fn on_beat(&mut self, now: Timestamp, beat: &Beat) {
@@ -205,10 +193,7 @@ impl Link {
         };
         let waits = self.full_since.filter(|_| !self.passed_over);
         let patience = waits.map(|since| since + limits::LINK_PATIENCE);
-        [self.digest_at, patience]
-            .into_iter()
-            .flatten()
-            .fold(beat, Timestamp::min)
+        [self.digest_at, patience].into_iter().flatten().fold(beat, Timestamp::min)
     }
 
     pub(crate) fn is_mute(&self, now: Timestamp) -> bool {

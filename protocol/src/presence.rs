@@ -20,11 +20,7 @@ use crate::wire::frame::{Alert, Alive, Frame, Gone};
 #[derive(Debug)]
 pub(crate) enum Fact {
     /// Tell the application.
-    Changed {
-        peer: PeerId,
-        state: PresenceState,
-        cause: PresenceCause,
-    },
+    Changed { peer: PeerId, state: PresenceState, cause: PresenceCause },
     /// Send to every neighbour.
     Broadcast(Frame),
     /// Send to one neighbour, if linked.
@@ -102,15 +98,10 @@ impl Presence {
     /// A link stands and its HELLO came.
     pub(crate) fn greeted(&mut self, now: Timestamp, peer: PeerId, incarnation: Incarnation) {
         self.make_room();
-        let known = self
-            .peers
-            .entry(peer)
-            .or_insert_with(|| Peer::new(incarnation, now));
+        let known = self.peers.entry(peer).or_insert_with(|| Peer::new(incarnation, now));
         if incarnation < known.incarnation {
             // An older run of it, or a refutation not yet known to it: what counts is that it talks.
-            known
-                .alerts
-                .retain(|_, alert| alert.incarnation >= known.incarnation);
+            known.alerts.retain(|_, alert| alert.incarnation >= known.incarnation);
         } else {
             known.incarnation = incarnation;
             known.alerts.clear();
@@ -143,11 +134,7 @@ impl Presence {
             // A quick reconnection (two links for a moment, an address that changed) is no news.
             if before != PresenceState::Alive || !known.announced {
                 known.announced = true;
-                self.facts.push(Fact::Changed {
-                    peer,
-                    state: PresenceState::Alive,
-                    cause,
-                });
+                self.facts.push(Fact::Changed { peer, state: PresenceState::Alive, cause });
             }
         }
         self.wake_at(now + limits::EVASIVE_AFTER);
@@ -171,16 +158,8 @@ impl Presence {
         if known.state == PresenceState::Alive {
             known.observers = observers;
             known.state = PresenceState::Evasive;
-            let cause = if end == LinkEnd::Reset {
-                PresenceCause::Reset
-            } else {
-                PresenceCause::Silent
-            };
-            self.facts.push(Fact::Changed {
-                peer,
-                state: PresenceState::Evasive,
-                cause,
-            });
+            let cause = if end == LinkEnd::Reset { PresenceCause::Reset } else { PresenceCause::Silent };
+            self.facts.push(Fact::Changed { peer, state: PresenceState::Evasive, cause });
         }
         if end == LinkEnd::Reset {
             known.reset_at = Some(now);
@@ -190,11 +169,7 @@ impl Presence {
 
     /// It said goodbye.
     pub(crate) fn goodbye(&mut self, now: Timestamp, peer: PeerId, incarnation: Incarnation) {
-        if self
-            .peers
-            .get(&peer)
-            .is_some_and(|known| incarnation >= known.incarnation)
-        {
+        if self.peers.get(&peer).is_some_and(|known| incarnation >= known.incarnation) {
             self.set_gone(now, peer, PresenceCause::Goodbye);
         }
     }
@@ -205,8 +180,7 @@ impl Presence {
             if alert.incarnation >= self.incarnation {
                 self.incarnation = Incarnation(alert.incarnation.0 + 1);
                 self.health.worse();
-                self.facts
-                    .push(Fact::Broadcast(Alive::new(self.incarnation, identity).into()));
+                self.facts.push(Fact::Broadcast(Alive::new(self.incarnation, identity).into()));
             }
             return;
         }
@@ -244,11 +218,7 @@ impl Presence {
         known.incarnation = alive.incarnation;
         known.alerts.clear();
         self.facts.push(Fact::Broadcast(alive.into()));
-        if self
-            .peers
-            .get(&peer)
-            .is_some_and(|known| known.state != PresenceState::Alive)
-        {
+        if self.peers.get(&peer).is_some_and(|known| known.state != PresenceState::Alive) {
             self.heard_as(now, peer, PresenceCause::Refuted);
         }
     }
@@ -342,16 +312,9 @@ impl Presence {
                 }
                 known.state = PresenceState::Suspect;
                 known.suspected_at = Some(now);
-                let cause = if known.reset_at.is_some() {
-                    PresenceCause::Reset
-                } else {
-                    PresenceCause::Silent
-                };
-                self.facts.push(Fact::Changed {
-                    peer,
-                    state: PresenceState::Suspect,
-                    cause,
-                });
+                let cause =
+                    if known.reset_at.is_some() { PresenceCause::Reset } else { PresenceCause::Silent };
+                self.facts.push(Fact::Changed { peer, state: PresenceState::Suspect, cause });
                 if known.linked {
                     self.facts.push(Fact::Unlink(peer));
                 }
@@ -371,11 +334,8 @@ impl Presence {
         let Some(known) = self.peers.get(&peer) else {
             return;
         };
-        let others = known
-            .observers
-            .iter()
-            .filter(|other| self.state(other) == Some(PresenceState::Alive))
-            .count();
+        let others =
+            known.observers.iter().filter(|other| self.state(other) == Some(PresenceState::Alive)).count();
         let needed = limits::VOTES.min(1 + others);
         let votes = known.alerts.len();
         let due = known.suspected_at.unwrap_or(now) + suspicion_timeout(votes) * self.health.stretch();
@@ -401,11 +361,7 @@ impl Presence {
             known.state = PresenceState::Gone;
             known.announced = false;
             known.gone_at = Some(now);
-            self.facts.push(Fact::Changed {
-                peer,
-                state: PresenceState::Gone,
-                cause,
-            });
+            self.facts.push(Fact::Changed { peer, state: PresenceState::Gone, cause });
         }
     }
 
@@ -418,11 +374,7 @@ impl Presence {
         if self.peers.len() < limits::GONE_MAX {
             return;
         }
-        let oldest = self
-            .peers
-            .iter()
-            .filter_map(|(peer, known)| known.gone_at.map(|at| (at, *peer)))
-            .min();
+        let oldest = self.peers.iter().filter_map(|(peer, known)| known.gone_at.map(|at| (at, *peer))).min();
         if let Some((_, peer)) = oldest {
             self.peers.remove(&peer);
         }

@@ -114,9 +114,7 @@ impl Beacons {
 
     /// When to call [`Beacons::poll`].
     pub(super) fn next_deadline(&self) -> Instant {
-        self.pace
-            .next_deadline()
-            .map_or(self.reread, |at| at.min(self.reread))
+        self.pace.next_deadline().map_or(self.reread, |at| at.min(self.reread))
     }
 
     /// Does what time asks for. A node without a link asks to be dialled.
@@ -179,12 +177,7 @@ impl Beacons {
             heard_own: self.listener.n_own(),
             refused: self.listener.refusals(),
             received_elsewhere: self.sockets.n_elsewhere(),
-            errors: self
-                .sockets
-                .errors()
-                .into_iter()
-                .chain(self.interfaces_error.clone())
-                .collect(),
+            errors: self.sockets.errors().into_iter().chain(self.interfaces_error.clone()).collect(),
             interfaces: self.sockets.report(),
         }
     }
@@ -200,9 +193,5 @@ pub(super) fn dialable(from: SocketAddr, ports: Ports) -> Vec<Multiaddr> {
     let host = || Multiaddr::from(from.ip());
     let quic = (ports.quic != 0).then(|| host().with(Protocol::Udp(ports.quic)).with(Protocol::QuicV1));
     let tcp = (ports.tcp != 0).then(|| host().with(Protocol::Tcp(ports.tcp)));
-    [quic, tcp]
-        .into_iter()
-        .flatten()
-        .filter(|_| is_dialable)
-        .collect()
+    [quic, tcp].into_iter().flatten().filter(|_| is_dialable).collect()
 }

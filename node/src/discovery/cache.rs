@@ -30,21 +30,9 @@ impl Cache {
     pub(super) fn load(path: PathBuf) -> Self {
         let mut text = Vec::new();
         let read = File::open(&path).and_then(|file| file.take(CACHE_BYTES_MAX).read_to_end(&mut text));
-        let error = read
-            .err()
-            .filter(|e| e.kind() != io::ErrorKind::NotFound)
-            .map(|e| e.to_string());
-        let lines = String::from_utf8_lossy(&text)
-            .lines()
-            .filter_map(parse)
-            .take(CACHE_LINES_MAX)
-            .collect();
-        Self {
-            path,
-            lines,
-            due: None,
-            error,
-        }
+        let error = read.err().filter(|e| e.kind() != io::ErrorKind::NotFound).map(|e| e.to_string());
+        let lines = String::from_utf8_lossy(&text).lines().filter_map(parse).take(CACHE_LINES_MAX).collect();
+        Self { path, lines, due: None, error }
     }
 
     pub(super) fn lines(&self) -> &[(PeerId, Multiaddr)] {
@@ -57,8 +45,7 @@ impl Cache {
             return;
         }
         self.lines.retain(|&(other, _)| other != peer);
-        self.lines
-            .splice(0..0, addresses.into_iter().map(|address| (peer, address)));
+        self.lines.splice(0..0, addresses.into_iter().map(|address| (peer, address)));
         self.lines.truncate(CACHE_LINES_MAX);
         self.due.get_or_insert(now + CACHE_DELAY);
     }
@@ -78,14 +65,9 @@ impl Cache {
     /// Writes what has not been written yet.
     pub(super) fn flush(&mut self) {
         if self.due.take().is_some() {
-            let text: String = self
-                .lines
-                .iter()
-                .map(|(peer, address)| format!("{address}/p2p/{peer}\n"))
-                .collect();
-            self.error = write_private(&self.path, text.as_bytes())
-                .err()
-                .map(|error| error.to_string());
+            let text: String =
+                self.lines.iter().map(|(peer, address)| format!("{address}/p2p/{peer}\n")).collect();
+            self.error = write_private(&self.path, text.as_bytes()).err().map(|error| error.to_string());
             if let Some(error) = &self.error {
                 tracing::warn!(path = %self.path.display(), error, "known peers cannot be saved");
             }
@@ -136,11 +118,7 @@ mod tests {
         let path = scratch("cache-order").join("peers");
         let now = Instant::now();
         let mut cache = Cache::load(path.clone());
-        assert_eq!(
-            (cache.lines().len(), &cache.error),
-            (0, &None),
-            "a missing file is no error"
-        );
+        assert_eq!((cache.lines().len(), &cache.error), (0, &None), "a missing file is no error");
         cache.record(now, peer(1), vec![address(1), address(11)]);
         cache.record(now, peer(2), vec![address(2)]);
         cache.record(now, peer(1), vec![address(3)]);
@@ -156,10 +134,7 @@ mod tests {
     fn garbage_is_passed_over() {
         let path = scratch("cache-garbage").join("peers");
         let good = format!("{}/p2p/{}", address(1), peer(1));
-        let mut text = format!(
-            "\u{0}nonsense\n\n/ip4/1.2.3.4/tcp/1\n/p2p/{}\n  {good} \n/ip4/1.2",
-            peer(2)
-        );
+        let mut text = format!("\u{0}nonsense\n\n/ip4/1.2.3.4/tcp/1\n/p2p/{}\n  {good} \n/ip4/1.2", peer(2));
         text.push('\n');
         let mut bytes = text.into_bytes();
         bytes.extend_from_slice(&[0xff, 0xfe, b'\n']);
@@ -176,10 +151,7 @@ mod tests {
             cache.record(now, peer(n), vec![address(n)]);
         }
         cache.flush();
-        assert_eq!(
-            fs::read_to_string(&path).expect("written").lines().count(),
-            CACHE_LINES_MAX
-        );
+        assert_eq!(fs::read_to_string(&path).expect("written").lines().count(), CACHE_LINES_MAX);
         let double = fs::read_to_string(&path).expect("written").repeat(2);
         fs::write(&path, double).expect("written");
         assert_eq!(Cache::load(path).lines().len(), CACHE_LINES_MAX);
@@ -187,9 +159,7 @@ mod tests {
 
     #[test]
     fn a_cache_that_cannot_be_written_says_why_and_does_no_harm() {
-        let path = scratch("cache-unwritable")
-            .join("missing directory")
-            .join("peers");
+        let path = scratch("cache-unwritable").join("missing directory").join("peers");
         let mut cache = Cache::load(path);
         cache.record(Instant::now(), peer(1), vec![address(1)]);
         cache.flush();
@@ -204,9 +174,6 @@ mod tests {
         let mut cache = Cache::load(path.clone());
         cache.record(Instant::now(), peer(1), vec![address(1)]);
         cache.flush();
-        assert_eq!(
-            fs::metadata(&path).expect("written").permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(fs::metadata(&path).expect("written").permissions().mode() & 0o777, 0o600);
     }
 }

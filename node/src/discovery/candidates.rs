@@ -71,11 +71,7 @@ struct Vouch {
 
 impl Candidates {
     pub(super) fn new(jitter: Jitter) -> Self {
-        Self {
-            peers: HashMap::new(),
-            due: BTreeSet::new(),
-            jitter,
-        }
+        Self { peers: HashMap::new(), due: BTreeSet::new(), jitter }
     }
 
     /// `source` says that `peer` is at `address`, and answers for that until then. A new address of a peer
@@ -95,11 +91,7 @@ impl Candidates {
         entry.touched = now;
         entry.vouches.retain(|vouch| vouch.stands(now));
         let known = entry.vouches.iter().any(|vouch| vouch.address == address);
-        match entry
-            .vouches
-            .iter_mut()
-            .find(|vouch| vouch.source == source && vouch.address == address)
-        {
+        match entry.vouches.iter_mut().find(|vouch| vouch.source == source && vouch.address == address) {
             Some(vouch) => vouch.until = until,
             None => {
                 if entry.vouches.len() >= ADDRESSES_MAX {
@@ -109,11 +101,7 @@ impl Candidates {
                         None => return,
                     }
                 }
-                entry.vouches.push(Vouch {
-                    source,
-                    address,
-                    until,
-                });
+                entry.vouches.push(Vouch { source, address, until });
             }
         }
         if entry.linked.is_some() || (known && entry.due.is_some()) {
@@ -209,10 +197,7 @@ impl Candidates {
 
     /// The addresses of a peer, the most trustworthy source first.
     pub(super) fn addresses(&self, now: Instant, peer: PeerId) -> Vec<Multiaddr> {
-        self.peers
-            .get(&peer)
-            .map(|entry| entry.addresses(now).0)
-            .unwrap_or_default()
+        self.peers.get(&peer).map(|entry| entry.addresses(now).0).unwrap_or_default()
     }
 
     /// When to call [`Candidates::poll`].
@@ -241,11 +226,7 @@ impl Candidates {
             entry.reported = Some(now);
             entry.backoff = (entry.backoff * 2).min(BACKOFF_MAX);
             self.schedule(peer, Some(now + pause));
-            return Some(Candidate {
-                peer,
-                addresses,
-                source,
-            });
+            return Some(Candidate { peer, addresses, source });
         }
         None
     }
@@ -264,9 +245,8 @@ impl Candidates {
         if let Some(old) = entry.due.take() {
             self.due.remove(&(old, peer));
         }
-        let at = at
-            .filter(|_| entry.linked.is_none())
-            .map(|at| entry.stranger_until.map_or(at, |u| at.max(u)));
+        let at =
+            at.filter(|_| entry.linked.is_none()).map(|at| entry.stranger_until.map_or(at, |u| at.max(u)));
         entry.due = at;
         if let Some(at) = at {
             self.due.insert((at, peer));
@@ -359,10 +339,7 @@ mod tests {
         assert_eq!(at[0], 0);
         let pauses: Vec<u128> = at.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!((187..=313).contains(&pauses[0]), "{pauses:?}");
-        assert!(
-            pauses.iter().all(|&pause| pause <= BACKOFF_MAX.as_millis()),
-            "{pauses:?}"
-        );
+        assert!(pauses.iter().all(|&pause| pause <= BACKOFF_MAX.as_millis()), "{pauses:?}");
         assert!(pauses[7..].iter().all(|&pause| pause >= 22_500), "{pauses:?}");
     }
 
@@ -400,9 +377,7 @@ mod tests {
         table.vouch(now, peer(1), Source::Beacon, address(1), Some(until));
         table.vouch(now, peer(1), Source::Mdns, address(2), None);
         table.withdraw(peer(1), Source::Mdns, Some(&address(2)));
-        let last = reports(&mut table, now, Duration::from_secs(300))
-            .pop()
-            .expect("reported");
+        let last = reports(&mut table, now, Duration::from_secs(300)).pop().expect("reported");
         assert!(last <= 10_000, "{last}");
         let back = now + Duration::from_secs(300);
         table.vouch(back, peer(1), Source::Beacon, address(1), None);
@@ -417,10 +392,7 @@ mod tests {
         let later = now + Duration::from_secs(60);
         table.vouch(later, peer(1), Source::Beacon, address(2), None);
         let found = table.poll(later).expect("at once");
-        assert_eq!(
-            (found.source, found.addresses),
-            (Source::Beacon, vec![address(2), address(1)])
-        );
+        assert_eq!((found.source, found.addresses), (Source::Beacon, vec![address(2), address(1)]));
         table.nudge(later, peer(1));
         assert_eq!(table.next_deadline(), Some(later + BACKOFF_MAX / NUDGE_PART));
     }
@@ -462,13 +434,7 @@ mod tests {
         table.vouch(now, peer(0), Source::Given, address(1), None);
         table.linked(now, peer(1));
         for n in 2..2 + 2 * KNOWN_PEERS_MAX as u16 {
-            table.vouch(
-                now + Duration::from_millis(n.into()),
-                peer(n),
-                Source::Beacon,
-                address(1),
-                None,
-            );
+            table.vouch(now + Duration::from_millis(n.into()), peer(n), Source::Beacon, address(1), None);
         }
         assert_eq!(table.peers.len(), KNOWN_PEERS_MAX);
         assert!(table.is_linked(peer(1)));

@@ -80,10 +80,7 @@ impl FromStr for Given {
             return Err(not_multiaddr(text));
         };
         let mut parts = address.iter();
-        let name = |name: &str, family| Host::Name {
-            name: name.to_owned(),
-            family,
-        };
+        let name = |name: &str, family| Host::Name { name: name.to_owned(), family };
         let host = match parts.next() {
             Some(Protocol::Ip4(ip)) => Host::Ip(ip.into()),
             Some(Protocol::Ip6(ip)) => Host::Ip(ip.into()),
@@ -106,11 +103,7 @@ impl FromStr for Given {
             }
             _ => return Err(GivenError::Peer(text.to_owned())),
         };
-        Ok(Self {
-            host,
-            transport,
-            peer,
-        })
+        Ok(Self { host, transport, peer })
     }
 }
 
@@ -120,18 +113,13 @@ fn not_multiaddr(text: &str) -> GivenError {
         Ok(SocketAddr::V4(v4)) => Some(format!("/ip4/{}/tcp/{}", v4.ip(), v4.port())),
         Ok(SocketAddr::V6(v6)) => Some(format!("/ip6/{}/tcp/{}", v6.ip(), v6.port())),
         Err(_) => text.rsplit_once(':').and_then(|(name, port)| {
-            let is_name = !name.is_empty()
-                && name
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+            let is_name =
+                !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
             (is_name && port.parse::<u16>().is_ok()).then(|| format!("/dns/{name}/tcp/{port}"))
         }),
     };
     match suggestion {
-        Some(suggestion) => GivenError::SocketAddress {
-            given: text.to_owned(),
-            suggestion,
-        },
+        Some(suggestion) => GivenError::SocketAddress { given: text.to_owned(), suggestion },
         None => GivenError::NotMultiaddr(text.to_owned()),
     }
 }
@@ -141,18 +129,9 @@ impl fmt::Display for Given {
         match &self.host {
             Host::Ip(IpAddr::V4(ip)) => write!(f, "/ip4/{ip}")?,
             Host::Ip(IpAddr::V6(ip)) => write!(f, "/ip6/{ip}")?,
-            Host::Name {
-                name,
-                family: Family::Any,
-            } => write!(f, "/dns/{name}")?,
-            Host::Name {
-                name,
-                family: Family::V4,
-            } => write!(f, "/dns4/{name}")?,
-            Host::Name {
-                name,
-                family: Family::V6,
-            } => write!(f, "/dns6/{name}")?,
+            Host::Name { name, family: Family::Any } => write!(f, "/dns/{name}")?,
+            Host::Name { name, family: Family::V4 } => write!(f, "/dns4/{name}")?,
+            Host::Name { name, family: Family::V6 } => write!(f, "/dns6/{name}")?,
         }
         match self.transport {
             Transport::Tcp(port) => write!(f, "/tcp/{port}")?,
@@ -166,9 +145,7 @@ impl Given {
     fn at(&self, ip: IpAddr) -> Multiaddr {
         match self.transport {
             Transport::Tcp(port) => Multiaddr::from(ip).with(Protocol::Tcp(port)),
-            Transport::Quic(port) => Multiaddr::from(ip)
-                .with(Protocol::Udp(port))
-                .with(Protocol::QuicV1),
+            Transport::Quic(port) => Multiaddr::from(ip).with(Protocol::Udp(port)).with(Protocol::QuicV1),
         }
     }
 }
@@ -211,20 +188,12 @@ impl GivenPeers {
             error: None,
         };
         let entries = given.into_iter().take(GIVEN_MAX).map(entry).collect();
-        Self {
-            entries,
-            lookups: JoinSet::new(),
-            jitter,
-        }
+        Self { entries, lookups: JoinSet::new(), jitter }
     }
 
     /// `peer` answered at `address`.
     pub(super) fn answered(&mut self, address: &Multiaddr, peer: PeerId) {
-        for entry in self
-            .entries
-            .iter_mut()
-            .filter(|entry| entry.addresses.contains(address))
-        {
+        for entry in self.entries.iter_mut().filter(|entry| entry.addresses.contains(address)) {
             entry.answered = Some(peer);
         }
     }
@@ -263,8 +232,7 @@ impl GivenPeers {
                 Host::Name { name, family } => {
                     entry.due = None;
                     let (name, family) = (name.clone(), *family);
-                    self.lookups
-                        .spawn(async move { (index, look_up(name, family).await) });
+                    self.lookups.spawn(async move { (index, look_up(name, family).await) });
                 }
             }
         }
@@ -282,10 +250,7 @@ impl GivenPeers {
         let now = Instant::now();
         match result {
             Ok(ips) => {
-                let addresses = ips
-                    .into_iter()
-                    .map(|ip| self.entries[index].given.at(ip))
-                    .collect();
+                let addresses = ips.into_iter().map(|ip| self.entries[index].given.at(ip)).collect();
                 Some(self.on_addresses(now, index, addresses))
             }
             Err(error) => {
@@ -300,9 +265,7 @@ impl GivenPeers {
 
     /// What the user gave, and why it could not be looked up.
     pub(super) fn report(&self) -> impl Iterator<Item = (&Given, Option<PeerId>, Option<&str>)> {
-        self.entries
-            .iter()
-            .map(|entry| (&entry.given, entry.who(), entry.error.as_deref()))
+        self.entries.iter().map(|entry| (&entry.given, entry.who(), entry.error.as_deref()))
     }
 
     fn on_addresses(&mut self, now: Instant, index: usize, addresses: Vec<Multiaddr>) -> Resolved {
@@ -311,10 +274,7 @@ impl GivenPeers {
         entry.error = None;
         entry.due = Some(now + pause);
         entry.addresses.clone_from(&addresses);
-        Resolved {
-            peer: entry.given.peer,
-            addresses,
-        }
+        Resolved { peer: entry.given.peer, addresses }
     }
 
     fn next_pause(&mut self, index: usize) -> Duration {
@@ -346,10 +306,7 @@ async fn look_up(name: String, family: Family) -> io::Result<Vec<IpAddr>> {
     ips.dedup();
     ips.truncate(LOOKUP_MAX);
     if ips.is_empty() {
-        return Err(io::Error::new(
-            io::ErrorKind::NotFound,
-            "the name has no address of this family",
-        ));
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address of this family"));
     }
     Ok(ips)
 }
@@ -391,10 +348,7 @@ mod tests {
             message("[fd00::1]:40"),
             "\"[fd00::1]:40\" is not a multiaddress; write /ip6/fd00::1/tcp/40"
         );
-        assert_eq!(
-            message("host:40"),
-            "\"host:40\" is not a multiaddress; write /dns/host/tcp/40"
-        );
+        assert_eq!(message("host:40"), "\"host:40\" is not a multiaddress; write /dns/host/tcp/40");
         for bad in [
             "",
             "host",
@@ -406,16 +360,9 @@ mod tests {
             "/ip4/1.2.3.4/tcp/1/ws",
             "/ip4/1.2.3.4/tcp/1/p2p/QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N",
         ] {
-            assert!(
-                message(bad).contains("an example is /ip4/192.168.1.20/tcp/24365"),
-                "{}",
-                message(bad)
-            );
+            assert!(message(bad).contains("an example is /ip4/192.168.1.20/tcp/24365"), "{}", message(bad));
         }
-        EXAMPLE
-            .split(' ')
-            .filter(|word| word.starts_with('/'))
-            .for_each(|word| drop(given(word)));
+        EXAMPLE.split(' ').filter(|word| word.starts_with('/')).for_each(|word| drop(given(word)));
     }
 
     #[test]
@@ -440,10 +387,7 @@ mod tests {
         let mut peers = peers("/dns4/localhost/tcp/7", Instant::now());
         assert_eq!(peers.poll(Instant::now(), |_| false), None);
         let found = peers.looked_up().await.expect("localhost resolves");
-        assert_eq!(
-            found.addresses,
-            ["/ip4/127.0.0.1/tcp/7".parse().expect("an address")]
-        );
+        assert_eq!(found.addresses, ["/ip4/127.0.0.1/tcp/7".parse().expect("an address")]);
     }
 
     #[tokio::test]

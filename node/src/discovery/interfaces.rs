@@ -78,39 +78,26 @@ pub(super) fn snapshot(wanted: &[String]) -> io::Result<Vec<Interface>> {
         };
         if let Some(address) = address.as_sockaddr_in() {
             let v4 = &mut found.entry(index).or_insert_with(interface).v4;
-            let mask = entry
-                .netmask
-                .and_then(|mask| mask.as_sockaddr_in().map(|mask| mask.ip()));
+            let mask = entry.netmask.and_then(|mask| mask.as_sockaddr_in().map(|mask| mask.ip()));
             let mask = mask.unwrap_or(Ipv4Addr::BROADCAST);
             let broadcast = if loopback {
                 // The system routes it but does not name it.
                 Some(address.ip() | !mask)
             } else if entry.flags.contains(InterfaceFlags::IFF_BROADCAST) {
-                entry
-                    .broadcast
-                    .and_then(|broadcast| broadcast.as_sockaddr_in().map(|b| b.ip()))
+                entry.broadcast.and_then(|broadcast| broadcast.as_sockaddr_in().map(|b| b.ip()))
             } else {
                 None
             };
             let broadcast = broadcast.filter(|&broadcast| broadcast != address.ip());
             if v4.len() < INTERFACE_ADDRESSES_MAX {
-                v4.push(V4 {
-                    address: address.ip(),
-                    mask,
-                    broadcast,
-                });
+                v4.push(V4 { address: address.ip(), mask, broadcast });
             }
         } else if let Some(address) = address.as_sockaddr_in6() {
             let v6 = &mut found.entry(index).or_insert_with(interface).v6;
-            let mask = entry
-                .netmask
-                .and_then(|mask| mask.as_sockaddr_in6().map(|mask| mask.ip()));
+            let mask = entry.netmask.and_then(|mask| mask.as_sockaddr_in6().map(|mask| mask.ip()));
             let mask = mask.unwrap_or(Ipv6Addr::from_bits(u128::MAX));
             if v6.len() < INTERFACE_ADDRESSES_MAX {
-                v6.push(V6 {
-                    address: address.ip(),
-                    mask,
-                });
+                v6.push(V6 { address: address.ip(), mask });
             }
         }
     }
@@ -161,22 +148,11 @@ mod tests {
     #[test]
     fn loopback_is_an_interface_like_any_other() {
         let all = snapshot(&[]).expect("interfaces can be read");
-        let lo = all
-            .iter()
-            .find(|i| i.reaches([127, 0, 0, 1].into()))
-            .expect("a host has a loopback");
+        let lo = all.iter().find(|i| i.reaches([127, 0, 0, 1].into())).expect("a host has a loopback");
         assert!(lo.index > 0);
-        assert!(
-            lo.v4
-                .iter()
-                .any(|v4| v4.broadcast == Some([127, 255, 255, 255].into())),
-            "{lo:?}"
-        );
+        assert!(lo.v4.iter().any(|v4| v4.broadcast == Some([127, 255, 255, 255].into())), "{lo:?}");
         assert!(!lo.reaches([10, 1, 2, 3].into()));
-        assert_eq!(
-            snapshot(std::slice::from_ref(&lo.name)).expect("again"),
-            std::slice::from_ref(lo)
-        );
+        assert_eq!(snapshot(std::slice::from_ref(&lo.name)).expect("again"), std::slice::from_ref(lo));
         assert_eq!(snapshot(&["no such interface".to_owned()]).expect("again"), []);
     }
 

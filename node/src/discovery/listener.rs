@@ -150,10 +150,7 @@ impl Listener {
         let patience = vouch(self.peers.len());
         let is_there =
             move |known: &Known| !known.gone && now.saturating_duration_since(known.heard) <= patience;
-        self.peers
-            .iter()
-            .filter(move |(_, known)| is_there(known))
-            .map(|(&peer, _)| peer)
+        self.peers.iter().filter(move |(_, known)| is_there(known)).map(|(&peer, _)| peer)
     }
 
     /// A peer said goodbye.
@@ -170,10 +167,7 @@ impl Listener {
 
     /// Other datagrams dropped so far, by cause.
     pub(super) fn refusals(&self) -> BTreeMap<&'static str, u64> {
-        self.refusals
-            .iter()
-            .map(|(refusal, &count)| (refusal.cause(), count))
-            .collect()
+        self.refusals.iter().map(|(refusal, &count)| (refusal.cause(), count)).collect()
     }
 
     fn judge(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) -> Result<Heard, Refusal> {
@@ -216,28 +210,21 @@ impl Listener {
     fn is_replay(&self, claims: &Beacon) -> bool {
         let old = |nonce: u64, counter: u32| nonce == claims.boot && claims.counter <= counter;
         if claims.peer == self.me {
-            return self
-                .double
-                .is_some_and(|double| old(double.nonce, double.counter));
+            return self.double.is_some_and(|double| old(double.nonce, double.counter));
         }
         self.peers.get(&claims.peer).is_some_and(|known| {
             old(known.boot, known.counter)
-                || known
-                    .previous
-                    .is_some_and(|previous| old(previous.nonce, previous.counter))
+                || known.previous.is_some_and(|previous| old(previous.nonce, previous.counter))
         })
     }
 
     /// Whether a signature check is affordable, for this source and altogether.
     fn may_check(&mut self, now: Instant, source: IpAddr) -> bool {
         if self.sources.len() >= SOURCES_MAX && !self.sources.contains_key(&source) {
-            self.sources
-                .retain(|_, bucket| !bucket.is_full(now, SOURCE_RATE, SOURCE_BURST));
+            self.sources.retain(|_, bucket| !bucket.is_full(now, SOURCE_RATE, SOURCE_BURST));
         }
         let bucket = if self.sources.len() < SOURCES_MAX || self.sources.contains_key(&source) {
-            self.sources
-                .entry(source)
-                .or_insert_with(|| Bucket::full(now, SOURCE_BURST))
+            self.sources.entry(source).or_insert_with(|| Bucket::full(now, SOURCE_BURST))
         } else {
             &mut self.other_sources
         };
@@ -249,11 +236,7 @@ impl Listener {
     fn on_double(&mut self, now: Instant, beacon: Beacon) -> Result<Heard, Refusal> {
         let double = match &mut self.double {
             Some(double) if double.nonce == beacon.boot => double,
-            double => double.insert(Boot {
-                nonce: beacon.boot,
-                counter: beacon.counter,
-                since: now,
-            }),
+            double => double.insert(Boot { nonce: beacon.boot, counter: beacon.counter, since: now }),
         };
         double.counter = beacon.counter;
         if now.saturating_duration_since(double.since) < CLONE_AFTER || !again(now, &mut self.doubled_at) {
@@ -275,19 +258,12 @@ impl Listener {
                 cloned_at: None,
             };
             self.peers.insert(beacon.peer, known);
-            return Ok(Heard::News {
-                beacon,
-                restarted: false,
-            });
+            return Ok(Heard::News { beacon, restarted: false });
         };
         let restarted = known.boot != beacon.boot;
         let mut cloned = false;
         if restarted {
-            if let Some(previous) = known
-                .previous
-                .as_mut()
-                .filter(|previous| previous.nonce == beacon.boot)
-            {
+            if let Some(previous) = known.previous.as_mut().filter(|previous| previous.nonce == beacon.boot) {
                 if now.saturating_duration_since(previous.since) < CLONE_AFTER {
                     previous.counter = beacon.counter;
                     return Err(Refusal::Replay);
@@ -296,22 +272,14 @@ impl Listener {
                 // silence the real peer.
                 cloned = again(now, &mut known.cloned_at);
             }
-            known.previous = Some(Boot {
-                nonce: known.boot,
-                counter: known.counter,
-                since: now,
-            });
+            known.previous = Some(Boot { nonce: known.boot, counter: known.counter, since: now });
         }
         known.boot = beacon.boot;
         known.counter = beacon.counter;
         known.signature = signature;
         known.heard = now;
         known.gone = false;
-        Ok(if cloned {
-            Heard::Clone(beacon)
-        } else {
-            Heard::News { beacon, restarted }
-        })
+        Ok(if cloned { Heard::Clone(beacon) } else { Heard::News { beacon, restarted } })
     }
 
     /// When the table is full, the peer heard least recently makes room.
@@ -319,11 +287,7 @@ impl Listener {
         if self.peers.len() < KNOWN_PEERS_MAX {
             return;
         }
-        let oldest = self
-            .peers
-            .iter()
-            .min_by_key(|(_, known)| known.heard)
-            .map(|(&peer, _)| peer);
+        let oldest = self.peers.iter().min_by_key(|(_, known)| known.heard).map(|(&peer, _)| peer);
         if let Some(oldest) = oldest {
             self.peers.remove(&oldest);
         }
@@ -348,10 +312,7 @@ struct Bucket {
 
 impl Bucket {
     fn full(now: Instant, burst: f64) -> Self {
-        Self {
-            tokens: burst,
-            at: now,
-        }
+        Self { tokens: burst, at: now }
     }
 
     fn refill(&mut self, now: Instant, rate: f64, burst: f64) {
@@ -396,10 +357,7 @@ mod tests {
 
     fn lan() -> Lan {
         let now = Instant::now();
-        Lan {
-            now,
-            listener: Listener::new(now, me().peer(), 77, NetworkTag::of("lan")),
-        }
+        Lan { now, listener: Listener::new(now, me().peer(), 77, NetworkTag::of("lan")) }
     }
 
     fn beacon(signer: &Signer, boot: u64, counter: u32) -> Beacon {
@@ -434,10 +392,7 @@ mod tests {
     }
 
     fn news(n: u16, boot: u64, counter: u32, restarted: bool) -> Result<Heard, Refusal> {
-        Ok(Heard::News {
-            beacon: beacon(&Signer::numbered(n), boot, counter),
-            restarted,
-        })
+        Ok(Heard::News { beacon: beacon(&Signer::numbered(n), boot, counter), restarted })
     }
 
     #[test]
@@ -476,12 +431,7 @@ mod tests {
         forged[125] ^= 1;
         assert_eq!(lan.hear(1, &forged), Err(Refusal::Signature));
         assert_eq!(lan.hear_beacon(0, 77, 1), Err(Refusal::Own));
-        let counts = [
-            ("unreadable", 1),
-            ("version", 1),
-            ("other-network", 1),
-            ("signature", 1),
-        ];
+        let counts = [("unreadable", 1), ("version", 1), ("other-network", 1), ("signature", 1)];
         assert_eq!(lan.listener.n_own(), 1);
         assert_eq!(lan.listener.refusals(), BTreeMap::from(counts));
         // A forged beacon leaves no trace that would stand in the way of the true one.
@@ -494,11 +444,7 @@ mod tests {
         lan.hear_beacon(1, 1, 900).expect("news");
         assert_eq!(lan.hear_beacon(1, 2, 0), news(1, 2, 0, true));
         assert_eq!(lan.hear_beacon(1, 1, 900), Err(Refusal::Replay));
-        assert_eq!(
-            lan.hear_beacon(1, 1, 901),
-            Err(Refusal::Replay),
-            "a straggler, not a clone"
-        );
+        assert_eq!(lan.hear_beacon(1, 1, 901), Err(Refusal::Replay), "a straggler, not a clone");
         assert_eq!(lan.hear_beacon(1, 2, 1), news(1, 2, 1, false));
     }
 
@@ -535,11 +481,7 @@ mod tests {
         let mut lan = lan();
         lan.hear_beacon(1, 3, 0).expect("news");
         lan.now += SECOND;
-        assert_eq!(
-            lan.hear_beacon(1, 1, 50),
-            news(1, 1, 50, true),
-            "an old recording"
-        );
+        assert_eq!(lan.hear_beacon(1, 1, 50), news(1, 1, 50, true), "an old recording");
         lan.now += CLONE_AFTER;
         assert!(matches!(lan.hear_beacon(1, 3, 1), Ok(Heard::Clone(_))));
         lan.now += SECOND;
@@ -596,10 +538,7 @@ mod tests {
         lan.hear_beacon(2, 1, 1).expect("news");
         lan.listener.forget(Signer::numbered(2).peer());
         assert_eq!(lan.listener.n_known(lan.now), 1);
-        assert!(
-            matches!(lan.hear_beacon(2, 1, 1), Ok(Heard::Path(_))),
-            "the same goodbye by another path"
-        );
+        assert!(matches!(lan.hear_beacon(2, 1, 1), Ok(Heard::Path(_))), "the same goodbye by another path");
         lan.now += VOUCH_MIN + SECOND;
         assert_eq!(lan.hear_beacon(2, 1, 1), Err(Refusal::Replay));
         assert_eq!(lan.listener.n_known(lan.now), 0);

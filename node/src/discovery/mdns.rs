@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use djembe_protocol::id::PeerId;
-use libp2p::mdns;
+use libp2p::{Multiaddr, mdns};
 
 use super::bounds::KNOWN_PEERS_MAX;
 use super::candidates::{Candidates, Source};
@@ -20,15 +20,16 @@ const TTL: Duration = Duration::from_secs(60);
 
 /// How to set up the behaviour. It serves one address family; IPv4 unless asked.
 pub(crate) fn config(ipv6: bool) -> mdns::Config {
-    mdns::Config {
-        ttl: TTL,
-        query_interval: QUERY_INTERVAL,
-        enable_ipv6: ipv6,
-    }
+    mdns::Config { ttl: TTL, query_interval: QUERY_INTERVAL, enable_ipv6: ipv6 }
 }
 
 /// The behaviour lists these.
-pub(super) fn on_listed(candidates: &mut Candidates, now: Instant, me: PeerId, list: Vec<(PeerId, Multiaddr)>) {
+pub(super) fn on_listed(
+    candidates: &mut Candidates,
+    now: Instant,
+    me: PeerId,
+    list: Vec<(PeerId, Multiaddr)>,
+) {
     for (peer, mut address) in list.into_iter().take(KNOWN_PEERS_MAX).filter(|(peer, _)| *peer != me) {
         super::strip_peer(&mut address);
         candidates.vouch(now, peer, Source::Mdns, address, None);
@@ -49,14 +50,9 @@ mod tests {
     use super::super::testing::Signer;
     use super::*;
 
-    fn listed(signer: &Signer) -> Vec<(libp2p::PeerId, libp2p::Multiaddr)> {
-        let peer = signer.libp2p_peer();
-        vec![(
-            peer,
-            format!("/ip4/10.0.0.1/tcp/1/p2p/{peer}")
-                .parse()
-                .expect("an address"),
-        )]
+    fn listed(signer: &Signer) -> Vec<(PeerId, Multiaddr)> {
+        let address = format!("/ip4/10.0.0.1/tcp/1/p2p/{}", signer.libp2p_peer());
+        vec![(signer.peer(), address.parse().expect("an address"))]
     }
 
     #[test]
@@ -64,27 +60,14 @@ mod tests {
         let now = Instant::now();
         let (me, other) = (Signer::numbered(0), Signer::numbered(1));
         let mut candidates = Candidates::new(Jitter::seeded(1));
-        on_event(
-            &mut candidates,
-            now,
-            me.peer(),
-            mdns::Event::Discovered(listed(&other)),
-        );
+        on_listed(&mut candidates, now, me.peer(), listed(&other));
         let found = candidates.poll(now).expect("reported");
         assert_eq!(found.peer, other.peer());
-        assert_eq!(
-            found.addresses,
-            ["/ip4/10.0.0.1/tcp/1".parse().expect("an address")]
-        );
+        assert_eq!(found.addresses, ["/ip4/10.0.0.1/tcp/1".parse().expect("an address")]);
         // The dial failed, and libp2p will not mention the peer again.
         let again = candidates.next_deadline().expect("reported again");
         assert!(candidates.poll(again).is_some());
-        on_event(
-            &mut candidates,
-            again,
-            me.peer(),
-            mdns::Event::Expired(listed(&other)),
-        );
+        on_expired(&mut candidates, listed(&other));
         let last = candidates.next_deadline().expect("looked at once more");
         assert_eq!(candidates.poll(last), None);
         assert_eq!(candidates.next_deadline(), None);
@@ -95,12 +78,7 @@ mod tests {
         let now = Instant::now();
         let me = Signer::numbered(0);
         let mut candidates = Candidates::new(Jitter::seeded(1));
-        on_event(
-            &mut candidates,
-            now,
-            me.peer(),
-            mdns::Event::Discovered(listed(&me)),
-        );
+        on_listed(&mut candidates, now, me.peer(), listed(&me));
         assert_eq!(candidates.next_deadline(), None);
     }
 }

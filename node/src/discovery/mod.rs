@@ -85,11 +85,7 @@ impl Options {
 
     /// Nothing but the peers that are given: no packet leaves for those who are not.
     pub(crate) fn only_given(network: impl Into<String>) -> Self {
-        Self {
-            beacon: false,
-            mdns: false,
-            ..Self::new(network)
-        }
+        Self { beacon: false, mdns: false, ..Self::new(network) }
     }
 }
 
@@ -256,8 +252,7 @@ impl Discovery {
     pub(crate) fn answered(&mut self, address: &Multiaddr, peer: PeerId) {
         let now = Instant::now();
         self.given.answered(address, peer);
-        self.candidates
-            .vouch(now, peer, Source::Given, address.clone(), Some(now + GIVEN_VOUCH));
+        self.candidates.vouch(now, peer, Source::Given, address.clone(), Some(now + GIVEN_VOUCH));
     }
 
     /// The peer is in another network, or speaks another protocol: it is left alone for some minutes.
@@ -280,13 +275,8 @@ impl Discovery {
         let now = Instant::now();
         DiscoveryReport {
             network: self.network.clone(),
-            beacon: self
-                .beacons
-                .as_ref()
-                .map(|beacons| beacons.report(now, &self.candidates)),
-            mdns: self.mdns.then(|| MdnsReport {
-                listed: self.candidates.n_vouched(now, Source::Mdns),
-            }),
+            beacon: self.beacons.as_ref().map(|beacons| beacons.report(now, &self.candidates)),
+            mdns: self.mdns.then(|| MdnsReport { listed: self.candidates.n_vouched(now, Source::Mdns) }),
             given: self
                 .given
                 .report()
@@ -296,10 +286,10 @@ impl Discovery {
                     error: error.map(str::to_owned),
                 })
                 .collect(),
-            cache: self.cache.as_ref().map(|cache| CacheReport {
-                addresses: cache.lines().len(),
-                error: cache.error.clone(),
-            }),
+            cache: self
+                .cache
+                .as_ref()
+                .map(|cache| CacheReport { addresses: cache.lines().len(), error: cache.error.clone() }),
             linked: self.candidates.n_linked(),
         }
     }
@@ -307,11 +297,7 @@ impl Discovery {
     /// Does what time asks for.
     fn poll(&mut self, now: Instant) -> Option<Event> {
         // This runs for every datagram, and a flood must find nothing to do.
-        if let Some(beacons) = self
-            .beacons
-            .as_mut()
-            .filter(|beacons| beacons.next_deadline() <= now)
-        {
+        if let Some(beacons) = self.beacons.as_mut().filter(|beacons| beacons.next_deadline() <= now) {
             beacons.poll(now, self.candidates.n_linked() > 0);
         }
         if let Some(cache) = &mut self.cache {
@@ -324,11 +310,7 @@ impl Discovery {
             return Some(event);
         }
         let found = self.candidates.poll(now)?;
-        Some(Event::Found {
-            peer: Some(found.peer),
-            addresses: found.addresses,
-            source: found.source,
-        })
+        Some(Event::Found { peer: Some(found.peer), addresses: found.addresses, source: found.source })
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -352,15 +334,10 @@ impl Discovery {
         match peer {
             Some(peer) => {
                 for address in addresses {
-                    self.candidates
-                        .vouch(now, peer, Source::Given, address, Some(now + GIVEN_VOUCH));
+                    self.candidates.vouch(now, peer, Source::Given, address, Some(now + GIVEN_VOUCH));
                 }
             }
-            None => self.events.push_back(Event::Found {
-                peer: None,
-                addresses,
-                source: Source::Given,
-            }),
+            None => self.events.push_back(Event::Found { peer: None, addresses, source: Source::Given }),
         }
     }
 
@@ -392,10 +369,7 @@ impl Discovery {
             Heard::Path(beacon) => add_addresses(&mut self.candidates, now, n_known, &beacon, datagram.from),
             Heard::Clone(beacon) => {
                 let addresses = dialable(datagram.from, beacon.ports);
-                self.events.push_back(Event::Cloned {
-                    peer: beacon.peer,
-                    addresses,
-                });
+                self.events.push_back(Event::Cloned { peer: beacon.peer, addresses });
             }
         }
     }

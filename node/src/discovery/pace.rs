@@ -43,21 +43,12 @@ struct Burst {
 
 impl Pace {
     pub(super) fn new(jitter: Jitter) -> Self {
-        Self {
-            jitter,
-            burst: None,
-            periodic: None,
-            answer: None,
-            sent: None,
-        }
+        Self { jitter, burst: None, periodic: None, answer: None, sent: None }
     }
 
     /// Starts a burst, of which the first beacon is due at once.
     pub(super) fn start(&mut self, now: Instant) {
-        self.burst = Some(Burst {
-            started: now,
-            next: 0,
-        });
+        self.burst = Some(Burst { started: now, next: 0 });
     }
 
     /// Someone without a link asked for a sign of life.
@@ -80,10 +71,7 @@ impl Pace {
 
     /// When to call [`Pace::poll`].
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        [self.burst_step(), self.periodic, self.answer]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.burst_step(), self.periodic, self.answer].into_iter().flatten().min()
     }
 
     /// Whether a beacon is due; then it counts as sent.
@@ -93,17 +81,10 @@ impl Pace {
         if !is_due(self.next_deadline()) {
             return None;
         }
-        let due = if is_due(self.burst_step()) || is_due(self.periodic) {
-            Due::Own
-        } else {
-            Due::Answer
-        };
+        let due = if is_due(self.burst_step()) || is_due(self.periodic) { Due::Own } else { Due::Answer };
         if let Some(burst) = &mut self.burst {
             // Steps that a busy host has missed are not made up for: one beacon says it all.
-            burst.next += BURST[burst.next..]
-                .iter()
-                .take_while(|&&step| burst.started + step <= now)
-                .count();
+            burst.next += BURST[burst.next..].iter().take_while(|&&step| burst.started + step <= now).count();
             if burst.next == BURST.len() || n_known > BURST_KNOWN_MAX {
                 self.burst = None;
             }
@@ -133,10 +114,7 @@ mod tests {
     fn run(pace: &mut Pace, start: Instant, end: Duration, n_known: usize) -> Vec<u128> {
         let mut sent = Vec::new();
         while let Some(deadline) = pace.next_deadline().filter(|&at| at <= start + end) {
-            assert!(
-                pace.poll(deadline, n_known).is_some(),
-                "a deadline means that something is due"
-            );
+            assert!(pace.poll(deadline, n_known).is_some(), "a deadline means that something is due");
             sent.push((deadline - start).as_millis());
         }
         sent
@@ -151,12 +129,7 @@ mod tests {
         let sent = run(&mut pace, start, ms(10_000), 1);
         assert_eq!(sent[..5], [0, 30, 100, 300, 700]);
         assert!((13..=17).contains(&sent.len()), "{sent:?}");
-        assert!(
-            sent[5..]
-                .windows(2)
-                .all(|pair| (799..=1201).contains(&(pair[1] - pair[0]))),
-            "{sent:?}"
-        );
+        assert!(sent[5..].windows(2).all(|pair| (799..=1201).contains(&(pair[1] - pair[0]))), "{sent:?}");
     }
 
     #[test]
@@ -205,8 +178,7 @@ mod tests {
             pace.start(start);
             assert_eq!(pace.poll(start, 1000), Some(Due::Own));
             pace.on_query(asked, 1000);
-            pace.next_deadline()
-                .is_some_and(|at| at <= asked + ANSWER_DELAY_MAX)
+            pace.next_deadline().is_some_and(|at| at <= asked + ANSWER_DELAY_MAX)
         });
         let n_answers = answers.count();
         assert!((5..50).contains(&n_answers), "{n_answers}");

@@ -124,16 +124,11 @@ impl fmt::Display for DiscoveryReport {
             Some(mdns) => writeln!(f, "mDNS: lists {}", mdns.listed)?,
         }
         for given in &self.given {
-            let state = given
-                .error
-                .as_deref()
-                .unwrap_or(if given.linked { "linked" } else { "no link" });
+            let state = given.error.as_deref().unwrap_or(if given.linked { "linked" } else { "no link" });
             writeln!(f, "{}: {state}", given.address)?;
         }
         if self.linked == 0 {
-            self.advice()
-                .into_iter()
-                .try_for_each(|advice| writeln!(f, "try: {advice}"))?;
+            self.advice().into_iter().try_for_each(|advice| writeln!(f, "try: {advice}"))?;
         }
         Ok(())
     }
@@ -141,21 +136,11 @@ impl fmt::Display for DiscoveryReport {
 
 impl fmt::Display for BeaconReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "beacon: UDP {}, {} sent, {} heard",
-            self.port, self.sent, self.heard
-        )?;
-        self.errors
-            .iter()
-            .try_for_each(|error| writeln!(f, "  {error}"))?;
+        writeln!(f, "beacon: UDP {}, {} sent, {} heard", self.port, self.sent, self.heard)?;
+        self.errors.iter().try_for_each(|error| writeln!(f, "  {error}"))?;
         for interface in &self.interfaces {
             let carrier = if interface.carrier { "" } else { " (no carrier)" };
-            writeln!(
-                f,
-                "  {}{carrier}: received {}",
-                interface.name, interface.received
-            )?;
+            writeln!(f, "  {}{carrier}: received {}", interface.name, interface.received)?;
             for path in interface.paths() {
                 write!(f, "    {} -> {}: {} sent", path.from, path.to, path.sent)?;
                 match &path.last_error {
@@ -164,25 +149,15 @@ impl fmt::Display for BeaconReport {
                 }
             }
         }
-        let refused: Vec<String> = self
-            .refused
-            .iter()
-            .map(|(cause, count)| format!("{count} {cause}"))
-            .collect();
-        if refused.is_empty() {
-            Ok(())
-        } else {
-            writeln!(f, "  dropped: {}", refused.join(", "))
-        }
+        let refused: Vec<String> =
+            self.refused.iter().map(|(cause, count)| format!("{count} {cause}")).collect();
+        if refused.is_empty() { Ok(()) } else { writeln!(f, "  dropped: {}", refused.join(", ")) }
     }
 }
 
 impl InterfaceReport {
     fn paths(&self) -> impl Iterator<Item = &PathReport> {
-        self.broadcast
-            .iter()
-            .chain(&self.multicast_v4)
-            .chain(&self.multicast_v6)
+        self.broadcast.iter().chain(&self.multicast_v4).chain(&self.multicast_v6)
     }
 }
 
@@ -216,11 +191,7 @@ impl DiscoveryReport {
             }
             let is_lan =
                 |i: &&InterfaceReport| i.addresses.iter().any(|a| !a.starts_with("127.") && a != "::1");
-            if !beacon
-                .interfaces
-                .iter()
-                .any(|interface| is_lan(&interface) && interface.carrier)
-            {
+            if !beacon.interfaces.iter().any(|interface| is_lan(&interface) && interface.carrier) {
                 advice.push(
                     "no network interface but loopback is up: plug in a cable or join a Wi-Fi".to_owned(),
                 );
@@ -301,11 +272,7 @@ mod tests {
 
     #[test]
     fn gives_no_advice_to_those_who_are_linked() {
-        let text = DiscoveryReport {
-            linked: 1,
-            ..report()
-        }
-        .to_string();
+        let text = DiscoveryReport { linked: 1, ..report() }.to_string();
         assert!(!text.contains("try:"), "{text}");
     }
 }

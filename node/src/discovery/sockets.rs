@@ -94,13 +94,7 @@ impl Sockets {
     pub(super) fn open(port: u16) -> Result<Self, StartError> {
         let v4 = Ear::open(Domain::IPV4, SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))?;
         let v6 = Ear::open(Domain::IPV6, SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?;
-        Ok(Self {
-            port,
-            v4,
-            v6,
-            outlets: Vec::new(),
-            n_elsewhere: 0,
-        })
+        Ok(Self { port, v4, v6, outlets: Vec::new(), n_elsewhere: 0 })
     }
 
     /// Takes over the interfaces as they are now. Says whether a path was added.
@@ -108,9 +102,7 @@ impl Sockets {
         let mut old = std::mem::take(&mut self.outlets);
         let mut added = false;
         for interface in interfaces {
-            let former = old
-                .iter()
-                .position(|outlet| outlet.interface.index == interface.index);
+            let former = old.iter().position(|outlet| outlet.interface.index == interface.index);
             let mut outlet = match former.map(|at| old.swap_remove(at)) {
                 Some(former) => {
                     // A cable that was plugged in is as good as a new path.
@@ -215,21 +207,13 @@ impl Ear {
     /// Only a port that is held by another program is an error; a host without this address family is not.
     fn open(domain: Domain, address: SocketAddr) -> Result<Self, StartError> {
         match listen(domain, address) {
-            Ok(socket) => Ok(Self {
-                socket: Some(socket),
-                n_errors: 0,
-                error: None,
-            }),
+            Ok(socket) => Ok(Self { socket: Some(socket), n_errors: 0, error: None }),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 Err(StartError::PortInUse { port: address.port() })
             }
             Err(error) => {
                 tracing::debug!(%address, %error, "beacons are not listened to");
-                Ok(Self {
-                    socket: None,
-                    n_errors: 0,
-                    error: Some(error.to_string()),
-                })
+                Ok(Self { socket: None, n_errors: 0, error: Some(error.to_string()) })
             }
         }
     }
@@ -287,9 +271,7 @@ impl Outlet {
         let mut added = false;
         let mut old = std::mem::take(&mut self.paths);
         for (kind, from, to) in self.wanted(port) {
-            let former = old
-                .iter()
-                .position(|path| (path.kind, path.from, path.to) == (kind, from, to));
+            let former = old.iter().position(|path| (path.kind, path.from, path.to) == (kind, from, to));
             let mut path = match former {
                 Some(at) => old.swap_remove(at),
                 None => Path {
@@ -323,12 +305,7 @@ impl Outlet {
         }
         // One is enough for all who hear it, and one that can be dialled is better. Linux has no route for IPv6
         // multicast on its loopback, where broadcast and the IPv4 group serve.
-        let v6 = self
-            .interface
-            .v6
-            .iter()
-            .map(|v6| v6.address)
-            .filter(|_| !self.interface.loopback);
+        let v6 = self.interface.v6.iter().map(|v6| v6.address).filter(|_| !self.interface.loopback);
         if let Some(from) = v6.min_by_key(|address| address.is_unicast_link_local()) {
             let to = SocketAddrV6::new(GROUP_V6, port, 0, self.interface.index).into();
             wanted.push((PathKind::MulticastV6, from.into(), to));
@@ -346,20 +323,14 @@ impl Outlet {
 
     fn report(&self) -> InterfaceReport {
         let paths = |kind: PathKind, join: &Result<(), String>| {
-            self.paths
-                .iter()
-                .filter(|path| path.kind == kind)
-                .map(|path| path.report(join))
-                .collect()
+            self.paths.iter().filter(|path| path.kind == kind).map(|path| path.report(join)).collect()
         };
         let addresses = self.interface.v4.iter().map(|v4| v4.address.to_string());
         InterfaceReport {
             name: self.interface.name.clone(),
             index: self.interface.index,
             carrier: self.interface.carrier,
-            addresses: addresses
-                .chain(self.interface.v6.iter().map(|v6| v6.address.to_string()))
-                .collect(),
+            addresses: addresses.chain(self.interface.v6.iter().map(|v6| v6.address.to_string())).collect(),
             broadcast: paths(PathKind::Broadcast, &Ok(())),
             multicast_v4: paths(PathKind::MulticastV4, &self.join_v4),
             multicast_v6: paths(PathKind::MulticastV6, &self.join_v6),
@@ -370,11 +341,7 @@ impl Outlet {
 
 /// A socket that sends from this address on this interface.
 fn open(kind: PathKind, from: IpAddr, index: u32) -> io::Result<UdpSocket> {
-    let domain = if from.is_ipv4() {
-        Domain::IPV4
-    } else {
-        Domain::IPV6
-    };
+    let domain = if from.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     match (kind, from) {
@@ -420,11 +387,7 @@ impl Path {
     }
 
     fn report(&self, join: &Result<(), String>) -> PathReport {
-        let error = [
-            self.socket.as_ref().err(),
-            join.as_ref().err(),
-            self.last_error.as_ref(),
-        ];
+        let error = [self.socket.as_ref().err(), join.as_ref().err(), self.last_error.as_ref()];
         PathReport {
             from: self.from.to_string(),
             to: self.to.ip().to_string(),

@@ -24,19 +24,11 @@ fn free_port() -> u16 {
 /// The name of the loopback interface.
 fn loopback() -> String {
     let all = interfaces::snapshot(&[]).expect("interfaces can be read");
-    all.into_iter()
-        .find(|i| i.reaches([127, 0, 0, 1].into()))
-        .expect("a loopback")
-        .name
+    all.into_iter().find(|i| i.reaches([127, 0, 0, 1].into())).expect("a loopback").name
 }
 
 fn options(port: u16) -> Options {
-    Options {
-        beacon_port: port,
-        interfaces: vec![loopback()],
-        mdns: false,
-        ..Options::new("test")
-    }
+    Options { beacon_port: port, interfaces: vec![loopback()], mdns: false, ..Options::new("test") }
 }
 
 fn start(n: u16, options: Options) -> Discovery {
@@ -45,10 +37,7 @@ fn start(n: u16, options: Options) -> Discovery {
 }
 
 fn ports(n: u16) -> Ports {
-    Ports {
-        tcp: 1000 + n,
-        quic: 2000 + n,
-    }
+    Ports { tcp: 1000 + n, quic: 2000 + n }
 }
 
 fn peer(n: u16) -> PeerId {
@@ -58,15 +47,7 @@ fn peer(n: u16) -> PeerId {
 fn beacon(n: u16, boot: u64, counter: u32, kind: Kind) -> [u8; BEACON_LEN] {
     let signer = Signer::numbered(n);
     let network = NetworkTag::of("test");
-    Beacon {
-        kind,
-        network,
-        peer: signer.peer(),
-        ports: ports(n),
-        boot,
-        counter,
-    }
-    .encode(|b| signer.sign(b))
+    Beacon { kind, network, peer: signer.peer(), ports: ports(n), boot, counter }.encode(|b| signer.sign(b))
 }
 
 /// A socket that sends by hand what a node would not.
@@ -77,16 +58,11 @@ struct Hand {
 
 impl Hand {
     fn new(port: u16) -> Self {
-        Self {
-            socket: UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket"),
-            port,
-        }
+        Self { socket: UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket"), port }
     }
 
     fn send(&self, bytes: &[u8]) {
-        self.socket
-            .send_to(bytes, (Ipv4Addr::LOCALHOST, self.port))
-            .expect("sent");
+        self.socket.send_to(bytes, (Ipv4Addr::LOCALHOST, self.port)).expect("sent");
     }
 }
 
@@ -99,18 +75,14 @@ async fn wait<T>(discovery: &mut Discovery, mut wanted: impl FnMut(Event) -> Opt
             }
         }
     };
-    tokio::time::timeout(PATIENCE, waiting)
-        .await
-        .expect("it happens in time")
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it happens in time")
 }
 
 async fn wait_found(discovery: &mut Discovery, n: u16) -> Vec<Multiaddr> {
     wait(discovery, |event| match event {
-        Event::Found {
-            peer: Some(found),
-            addresses,
-            source: Source::Beacon,
-        } if found == peer(n) => Some(addresses),
+        Event::Found { peer: Some(found), addresses, source: Source::Beacon } if found == peer(n) => {
+            Some(addresses)
+        }
         _ => None,
     })
     .await
@@ -138,10 +110,7 @@ async fn two_nodes_find_each_other() {
             format!("/ip4/127.0.0.1/tcp/{}", ports.tcp),
         ];
         for address in expected {
-            assert!(
-                addresses.contains(&address.parse().expect("an address")),
-                "{addresses:?}"
-            );
+            assert!(addresses.contains(&address.parse().expect("an address")), "{addresses:?}");
         }
     }
     let report = a.report();
@@ -178,19 +147,11 @@ async fn goodbye_is_heard_and_a_restart_is_found_at_once_though_linked() {
     wait_found(&mut a, 2).await;
     a.linked(peer(2));
     b.shutdown();
-    wait(&mut a, |event| {
-        (event == Event::Goodbye { peer: peer(2) }).then_some(())
-    })
-    .await;
+    wait(&mut a, |event| (event == Event::Goodbye { peer: peer(2) }).then_some(())).await;
     b = start(2, options(port));
     b.listening(ports(3));
     let addresses = wait_found(&mut a, 2).await;
-    assert!(
-        addresses
-            .iter()
-            .all(|address| !address.to_string().contains("1002")),
-        "stale: {addresses:?}"
-    );
+    assert!(addresses.iter().all(|address| !address.to_string().contains("1002")), "stale: {addresses:?}");
 }
 
 #[tokio::test]
@@ -221,12 +182,7 @@ async fn what_is_dropped_is_counted_by_cause() {
     let mut foreign = beacon(3, 1, 1, Kind::Announce);
     foreign[6] ^= 1;
     hand.send(&foreign);
-    let expected = [
-        ("unreadable", 2),
-        ("other-network", 1),
-        ("replay", 1),
-        ("signature", 1),
-    ];
+    let expected = [("unreadable", 2), ("other-network", 1), ("replay", 1), ("signature", 1)];
     run_until(&mut a, |report| {
         let refused = &report.beacon.as_ref().expect("switched on").refused;
         expected.iter().all(|(cause, n)| refused.get(cause) == Some(n))
@@ -263,21 +219,12 @@ async fn a_query_is_answered_by_a_beacon_and_by_being_found() {
     let mut a = start(1, options(port));
     a.listening(ports(1));
     // Past the burst and into the period.
-    run_until(&mut a, |report| {
-        report
-            .beacon
-            .as_ref()
-            .is_some_and(|beacon| beacon.sent >= BURST_LEN)
-    })
-    .await;
+    run_until(&mut a, |report| report.beacon.as_ref().is_some_and(|beacon| beacon.sent >= BURST_LEN)).await;
     let n_sent = |a: &Discovery| a.report().beacon.expect("switched on").sent;
     let before = n_sent(&a);
     Hand::new(port).send(&beacon(2, 1, 1, Kind::Query));
     wait_found(&mut a, 2).await;
-    run_until(&mut a, |report| {
-        report.beacon.as_ref().is_some_and(|beacon| beacon.sent > before)
-    })
-    .await;
+    run_until(&mut a, |report| report.beacon.as_ref().is_some_and(|beacon| beacon.sent > before)).await;
 }
 
 const BURST_LEN: u64 = super::bounds::BURST.len() as u64;
@@ -292,20 +239,12 @@ async fn the_first_beacon_leaves_at_once_and_asks_to_be_dialled() {
     let listener = start(2, options(port));
     let before = Instant::now();
     a.listening(ports(1));
-    println!(
-        "opened in {opened:?}, first beacon out {:?} after it listens",
-        before.elapsed()
-    );
+    println!("opened in {opened:?}, first beacon out {:?} after it listens", before.elapsed());
     assert_eq!(a.report().beacon.expect("switched on").sent, 1);
     let mut beacons = listener.beacons.expect("switched on");
-    let datagram = tokio::time::timeout(PATIENCE, beacons.sockets.receive())
-        .await
-        .expect("received");
+    let datagram = tokio::time::timeout(PATIENCE, beacons.sockets.receive()).await.expect("received");
     let unchecked = UncheckedBeacon::decode(datagram.bytes()).expect("well formed");
-    assert_eq!(
-        (unchecked.claims().kind, unchecked.claims().counter),
-        (Kind::Query, 0)
-    );
+    assert_eq!((unchecked.claims().kind, unchecked.claims().counter), (Kind::Query, 0));
 }
 
 /// Which paths work on a loopback interface; the others must at least not be reported as errors.
@@ -318,20 +257,14 @@ async fn broadcast_and_both_multicasts_arrive_on_loopback() {
     let report = a.report().beacon.expect("switched on");
     println!("{report}");
     let interface = &report.interfaces[0];
-    let n_sent: u64 = [
-        &interface.broadcast,
-        &interface.multicast_v4,
-        &interface.multicast_v6,
-    ]
-    .into_iter()
-    .flatten()
-    .map(|path| path.sent)
-    .sum();
+    let n_sent: u64 = [&interface.broadcast, &interface.multicast_v4, &interface.multicast_v6]
+        .into_iter()
+        .flatten()
+        .map(|path| path.sent)
+        .sum();
     let mut sockets = b.beacons.expect("switched on").sockets;
     for _ in 0..n_sent {
-        let datagram = tokio::time::timeout(PATIENCE, sockets.receive())
-            .await
-            .expect("each path arrives");
+        let datagram = tokio::time::timeout(PATIENCE, sockets.receive()).await.expect("each path arrives");
         println!("from {}", datagram.from);
     }
     assert!(n_sent >= 2, "{interface:?}");
@@ -344,10 +277,7 @@ async fn a_port_that_is_not_shared_is_a_clear_error() {
     let signer = Signer::numbered(1);
     let result = Discovery::new(signer.peer(), Box::new(move |b| signer.sign(b)), options(port));
     let error = result.expect_err("the port is taken");
-    assert!(
-        matches!(error, StartError::PortInUse { port: held } if held == port),
-        "{error}"
-    );
+    assert!(matches!(error, StartError::PortInUse { port: held } if held == port), "{error}");
     assert!(error.to_string().contains("--beacon-port"), "{error}");
 }
 
@@ -355,34 +285,17 @@ async fn a_port_that_is_not_shared_is_a_clear_error() {
 async fn given_peers_and_cached_ones_are_found_without_a_lan() {
     let cache = scratch("tests-cache").join("peers");
     let known: Multiaddr = "/ip4/10.0.0.9/tcp/9".parse().expect("an address");
-    std::fs::write(
-        &cache,
-        format!("{known}/p2p/{}\n{known}/p2p/{}\n", peer(9), peer(1)),
-    )
-    .expect("written");
+    std::fs::write(&cache, format!("{known}/p2p/{}\n{known}/p2p/{}\n", peer(9), peer(1))).expect("written");
     let given = vec![
         "/ip4/10.0.0.1/tcp/1".parse().expect("good"),
-        format!("/dns4/localhost/tcp/2/p2p/{}", peer(2))
-            .parse()
-            .expect("good"),
+        format!("/dns4/localhost/tcp/2/p2p/{}", peer(2)).parse().expect("good"),
     ];
-    let mut a = start(
-        1,
-        Options {
-            given,
-            cache: Some(cache.clone()),
-            ..Options::only_given("test")
-        },
-    );
+    let mut a = start(1, Options { given, cache: Some(cache.clone()), ..Options::only_given("test") });
     assert_eq!((a.report().beacon, a.report().mdns), (None, None));
     let mut seen = BTreeSet::new();
     while seen.len() < 3 {
         let (peer, source, address) = wait(&mut a, |event| match event {
-            Event::Found {
-                peer,
-                addresses,
-                source,
-            } => Some((peer, source, addresses[0].to_string())),
+            Event::Found { peer, addresses, source } => Some((peer, source, addresses[0].to_string())),
             _ => None,
         })
         .await;
@@ -393,11 +306,7 @@ async fn given_peers_and_cached_ones_are_found_without_a_lan() {
         (Source::Given, Some(peer(2)), "/ip4/127.0.0.1/tcp/2".to_owned()),
         (Source::Cache, Some(peer(9)), known.to_string()),
     ];
-    assert_eq!(
-        seen,
-        BTreeSet::from(expected),
-        "our own line in the cache is passed over"
-    );
+    assert_eq!(seen, BTreeSet::from(expected), "our own line in the cache is passed over");
     // Who answers is remembered for the next run.
     let address = "/ip4/10.0.0.1/tcp/1".parse().expect("an address");
     a.answered(&address, peer(3));
@@ -405,10 +314,7 @@ async fn given_peers_and_cached_ones_are_found_without_a_lan() {
     assert!(a.report().given[0].linked);
     a.shutdown();
     let text = std::fs::read_to_string(&cache).expect("written");
-    assert!(
-        text.starts_with(&format!("{address}/p2p/{}\n", peer(3))),
-        "{text}"
-    );
+    assert!(text.starts_with(&format!("{address}/p2p/{}\n", peer(3))), "{text}");
 }
 
 #[test]

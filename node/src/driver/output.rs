@@ -27,8 +27,10 @@ impl Driver {
                     }
                 }
                 Output::Connect { peer, addresses } => {
-                    let addresses: Vec<Multiaddr> =
-                        addresses.into_iter().filter_map(|address| Multiaddr::try_from(address.0).ok()).collect();
+                    let addresses: Vec<Multiaddr> = addresses
+                        .into_iter()
+                        .filter_map(|address| Multiaddr::try_from(address.0).ok())
+                        .collect();
                     self.transport.dial(Some(peer), addresses);
                 }
                 Output::Disconnect { link, cause } => {
@@ -49,10 +51,6 @@ impl Driver {
 
     /// Hands jobs to the store while it has room. What is left holds up the intake.
     pub(super) fn submit_jobs(&mut self) {
-        self.submit_jobs_to();
-    }
-
-    pub(super) fn submit_jobs_to(&mut self) {
         while let Some(job) = self.jobs.pop_front() {
             if let Err(refused) = self.store.try_submit(job) {
                 self.jobs.push_front(refused.0);

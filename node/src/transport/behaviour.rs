@@ -109,13 +109,7 @@ impl<T: Send + 'static> Behaviour<T> {
     ) -> Result<Handler<T>, ConnectionDenied> {
         let peer = peer_from_libp2p(&peer).ok_or_else(|| ConnectionDenied::new(ForeignIdentity))?;
         let path = Path::new(address.clone());
-        let link = Link::new(
-            LinkId(self.next_link),
-            peer,
-            path,
-            is_dialer,
-            self.reports.clone(),
-        );
+        let link = Link::new(LinkId(self.next_link), peer, path, is_dialer, self.reports.clone());
         self.next_link += 1;
         self.links.insert(connection, link.clone());
         Ok(Handler::new(link, self.wiring.clone()))
@@ -146,8 +140,7 @@ impl<T: Send + 'static> NetworkBehaviour for Behaviour<T> {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        self.limits
-            .handle_pending_inbound_connection(connection, local, remote)
+        self.limits.handle_pending_inbound_connection(connection, local, remote)
     }
 
     fn handle_pending_outbound_connection(
@@ -157,8 +150,7 @@ impl<T: Send + 'static> NetworkBehaviour for Behaviour<T> {
         addresses: &[Multiaddr],
         role: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
-        self.limits
-            .handle_pending_outbound_connection(connection, peer, addresses, role)
+        self.limits.handle_pending_outbound_connection(connection, peer, addresses, role)
     }
 
     fn handle_established_inbound_connection(
@@ -168,8 +160,7 @@ impl<T: Send + 'static> NetworkBehaviour for Behaviour<T> {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.limits
-            .handle_established_inbound_connection(connection, peer, local, remote)?;
+        self.limits.handle_established_inbound_connection(connection, peer, local, remote)?;
         self.add_link(connection, peer, remote, false)
     }
 
@@ -181,8 +172,7 @@ impl<T: Send + 'static> NetworkBehaviour for Behaviour<T> {
         role: Endpoint,
         port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.limits
-            .handle_established_outbound_connection(connection, peer, address, role, port_use)?;
+        self.limits.handle_established_outbound_connection(connection, peer, address, role, port_use)?;
         self.add_link(connection, peer, address, true)
     }
 
@@ -245,11 +235,7 @@ pub(super) struct Handler<T> {
 impl<T: Send + 'static> Handler<T> {
     fn new(link: Arc<Link>, wiring: Arc<Wiring<T>>) -> Self {
         Self {
-            to_open: if link.dialed {
-                Class::ALL.into()
-            } else {
-                VecDeque::new()
-            },
+            to_open: if link.dialed { Class::ALL.into() } else { VecDeque::new() },
             link,
             wiring,
             has: [false; Class::ALL.len()],
@@ -347,9 +333,7 @@ impl<T: Send + 'static> ConnectionHandler for Handler<T> {
                 ..
             }) => match class {
                 Some(class) if !self.link.dialed => self.on_stream(class, stream),
-                Some(_) => self
-                    .link
-                    .fail(Cause::Protocol("stream from the side that listens")),
+                Some(_) => self.link.fail(Cause::Protocol("stream from the side that listens")),
                 None => self.link.fail(Cause::Protocol("unknown class")),
             },
             ConnectionEvent::DialUpgradeError(DialUpgradeError { error, .. }) => match error {

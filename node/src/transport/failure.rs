@@ -123,10 +123,7 @@ fn root_text(error: &(dyn Error + 'static)) -> String {
     let mut error = error;
     loop {
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        match inner
-            .map(|inner| inner as &(dyn Error + 'static))
-            .or_else(|| error.source())
-        {
+        match inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source()) {
             Some(inner) => error = inner,
             None => return error.to_string(),
         }

@@ -173,11 +173,7 @@ impl Link {
     /// that closes. Registers first, then looks.
     pub(super) fn poll_gone(&self, cx: &mut Context<'_>, class: Class) -> Poll<()> {
         self.readers[class as usize].register(cx.waker());
-        if self.is_gone() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
+        if self.is_gone() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     pub(super) fn is_gone(&self) -> bool {

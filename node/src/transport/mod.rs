@@ -73,19 +73,9 @@ pub(crate) type CheckFn<T> = Arc<dyn Fn(Bytes) -> Result<T, Reject> + Send + Syn
 #[derive(Debug)]
 pub(crate) enum Inbound<T> {
     /// A frame that was found good.
-    Frame {
-        link: LinkId,
-        class: Class,
-        frame: T,
-        bytes: usize,
-    },
+    Frame { link: LinkId, class: Class, frame: T, bytes: usize },
     /// A frame that was not. Reading goes on; whether the link does is the engine's decision.
-    Bad {
-        link: LinkId,
-        class: Class,
-        reject: Reject,
-        bytes: usize,
-    },
+    Bad { link: LinkId, class: Class, reject: Reject, bytes: usize },
 }
 
 /// What happens to links and listeners.
@@ -96,30 +86,13 @@ pub(crate) enum TransportEvent {
     /// They cannot any more: an interface went away, or a listener failed.
     ListeningEnded { address: Multiaddr },
     /// A link stands. There may be several to one peer.
-    LinkUp {
-        link: LinkId,
-        peer: PeerId,
-        dialed: bool,
-        path: Path,
-    },
+    LinkUp { link: LinkId, peer: PeerId, dialed: bool, path: Path },
     /// A link that stood is gone, and what was queued for it.
-    LinkDown {
-        link: LinkId,
-        peer: PeerId,
-        cause: Cause,
-    },
+    LinkDown { link: LinkId, peer: PeerId, cause: Cause },
     /// No link came of a dial. `refused`: the peer's system said that nobody listens there.
-    DialFailed {
-        peer: Option<PeerId>,
-        refused: bool,
-        error: String,
-    },
+    DialFailed { peer: Option<PeerId>, refused: bool, error: String },
     /// Bytes of queued frames, without prefixes, that were handed to the connection since the last report.
-    Written {
-        link: LinkId,
-        class: Class,
-        bytes: usize,
-    },
+    Written { link: LinkId, class: Class, bytes: usize },
     /// Addresses seen by mDNS.
     MdnsDiscovered(Vec<(PeerId, Multiaddr)>),
     /// Addresses that mDNS no longer sees.
@@ -140,10 +113,7 @@ impl Path {
         if let Some(Protocol::P2p(_)) = address.iter().last() {
             address.pop();
         }
-        Self {
-            transport: if is_quic(&address) { "quic" } else { "tcp" },
-            address,
-        }
+        Self { transport: if is_quic(&address) { "quic" } else { "tcp" }, address }
     }
 }
 
@@ -237,10 +207,7 @@ impl<T: Send + 'static> Transport<T> {
         let keypair = identity::Keypair::ed25519_from_bytes(config.secret_key)
             .map_err(|error| TransportError::Key(error.to_string()))?;
         let local = keypair.public().to_peer_id();
-        let mdns = config
-            .mdns
-            .map(|config| mdns::tokio::Behaviour::new(config, local))
-            .transpose();
+        let mdns = config.mdns.map(|config| mdns::tokio::Behaviour::new(config, local)).transpose();
         let reports = Arc::new(Reports::default());
         let behaviour = Behaviour::new(
             behaviour::limits(config.links_max),
@@ -308,10 +275,7 @@ impl<T: Send + 'static> Transport<T> {
 
     /// Queues a frame. Never blocks; the caller keeps account of what it queued and what was written.
     pub(crate) fn send(&self, link: LinkId, class: Class, frame: Transmit) -> Result<(), NotSent> {
-        assert!(
-            (1..=FRAME_MAX).contains(&frame.len()),
-            "a frame has 1 to {FRAME_MAX} bytes"
-        );
+        assert!((1..=FRAME_MAX).contains(&frame.len()), "a frame has 1 to {FRAME_MAX} bytes");
         self.links.get(&link).ok_or(NotSent::Gone)?.push(class, frame)
     }
 
@@ -347,11 +311,7 @@ impl<T: Send + 'static> Transport<T> {
             let written = link.take_written();
             for (class, bytes) in Class::ALL.into_iter().zip(written) {
                 if bytes > 0 && self.links.contains_key(&link.id) {
-                    self.events.push_back(TransportEvent::Written {
-                        link: link.id,
-                        class,
-                        bytes,
-                    });
+                    self.events.push_back(TransportEvent::Written { link: link.id, class, bytes });
                 }
             }
         }
@@ -362,11 +322,7 @@ impl<T: Send + 'static> Transport<T> {
     fn bring_down(&mut self) {
         for (link, cause) in self.ended.extract_if(.., |(link, _)| link.is_drained()) {
             self.links.remove(&link.id);
-            self.events.push_back(TransportEvent::LinkDown {
-                link: link.id,
-                peer: link.peer,
-                cause,
-            });
+            self.events.push_back(TransportEvent::LinkDown { link: link.id, peer: link.peer, cause });
         }
     }
 
@@ -377,21 +333,15 @@ impl<T: Send + 'static> Transport<T> {
                 mdns::Event::Discovered(list) => TransportEvent::MdnsDiscovered(own_names(list)),
                 mdns::Event::Expired(list) => TransportEvent::MdnsExpired(own_names(list)),
             }),
-            SwarmEvent::ConnectionClosed {
-                connection_id, cause, ..
-            } => self.on_closed(connection_id, cause.as_ref()),
-            SwarmEvent::OutgoingConnectionError {
-                connection_id, error, ..
-            } => {
+            SwarmEvent::ConnectionClosed { connection_id, cause, .. } => {
+                self.on_closed(connection_id, cause.as_ref())
+            }
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 if let Some(dial) = self.dials.remove(&connection_id) {
                     self.on_dial_error(dial, &error);
                 }
             }
-            SwarmEvent::IncomingConnectionError {
-                send_back_addr,
-                error,
-                ..
-            } => {
+            SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
                 tracing::debug!(from = %send_back_addr, %error, "incoming connection fails");
             }
             SwarmEvent::NewListenAddr { address, .. } => {
@@ -400,15 +350,11 @@ impl<T: Send + 'static> Transport<T> {
             SwarmEvent::ExpiredListenAddr { address, .. } => {
                 self.events.push_back(TransportEvent::ListeningEnded { address });
             }
-            SwarmEvent::ListenerClosed {
-                addresses, reason, ..
-            } => {
+            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
                 if let Err(error) = reason {
                     tracing::warn!(%error, ?addresses, "listener fails");
                 }
-                let ended = addresses
-                    .into_iter()
-                    .map(|address| TransportEvent::ListeningEnded { address });
+                let ended = addresses.into_iter().map(|address| TransportEvent::ListeningEnded { address });
                 self.events.extend(ended);
             }
             SwarmEvent::ListenerError { error, .. } => tracing::debug!(%error, "listener has an error"),
@@ -421,13 +367,7 @@ impl<T: Send + 'static> Transport<T> {
         let Some(link) = self.swarm.behaviour().link(connection) else {
             return;
         };
-        let Link {
-            id,
-            peer,
-            dialed,
-            path,
-            ..
-        } = &**link;
+        let Link { id, peer, dialed, path, .. } = &**link;
         tracing::debug!(link = id.0, peer = %peer.short(), dialed, path = %path.address, "link up");
         self.links.insert(*id, link.clone());
         self.events.push_back(TransportEvent::LinkUp {
@@ -452,11 +392,7 @@ impl<T: Send + 'static> Transport<T> {
         link.released.set(false).ok();
         if let Some(dial) = self.dials.remove(&connection) {
             let error = format!("connected, but the link did not come up: {cause:?}");
-            self.events.push_back(TransportEvent::DialFailed {
-                peer: dial.peer,
-                refused: false,
-                error,
-            });
+            self.events.push_back(TransportEvent::DialFailed { peer: dial.peer, refused: false, error });
         }
     }
 
@@ -465,41 +401,18 @@ impl<T: Send + 'static> Transport<T> {
             return addresses.into_iter().try_for_each(|address| self.listen(address));
         }
         // Where IPv6 is switched off, IPv4 must do.
-        let results: Vec<_> = default_addresses()
-            .into_iter()
-            .map(|address| self.listen(address))
-            .collect();
-        if results.iter().all(Result::is_err) {
-            results.into_iter().collect()
-        } else {
-            Ok(())
-        }
+        let results: Vec<_> = default_addresses().into_iter().map(|address| self.listen(address)).collect();
+        if results.iter().all(Result::is_err) { results.into_iter().collect() } else { Ok(()) }
     }
 
     /// Every address by itself: who is there will be seen.
     fn dial_address(&mut self, address: Multiaddr) {
-        if self
-            .dials
-            .values()
-            .any(|dial| dial.peer.is_none() && dial.addresses.contains(&address))
-        {
+        if self.dials.values().any(|dial| dial.peer.is_none() && dial.addresses.contains(&address)) {
             return;
         }
         let options = DialOpts::unknown_peer_id().address(address.clone());
-        let options = if is_quic(&address) {
-            options
-        } else {
-            options.allocate_new_port()
-        }
-        .build();
-        self.start_dial(
-            options,
-            Dial {
-                peer: None,
-                addresses: vec![address],
-                fallback: Vec::new(),
-            },
-        );
+        let options = if is_quic(&address) { options } else { options.allocate_new_port() }.build();
+        self.start_dial(options, Dial { peer: None, addresses: vec![address], fallback: Vec::new() });
     }
 
     fn dial_peer(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
@@ -512,11 +425,7 @@ impl<T: Send + 'static> Transport<T> {
             .filter(|address| seen.insert(address.clone()))
             .take(DIAL_ADDRESSES_MAX)
             .partition(is_quic);
-        if tcp.is_empty() {
-            self.dial_all(peer, quic, Vec::new())
-        } else {
-            self.dial_all(peer, tcp, quic)
-        }
+        if tcp.is_empty() { self.dial_all(peer, quic, Vec::new()) } else { self.dial_all(peer, tcp, quic) }
     }
 
     /// Dials addresses of one kind at once.
@@ -524,28 +433,14 @@ impl<T: Send + 'static> Transport<T> {
         let Some(libp2p_peer) = peer_to_libp2p(&peer) else {
             return;
         };
-        let factor = u8::try_from(addresses.len())
-            .ok()
-            .and_then(NonZeroU8::new)
-            .unwrap_or(NonZeroU8::MIN);
+        let factor = u8::try_from(addresses.len()).ok().and_then(NonZeroU8::new).unwrap_or(NonZeroU8::MIN);
         let options = DialOpts::peer_id(libp2p_peer).override_dial_concurrency_factor(factor);
         let is_quic = addresses.first().is_some_and(is_quic);
         let options = options.addresses(addresses.clone());
         // QUIC shares the listener's socket. TCP must not: from listening port to listening port, two nodes that
         // dial each other make one connection with two dialers.
-        let options = if is_quic {
-            options
-        } else {
-            options.allocate_new_port()
-        };
-        self.start_dial(
-            options.build(),
-            Dial {
-                peer: Some(peer),
-                addresses,
-                fallback,
-            },
-        );
+        let options = if is_quic { options } else { options.allocate_new_port() };
+        self.start_dial(options.build(), Dial { peer: Some(peer), addresses, fallback });
     }
 
     fn start_dial(&mut self, options: DialOpts, dial: Dial) {
@@ -569,11 +464,7 @@ impl<T: Send + 'static> Transport<T> {
             Some(peer) if !refused && !dial.fallback.is_empty() => {
                 self.dial_all(peer, dial.fallback, Vec::new())
             }
-            peer => self.events.push_back(TransportEvent::DialFailed {
-                peer,
-                refused,
-                error: text,
-            }),
+            peer => self.events.push_back(TransportEvent::DialFailed { peer, refused, error: text }),
         }
     }
 }
@@ -621,21 +512,11 @@ fn quic_config(keypair: &identity::Keypair) -> libp2p::quic::Config {
 
 fn default_addresses() -> Vec<Multiaddr> {
     use std::net::{Ipv4Addr, Ipv6Addr};
-    let ips = [
-        Protocol::Ip4(Ipv4Addr::UNSPECIFIED),
-        Protocol::Ip6(Ipv6Addr::UNSPECIFIED),
-    ];
-    let tcp = ips
-        .clone()
-        .map(|ip| Multiaddr::empty().with(ip).with(Protocol::Tcp(0)));
+    let ips = [Protocol::Ip4(Ipv4Addr::UNSPECIFIED), Protocol::Ip6(Ipv6Addr::UNSPECIFIED)];
+    let tcp = ips.clone().map(|ip| Multiaddr::empty().with(ip).with(Protocol::Tcp(0)));
     let mut addresses = Vec::from(tcp);
     if cfg!(feature = "quic") {
-        let quic = |ip| {
-            Multiaddr::empty()
-                .with(ip)
-                .with(Protocol::Udp(0))
-                .with(Protocol::QuicV1)
-        };
+        let quic = |ip| Multiaddr::empty().with(ip).with(Protocol::Udp(0)).with(Protocol::QuicV1);
         addresses.extend(ips.map(quic));
     }
     addresses
@@ -670,10 +551,7 @@ fn listen_error(address: Multiaddr, error: io::Error) -> TransportError {
     match failure::root_kind(&error) {
         Some(io::ErrorKind::AddrInUse) => TransportError::AddressInUse(address),
         Some(io::ErrorKind::AddrNotAvailable) => TransportError::AddressNotAvailable(address),
-        _ => TransportError::Listen {
-            address,
-            source: error,
-        },
+        _ => TransportError::Listen { address, source: error },
     }
 }
 
@@ -692,7 +570,5 @@ fn peer_to_libp2p(peer: &PeerId) -> Option<libp2p::PeerId> {
 }
 
 fn own_names(list: Vec<(libp2p::PeerId, Multiaddr)>) -> Vec<(PeerId, Multiaddr)> {
-    list.into_iter()
-        .filter_map(|(peer, address)| Some((peer_from_libp2p(&peer)?, address)))
-        .collect()
+    list.into_iter().filter_map(|(peer, address)| Some((peer_from_libp2p(&peer)?, address))).collect()
 }

@@ -64,9 +64,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
         if let Poll::Ready(result) = this.connection.poll_close(cx) {
             return Poll::Ready(result.map_err(into_io));
         }
-        let patience = this
-            .closing
-            .get_or_insert_with(|| Box::pin(sleep(CLOSE_PATIENCE)));
+        let patience = this.closing.get_or_insert_with(|| Box::pin(sleep(CLOSE_PATIENCE)));
         patience.as_mut().poll(cx).map(Ok)
     }
 

@@ -107,18 +107,8 @@ async fn read_frames<T: Send + 'static>(
     while let Some(frame) = frames.next().await? {
         let bytes = frame.len();
         let item = match check(frame) {
-            Ok(frame) => Inbound::Frame {
-                link: link.id,
-                class,
-                frame,
-                bytes,
-            },
-            Err(reject) => Inbound::Bad {
-                link: link.id,
-                class,
-                reject,
-                bytes,
-            },
+            Ok(frame) => Inbound::Frame { link: link.id, class, frame, bytes },
+            Err(reject) => Inbound::Bad { link: link.id, class, reject, bytes },
         };
         if inbound.send(item).await.is_err() {
             return Ok(());
@@ -199,11 +189,7 @@ impl Frames {
 
     /// Reads once; false when the stream has ended.
     async fn fill(&mut self) -> bool {
-        let limit = if self.was_shared {
-            self.end + 256
-        } else {
-            usize::MAX
-        };
+        let limit = if self.was_shared { self.end + 256 } else { usize::MAX };
         self.was_shared = false;
         let limit = limit.min(self.buffer.len());
         // Out of the frame for the time of the read, so that `read` may look at the rest of `self`.
@@ -243,10 +229,7 @@ impl Frames {
 /// and the peer, who reads that, closes the connection: so the last words arrive even over QUIC, which forgets
 /// what is unacknowledged when it closes.
 pub(super) async fn run_writer(link: Arc<Link>) {
-    let mut writer = Writer {
-        link: link.clone(),
-        lanes: Class::ALL.map(Lane::new),
-    };
+    let mut writer = Writer { link: link.clone(), lanes: Class::ALL.map(Lane::new) };
     if poll_fn(|cx| writer.poll(cx)).await.is_err() {
         link.end();
     }
@@ -278,10 +261,7 @@ impl Writer {
             }
             let [control, ..] = &self.lanes;
             if is_closing && control.is_idle(&self.link) {
-                return control
-                    .stream
-                    .as_ref()
-                    .map_or(Poll::Ready(Ok(())), |stream| stream.poll_close(cx));
+                return control.stream.as_ref().map_or(Poll::Ready(Ok(())), |stream| stream.poll_close(cx));
             }
             if !has_written {
                 return Poll::Pending;
@@ -305,14 +285,7 @@ struct Lane {
 
 impl Lane {
     fn new(class: Class) -> Self {
-        Self {
-            class,
-            stream: None,
-            chunk: Vec::new(),
-            start: 0,
-            bytes: 0,
-            needs_flush: false,
-        }
+        Self { class, stream: None, chunk: Vec::new(), start: 0, bytes: 0, needs_flush: false }
     }
 
     /// What a single write may carry. The streams of a link take turns write by write, so these are the shares

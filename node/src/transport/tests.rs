@@ -63,14 +63,7 @@ impl Peer {
         let TransportEvent::Listening { address } = within(events.recv()).await.expect("listens") else {
             panic!("first news is the address");
         };
-        Self {
-            id,
-            address,
-            commands,
-            events,
-            inbound: inbound.try_into().expect("four"),
-            task,
-        }
+        Self { id, address, commands, events, inbound: inbound.try_into().expect("four"), task }
     }
 
     async fn ask<R: Send + 'static>(
@@ -87,14 +80,12 @@ impl Peer {
 
     async fn dial(&self, other: &Peer) {
         let (id, address) = (other.id, other.address.clone());
-        self.ask(move |transport| transport.dial(Some(id), vec![address]))
-            .await;
+        self.ask(move |transport| transport.dial(Some(id), vec![address])).await;
     }
 
     async fn send(&self, link: LinkId, class: Class, body: Bytes) -> Result<(), NotSent> {
         let (head, body) = (body.slice(..1), body.slice(1..));
-        self.ask(move |transport| transport.send(link, class, Transmit { head, body }))
-            .await
+        self.ask(move |transport| transport.send(link, class, Transmit { head, body })).await
     }
 
     /// The next event that is not about written bytes.
@@ -135,19 +126,12 @@ impl Peer {
     }
 
     async fn inbound(&mut self, class: Class) -> Inbound<Bytes> {
-        within(self.inbound[class as usize].recv())
-            .await
-            .expect("link is there")
+        within(self.inbound[class as usize].recv()).await.expect("link is there")
     }
 
     async fn frame(&mut self, class: Class) -> Bytes {
         match self.inbound(class).await {
-            Inbound::Frame {
-                class: of,
-                frame,
-                bytes,
-                ..
-            } => {
+            Inbound::Frame { class: of, frame, bytes, .. } => {
                 assert_eq!((of, bytes), (class, frame.len()));
                 frame
             }
@@ -206,19 +190,13 @@ async fn exchange(mut a: Peer, mut b: Peer, at_a: LinkId, at_b: LinkId) {
     for class in Class::ALL {
         for (n, length) in lengths.into_iter().enumerate() {
             a.send(at_a, class, body(n as u8, length)).await.expect("queued");
-            b.send(at_b, class, body(n as u8 + 100, length))
-                .await
-                .expect("queued");
+            b.send(at_b, class, body(n as u8 + 100, length)).await.expect("queued");
         }
     }
     for class in Class::ALL {
         for (n, length) in lengths.into_iter().enumerate() {
             assert_eq!(b.frame(class).await, body(n as u8, length), "{class:?} {length}");
-            assert_eq!(
-                a.frame(class).await,
-                body(n as u8 + 100, length),
-                "{class:?} {length}"
-            );
+            assert_eq!(a.frame(class).await, body(n as u8 + 100, length), "{class:?} {length}");
         }
     }
     let mut written = 0;
@@ -246,23 +224,10 @@ async fn frames_of_every_class_and_size_go_both_ways_over_quic() {
 async fn link_up_says_who_and_how() {
     let (mut a, mut b) = (Peer::tcp(1).await, Peer::tcp(2).await);
     a.dial(&b).await;
-    let TransportEvent::LinkUp {
-        peer, dialed, path, ..
-    } = a.event().await
-    else {
-        panic!("no link")
-    };
+    let TransportEvent::LinkUp { peer, dialed, path, .. } = a.event().await else { panic!("no link") };
     assert_eq!((peer, dialed), (b.id, true));
-    assert_eq!(
-        path,
-        Path {
-            transport: "tcp",
-            address: b.address.clone()
-        }
-    );
-    let TransportEvent::LinkUp { peer, dialed, .. } = b.event().await else {
-        panic!("no link")
-    };
+    assert_eq!(path, Path { transport: "tcp", address: b.address.clone() });
+    let TransportEvent::LinkUp { peer, dialed, .. } = b.event().await else { panic!("no link") };
     assert_eq!((peer, dialed), (a.id, false));
 }
 
@@ -292,10 +257,7 @@ async fn a_slow_reader_holds_the_writer_up_and_loses_nothing() {
         at_rest == 20
     })
     .await;
-    assert!(
-        written > 0 && written < ROUND as usize * LENGTH,
-        "{written} bytes written to nobody"
-    );
+    assert!(written > 0 && written < ROUND as usize * LENGTH, "{written} bytes written to nobody");
     // Control is not held up by it.
     a.send(at_a, Class::Control, body(1, 10)).await.expect("queued");
     assert_eq!(b.frame(Class::Control).await, body(1, 10));
@@ -305,9 +267,7 @@ async fn a_slow_reader_holds_the_writer_up_and_loses_nothing() {
         assert_eq!(b.frame(Class::Forward).await[1..5], n.to_be_bytes());
         written += a.written(Class::Forward);
         while n_sent < FRAMES && n_sent as usize * LENGTH < written + ROUND as usize * LENGTH {
-            a.send(at_a, Class::Forward, numbered(n_sent))
-                .await
-                .expect("queued");
+            a.send(at_a, Class::Forward, numbered(n_sent)).await.expect("queued");
             n_sent += 1;
         }
     }
@@ -326,10 +286,7 @@ async fn a_queue_over_its_bound_ends_the_link() {
     while a.send(at_a, Class::Own, body(1, FRAME_MAX)).await.is_ok() {
         n_queued += 1;
     }
-    assert!(
-        (n_queued + 1) * (FRAME_MAX + 100) > link::QUEUE_MAX,
-        "{n_queued} frames filled the queue"
-    );
+    assert!((n_queued + 1) * (FRAME_MAX + 100) > link::QUEUE_MAX, "{n_queued} frames filled the queue");
     assert_eq!(a.down().await, (at_a, Cause::QueueFull));
     assert_eq!(a.send(at_a, Class::Own, body(1, 1)).await, Err(NotSent::Gone));
 }
@@ -340,12 +297,7 @@ async fn a_bad_frame_is_told_and_reading_goes_on() {
     a.send(at_a, Class::Own, body(POISON, 100)).await.expect("queued");
     a.send(at_a, Class::Own, body(1, 100)).await.expect("queued");
     match b.inbound(Class::Own).await {
-        Inbound::Bad {
-            link,
-            class: Class::Own,
-            reject,
-            bytes: 100,
-        } => {
+        Inbound::Bad { link, class: Class::Own, reject, bytes: 100 } => {
             assert_eq!((link, reject), (at_b, Reject::Decode(DecodeError::Kind(POISON))));
         }
         other => panic!("expected a bad frame, got {other:?}"),
@@ -359,18 +311,9 @@ async fn a_bad_frame_is_told_and_reading_goes_on() {
 async fn an_impossible_length_ends_the_link() {
     for length in [0, FRAME_MAX + 1] {
         let (mut a, mut b, at_a, at_b) = linked().await;
-        let frame = Transmit {
-            head: Bytes::new(),
-            body: vec![1; length].into(),
-        };
-        a.ask(move |transport| transport.links[&at_a].push(Class::Own, frame))
-            .await
-            .expect("queued");
-        assert_eq!(
-            b.down().await,
-            (at_b, Cause::Protocol("frame length")),
-            "{length}"
-        );
+        let frame = Transmit { head: Bytes::new(), body: vec![1; length].into() };
+        a.ask(move |transport| transport.links[&at_a].push(Class::Own, frame)).await.expect("queued");
+        assert_eq!(b.down().await, (at_b, Cause::Protocol("frame length")), "{length}");
         assert_eq!(a.down().await, (at_a, Cause::Closed));
     }
 }
@@ -391,10 +334,7 @@ async fn a_quic_peer_that_goes_away_is_seen() {
     a.kill().await;
     let (link, cause) = b.down().await;
     assert_eq!(link, at_b);
-    assert!(
-        matches!(cause, Cause::Closed | Cause::Reset | Cause::TimedOut),
-        "{cause:?}"
-    );
+    assert!(matches!(cause, Cause::Closed | Cause::Reset | Cause::TimedOut), "{cause:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -403,14 +343,9 @@ async fn a_refused_dial_says_so() {
     let (id, address) = (b.id, b.address.clone());
     b.kill().await;
     let quic: Multiaddr = "/ip4/127.0.0.1/udp/9/quic-v1".parse().expect("an address");
-    a.ask(move |transport| transport.dial(Some(id), vec![quic, address]))
-        .await;
+    a.ask(move |transport| transport.dial(Some(id), vec![quic, address])).await;
     match a.event().await {
-        TransportEvent::DialFailed {
-            peer,
-            refused: true,
-            error,
-        } => {
+        TransportEvent::DialFailed { peer, refused: true, error } => {
             assert_eq!(peer, Some(id));
             assert!(error.contains("refused"), "{error}");
         }
@@ -423,14 +358,9 @@ async fn somebody_else_at_the_address_is_a_failure_but_no_refusal() {
     let (mut a, b) = (Peer::tcp(1).await, Peer::tcp(2).await);
     let address = b.address.clone();
     let wrong = Peer::tcp(3).await.id;
-    a.ask(move |transport| transport.dial(Some(wrong), vec![address]))
-        .await;
+    a.ask(move |transport| transport.dial(Some(wrong), vec![address])).await;
     match a.event().await {
-        TransportEvent::DialFailed {
-            peer,
-            refused: false,
-            error,
-        } => {
+        TransportEvent::DialFailed { peer, refused: false, error } => {
             assert_eq!(peer, Some(wrong));
             assert!(error.contains("somebody else"), "{error}");
         }
@@ -445,11 +375,8 @@ async fn quic_is_tried_when_tcp_does_not_answer() {
     let (id, address) = (b.id, b.address.clone());
     // An address that no transport of ours can dial fails like one that cannot be reached.
     let unreachable: Multiaddr = "/ip4/0.0.0.0/tcp/1".parse().expect("an address");
-    a.ask(move |transport| transport.dial(Some(id), vec![address, unreachable]))
-        .await;
-    let TransportEvent::LinkUp { path, .. } = a.event().await else {
-        panic!("no link")
-    };
+    a.ask(move |transport| transport.dial(Some(id), vec![address, unreachable])).await;
+    let TransportEvent::LinkUp { path, .. } = a.event().await else { panic!("no link") };
     assert_eq!(path.transport, "quic");
     b.up().await;
 }
@@ -458,11 +385,8 @@ async fn quic_is_tried_when_tcp_does_not_answer() {
 async fn an_address_without_a_name_finds_out_who_is_there() {
     let (mut a, b) = (Peer::tcp(1).await, Peer::tcp(2).await);
     let address = b.address.clone();
-    a.ask(move |transport| transport.dial(None, vec![address.clone(), address]))
-        .await;
-    let TransportEvent::LinkUp { peer, .. } = a.event().await else {
-        panic!("no link")
-    };
+    a.ask(move |transport| transport.dial(None, vec![address.clone(), address])).await;
+    let TransportEvent::LinkUp { peer, .. } = a.event().await else { panic!("no link") };
     assert_eq!(peer, b.id);
 }
 
@@ -493,40 +417,25 @@ async fn simultaneous_dials_make_two_links_and_close_closes_one() {
     assert_eq!(a.down().await, (first, Cause::Ours));
     let (_, cause) = b.down().await;
     assert_eq!(cause, Cause::Closed);
-    a.send(second, Class::Own, body(5, 5000))
-        .await
-        .expect("the other link stands");
+    a.send(second, Class::Own, body(5, 5000)).await.expect("the other link stands");
     assert_eq!(b.frame(Class::Own).await, body(5, 5000));
 }
 
 /// A goodbye is queued and the link closed in one breath; it arrives, and before the end does.
 async fn last_words(mut a: Peer, mut b: Peer, at_a: LinkId, at_b: LinkId) {
     a.ask(move |transport| {
-        let goodbye = Transmit {
-            head: body(9, 3),
-            body: body(1, 20_000),
-        };
+        let goodbye = Transmit { head: body(9, 3), body: body(1, 20_000) };
         transport.send(at_a, Class::Control, goodbye).expect("queued");
         transport.close(at_a);
         assert_eq!(
-            transport.send(
-                at_a,
-                Class::Control,
-                Transmit {
-                    head: body(1, 1),
-                    ..Transmit::default()
-                }
-            ),
+            transport.send(at_a, Class::Control, Transmit { head: body(1, 1), ..Transmit::default() }),
             Err(NotSent::Gone)
         );
     })
     .await;
     assert_eq!(b.down().await, (at_b, Cause::Closed));
     assert!(
-        matches!(
-            b.inbound[Class::Control as usize].try_recv(),
-            Ok(Inbound::Frame { bytes: 20_003, .. })
-        ),
+        matches!(b.inbound[Class::Control as usize].try_recv(), Ok(Inbound::Frame { bytes: 20_003, .. })),
         "the goodbye is there when the end is told"
     );
     assert_eq!(a.down().await, (at_a, Cause::Ours));
@@ -555,10 +464,7 @@ async fn a_port_in_use_is_said_plainly() {
     )
     .err()
     .expect("the port is taken");
-    assert!(
-        matches!(&error, TransportError::AddressInUse(address) if *address == a.address),
-        "{error}"
-    );
+    assert!(matches!(&error, TransportError::AddressInUse(address) if *address == a.address), "{error}");
     assert_eq!(error.to_string(), format!("{} is in use", a.address));
 }
 
@@ -581,16 +487,10 @@ async fn a_udp_port_in_use_is_said_plainly() {
 async fn a_stranger_that_talks_garbage_is_closed_and_costs_no_link() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut a = Peer::tcp(1).await;
-    let port = a.address.iter().find_map(|part| {
-        if let Protocol::Tcp(port) = part {
-            Some(port)
-        } else {
-            None
-        }
-    });
-    let mut socket = tokio::net::TcpStream::connect(("127.0.0.1", port.expect("a port")))
-        .await
-        .expect("connects");
+    let port =
+        a.address.iter().find_map(|part| if let Protocol::Tcp(port) = part { Some(port) } else { None });
+    let mut socket =
+        tokio::net::TcpStream::connect(("127.0.0.1", port.expect("a port"))).await.expect("connects");
     socket.write_all(&[0x41; 4096]).await.expect("writes");
     let mut rest = Vec::new();
     // Ended or reset, either will do.

@@ -60,11 +60,7 @@ pub(crate) enum Purpose {
     /// To use more numbers of our own.
     Reserve { lane: Lane, upto: Seq },
     /// To release an envelope of our own.
-    Own {
-        envelope: Box<CheckedEnvelope>,
-        messages: Vec<Body>,
-        tickets: (u64, u64),
-    },
+    Own { envelope: Box<CheckedEnvelope>, messages: Vec<Body>, tickets: (u64, u64) },
     /// To say "stored" to its author: the log is complete on disk below `next`.
     Theirs { log: LogId, next: Seq },
     /// To answer a WANT.
@@ -193,9 +189,7 @@ impl Recent {
 
     /// Those of `from..=to`, in order.
     fn range(&self, range: &Range) -> impl Iterator<Item = &CheckedEnvelope> + '_ {
-        self.envelopes
-            .range((range.log, range.from)..=(range.log, range.to))
-            .map(|(_, envelope)| envelope)
+        self.envelopes.range((range.log, range.from)..=(range.log, range.to)).map(|(_, envelope)| envelope)
     }
 }
 
@@ -213,10 +207,7 @@ impl Group {
             cloned: false,
             members: BTreeMap::new(),
             logs: BTreeMap::new(),
-            lanes: [
-                OwnLane::new(Lane::Durable, 0, None),
-                OwnLane::new(Lane::Live, 0, None),
-            ],
+            lanes: [OwnLane::new(Lane::Durable, 0, None), OwnLane::new(Lane::Live, 0, None)],
             tree: Tree::default(),
             repair: Repair::default(),
             recent: Recent::default(),
@@ -239,22 +230,14 @@ impl Group {
         let Some(state) = cx.links.get(&link) else { return };
         let Some(hello) = &state.hello else { return };
         let proof = self.key.link_proof(&me, &state.peer, &state.nonce, &hello.nonce);
-        cx.send(
-            link,
-            Class::Control,
-            Subscribe {
-                group: self.ix,
-                proof,
-            },
-        );
+        cx.send(link, Class::Control, Subscribe { group: self.ix, proof });
     }
 
     /// Whether a neighbour's proof is for this group.
     pub(crate) fn is_proven(&self, me: &PeerId, link: &Link, proof: &[u8; 32]) -> bool {
-        link.hello.as_ref().is_some_and(|hello| {
-            self.key
-                .check_link_proof(me, &link.peer, &link.nonce, &hello.nonce, proof)
-        })
+        link.hello
+            .as_ref()
+            .is_some_and(|hello| self.key.check_link_proof(me, &link.peer, &link.nonce, &hello.nonce, proof))
     }
 
     fn match_unmatched(&mut self, cx: &mut Ctx<'_>, link: LinkId) {
@@ -274,11 +257,7 @@ impl Group {
         state.share(theirs, self.id);
         // The side that was dialled starts, so that one digest crosses the new link and not two.
         if state.digest_at.is_none() {
-            let at = if state.dialed {
-                cx.now + limits::DIGEST_MIN
-            } else {
-                cx.now
-            };
+            let at = if state.dialed { cx.now + limits::DIGEST_MIN } else { cx.now };
             state.digest_at = Some(at);
         }
         let is_new = !cx.is_linked(&peer, &self.members);
@@ -288,14 +267,7 @@ impl Group {
         }
         if let Some(parent) = self.tree.take_parent(&peer) {
             // From now on the author sends to us itself.
-            cx.send(
-                parent,
-                Class::Control,
-                crate::wire::frame::Prune {
-                    group: self.ix,
-                    author: peer,
-                },
-            );
+            cx.send(parent, Class::Control, crate::wire::frame::Prune { group: self.ix, author: peer });
         }
         self.send_stored(cx, link, peer);
         self.pump(cx);
@@ -312,11 +284,7 @@ impl Group {
         if let Some(cause) = cause
             && !cx.is_linked(&peer, &self.members)
         {
-            cx.event(Event::MemberLeft {
-                group: self.id,
-                peer,
-                cause,
-            });
+            cx.event(Event::MemberLeft { group: self.id, peer, cause });
         }
         self.pump(cx);
     }
@@ -353,12 +321,7 @@ impl Group {
             missing: self
                 .repair
                 .claimed()
-                .map(|(log, end)| {
-                    self.missing(&log, end)
-                        .iter()
-                        .map(|(from, to)| to - from + 1)
-                        .sum::<u64>()
-                })
+                .map(|(log, end)| self.missing(&log, end).iter().map(|(from, to)| to - from + 1).sum::<u64>())
                 .sum(),
         }
     }
@@ -410,11 +373,7 @@ impl Group {
             *cx.hlc = cx.hlc.tick(cx.wall);
             match message::encode_body(draft, *cx.hlc) {
                 Ok(body) => {
-                    let pending = Pending {
-                        body,
-                        ttl_secs,
-                        ticket,
-                    };
+                    let pending = Pending { body, ttl_secs, ticket };
                     (!self.lane(lane).push(pending)).then(|| "too many messages are waiting".to_owned())
                 }
                 Err(error) => Some(error.to_string()),
@@ -424,12 +383,7 @@ impl Group {
             Some(reason) => {
                 cx.counters.add("draft-refused", 1);
                 let tickets = (ticket, ticket);
-                cx.event(Event::Dropped {
-                    group: self.id,
-                    lane,
-                    tickets,
-                    reason,
-                });
+                cx.event(Event::Dropped { group: self.id, lane, tickets, reason });
             }
             None => self.pump_lane(cx, lane),
         }
@@ -465,20 +419,12 @@ impl Group {
                 Ok(envelope) => envelope,
                 Err(error) => {
                     let (tickets, reason) = (batch.tickets, error.to_string());
-                    cx.event(Event::Dropped {
-                        group: id,
-                        lane,
-                        tickets,
-                        reason,
-                    });
+                    cx.event(Event::Dropped { group: id, lane, tickets, reason });
                     continue;
                 }
             };
-            let messages = batch
-                .bodies
-                .into_iter()
-                .filter_map(|body| message::decode_body(body).ok())
-                .collect();
+            let messages =
+                batch.bodies.into_iter().filter_map(|body| message::decode_body(body).ok()).collect();
             self.lane(lane).on_sealed(batch.seq, envelope.id());
             if lane.is_kept() {
                 let log = LogId { author: cx.me, lane };
@@ -486,38 +432,16 @@ impl Group {
                 self.lane(lane).on_persisting(envelope.as_bytes().len());
                 let ops = vec![
                     StoreOp::Append(self.stored(&envelope)),
-                    StoreOp::Frontier(Frontier {
-                        group: id,
-                        log,
-                        next,
-                        head,
-                        floor: 0,
-                    }),
+                    StoreOp::Frontier(Frontier { group: id, log, next, head, floor: 0 }),
                 ];
                 let envelope = Box::new(envelope);
-                cx.persist(
-                    id,
-                    Purpose::Own {
-                        envelope,
-                        messages,
-                        tickets: batch.tickets,
-                    },
-                    ops,
-                );
+                cx.persist(id, Purpose::Own { envelope, messages, tickets: batch.tickets }, ops);
             } else {
                 self.release(cx, envelope, messages, batch.tickets);
             }
         }
         if let Some(upto) = self.lane(lane).take_reservation() {
-            cx.persist(
-                id,
-                Purpose::Reserve { lane, upto },
-                vec![StoreOp::Reserve {
-                    group: id,
-                    lane,
-                    upto,
-                }],
-            );
+            cx.persist(id, Purpose::Reserve { lane, upto }, vec![StoreOp::Reserve { group: id, lane, upto }]);
         }
         if self.lane(lane).take_relief() {
             cx.event(Event::Accepts { group: id, lane });
@@ -527,10 +451,7 @@ impl Group {
     /// A full link makes publishers wait for a while; a live message waits until somebody is there.
     fn is_held_up(&self, cx: &Ctx<'_>, lane: Lane) -> bool {
         (!lane.is_kept() && self.members.is_empty())
-            || self
-                .members
-                .keys()
-                .any(|link| cx.links.get(link).is_some_and(Link::holds_up))
+            || self.members.keys().any(|link| cx.links.get(link).is_some_and(Link::holds_up))
     }
 
     /// Our own envelope may be seen by others from now on.
@@ -549,21 +470,8 @@ impl Group {
             state.delivered = state.log.next();
         }
         let sent = self.spread(cx, log, &envelope, None);
-        cx.event(Event::Sealed {
-            group: self.id,
-            lane,
-            tickets,
-            seq,
-            sent,
-        });
-        let delivered = Delivered {
-            group: self.id,
-            log,
-            seq,
-            envelope,
-            messages,
-            backfilled: false,
-        };
+        cx.event(Event::Sealed { group: self.id, lane, tickets, seq, sent });
+        let delivered = Delivered { group: self.id, log, seq, envelope, messages, backfilled: false };
         cx.event(Event::Delivered(Box::new(delivered)));
     }
 
@@ -587,25 +495,10 @@ impl Group {
             if !passed_over && (is_own || self.tree.is_child(&log.author, link)) {
                 let class = if is_own { Class::Own } else { Class::Forward };
                 let bytes = envelope.as_bytes().clone();
-                cx.send(
-                    link,
-                    class,
-                    Frame::Data {
-                        group: self.ix,
-                        envelope: bytes,
-                    },
-                );
+                cx.send(link, class, Frame::Data { group: self.ix, envelope: bytes });
                 sent += 1;
             } else {
-                self.tree.announce(
-                    cx.now,
-                    link,
-                    Range {
-                        log,
-                        from: seq,
-                        to: seq,
-                    },
-                );
+                self.tree.announce(cx.now, link, Range { log, from: seq, to: seq });
             }
         }
         sent
@@ -615,10 +508,7 @@ impl Group {
         let header = envelope.header();
         StoredEnvelope {
             group: self.id,
-            log: LogId {
-                author: header.author,
-                lane: header.lane,
-            },
+            log: LogId { author: header.author, lane: header.lane },
             seq: header.seq,
             skip: header.skip,
             id: envelope.id(),
@@ -629,12 +519,7 @@ impl Group {
     /// Puts an envelope into its log and among the recent ones.
     fn place(&mut self, cx: &mut Ctx<'_>, log: LogId, envelope: &CheckedEnvelope) -> log::Placed {
         let header = envelope.header();
-        let place = Place {
-            seq: header.seq,
-            skip: header.skip,
-            id: envelope.id(),
-            prev: header.prev,
-        };
+        let place = Place { seq: header.seq, skip: header.skip, id: envelope.id(), prev: header.prev };
         let state = self.logs.entry(log).or_default();
         state.touched = cx.now;
         let placed = state.log.insert(place);
@@ -650,12 +535,7 @@ impl Group {
     fn drop_drafts(&mut self, cx: &mut Ctx<'_>, lane: Lane, reason: &str) {
         if let Some(tickets) = self.lane(lane).drain() {
             let reason = reason.to_owned();
-            cx.event(Event::Dropped {
-                group: self.id,
-                lane,
-                tickets,
-                reason,
-            });
+            cx.event(Event::Dropped { group: self.id, lane, tickets, reason });
         }
     }
 
@@ -667,11 +547,7 @@ impl Group {
                 self.lane(lane).on_reserved(upto);
                 self.pump_lane(cx, lane);
             }
-            Purpose::Own {
-                envelope,
-                messages,
-                tickets,
-            } => {
+            Purpose::Own { envelope, messages, tickets } => {
                 let lane = envelope.header().lane;
                 self.lane(lane).on_persisted(envelope.as_bytes().len());
                 self.release(cx, *envelope, messages, tickets);
@@ -688,25 +564,16 @@ impl Group {
                 self.lane(lane).on_reserve_failed();
                 self.drop_drafts(cx, lane, &format!("nothing can be kept: {error}"));
             }
-            Purpose::Own {
-                envelope, tickets, ..
-            } => {
+            Purpose::Own { envelope, tickets, .. } => {
                 let lane = envelope.header().lane;
                 self.lane(lane).on_persisted(envelope.as_bytes().len());
                 let reason = format!("could not be kept: {error}");
-                cx.event(Event::Dropped {
-                    group: self.id,
-                    lane,
-                    tickets,
-                    reason,
-                });
+                cx.event(Event::Dropped { group: self.id, lane, tickets, reason });
             }
             // Not acknowledged; the author will not count on it.
             Purpose::Theirs { .. } | Purpose::Load | Purpose::Serve { .. } | Purpose::Deliver { .. } => {}
         }
-        cx.event(Event::StoreFailed {
-            error: error.to_owned(),
-        });
+        cx.event(Event::StoreFailed { error: error.to_owned() });
     }
 
     pub(crate) fn on_fetched(&mut self, cx: &mut Ctx<'_>, purpose: Purpose, answer: Answer) {
@@ -743,16 +610,9 @@ impl Group {
         }
         for own in &mut self.lanes {
             let lane = own.lane();
-            let reserved = record
-                .reserved
-                .iter()
-                .find(|(of, _)| *of == lane)
-                .map_or(0, |(_, reserved)| *reserved);
-            let head = record
-                .own_heads
-                .iter()
-                .find(|(of, ..)| *of == lane)
-                .map(|(_, seq, id)| (*seq, *id));
+            let reserved =
+                record.reserved.iter().find(|(of, _)| *of == lane).map_or(0, |(_, reserved)| *reserved);
+            let head = record.own_heads.iter().find(|(of, ..)| *of == lane).map(|(_, seq, id)| (*seq, *id));
             let drafts = std::mem::replace(own, OwnLane::new(lane, reserved, head));
             own.adopt_drafts(drafts);
         }
@@ -776,11 +636,7 @@ impl Group {
     // Time.
 
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
-        let seals = self
-            .lanes
-            .iter()
-            .filter(|_| self.loaded)
-            .filter_map(OwnLane::seal_at);
+        let seals = self.lanes.iter().filter(|_| self.loaded).filter_map(OwnLane::seal_at);
         let gaps = self.live_gaps.values().copied();
         [self.tree.next_deadline(), self.repair.next_deadline()]
             .into_iter()
@@ -794,14 +650,7 @@ impl Group {
         self.pump(cx);
         for (link, ranges) in self.tree.take_announcements(cx.now) {
             if self.members.contains_key(&link) && !ranges.is_empty() {
-                cx.send(
-                    link,
-                    Class::Control,
-                    Announce {
-                        group: self.ix,
-                        ranges,
-                    },
-                );
+                cx.send(link, Class::Control, Announce { group: self.ix, ranges });
             }
         }
         self.give_up_live_gaps(cx);
@@ -820,12 +669,7 @@ impl Group {
             if graft {
                 self.tree.set_parent(author, ask.link);
             }
-            let want = Want {
-                request: ask.request,
-                group: self.ix,
-                range: ask.range,
-                graft,
-            };
+            let want = Want { request: ask.request, group: self.ix, range: ask.range, graft };
             cx.send(ask.link, Class::Control, want);
         }
     }

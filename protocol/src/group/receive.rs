@@ -15,15 +15,8 @@ impl Group {
     /// An envelope that was verified before. It is looked at again only if it is not here all the same.
     pub(crate) fn on_seen(&mut self, cx: &mut Ctx<'_>, link: LinkId, envelope: Envelope) -> Result<(), ()> {
         let header = envelope.header();
-        let log = LogId {
-            author: header.author,
-            lane: header.lane,
-        };
-        if self
-            .logs
-            .get(&log)
-            .is_some_and(|state| state.log.contains(header.seq))
-        {
+        let log = LogId { author: header.author, lane: header.lane };
+        if self.logs.get(&log).is_some_and(|state| state.log.contains(header.seq)) {
             self.on_duplicate(cx, link, log, header.seq);
             return Ok(());
         }
@@ -45,10 +38,7 @@ impl Group {
         }
         let header = envelope.header();
         let (seq, skip, ttl_secs) = (header.seq, header.skip, header.ttl_secs);
-        let log = LogId {
-            author: header.author,
-            lane: header.lane,
-        };
+        let log = LogId { author: header.author, lane: header.lane };
         let asked = self.repair.on_progress(cx.now, link, &log, seq);
         if let Some(state) = self.logs.get(&log) {
             if state.log.contains(seq) {
@@ -74,11 +64,7 @@ impl Group {
         }
         if !log.lane.is_kept() && !self.logs.contains_key(&log) {
             let first = seq - u64::from(skip).min(seq);
-            let fresh = LogState {
-                log: Log::starting_at(first),
-                delivered: first,
-                ..LogState::default()
-            };
+            let fresh = LogState { log: Log::starting_at(first), delivered: first, ..LogState::default() };
             self.logs.insert(log, fresh);
         }
         match self.place(cx, log, &envelope) {
@@ -90,11 +76,7 @@ impl Group {
             }
             Placed::Fork => {
                 cx.counters.add("fork", 1);
-                cx.event(Event::Fork {
-                    group: self.id,
-                    log,
-                    seq,
-                });
+                cx.event(Event::Fork { group: self.id, log, seq });
                 return Ok(());
             }
         }
@@ -105,24 +87,14 @@ impl Group {
             self.keep(cx, log, &envelope);
         }
         self.spread(cx, log, &envelope, Some(link));
-        let expired = messages
-            .first()
-            .is_some_and(|first| is_expired(ttl_secs, first.hlc, cx.wall));
+        let expired = messages.first().is_some_and(|first| is_expired(ttl_secs, first.hlc, cx.wall));
         let messages = if expired {
             cx.counters.add("expired", messages.len() as u64);
             Vec::new()
         } else {
             messages
         };
-        self.deliver_in_order(
-            cx,
-            log,
-            Held {
-                envelope,
-                messages,
-                backfilled: asked,
-            },
-        );
+        self.deliver_in_order(cx, log, Held { envelope, messages, backfilled: asked });
         self.look_for_gap(cx, link, log);
         self.ask_for_missing(cx);
         Ok(())
@@ -131,55 +103,29 @@ impl Group {
     /// A second copy: whoever pushes an author to us that we get elsewhere is told to stop.
     fn on_duplicate(&mut self, cx: &mut Ctx<'_>, link: LinkId, log: LogId, seq: Seq) {
         cx.counters.add("duplicate", 1);
-        self.tree.has_it(
-            link,
-            &Range {
-                log,
-                from: seq,
-                to: seq,
-            },
-        );
+        self.tree.has_it(link, &Range { log, from: seq, to: seq });
         if self.repair.on_progress(cx.now, link, &log, seq) {
             return;
         }
         let from_author = self.members.get(&link) == Some(&log.author);
-        let superfluous = if from_author {
-            self.tree.take_parent(&log.author)
-        } else {
-            Some(link)
-        };
+        let superfluous = if from_author { self.tree.take_parent(&log.author) } else { Some(link) };
         if let Some(link) = superfluous {
             if self.tree.parent(&log.author) == Some(link) {
                 self.tree.take_parent(&log.author);
             }
-            cx.send(
-                link,
-                Class::Control,
-                Prune {
-                    group: self.ix,
-                    author: log.author,
-                },
-            );
+            cx.send(link, Class::Control, Prune { group: self.ix, author: log.author });
         }
     }
 
     /// Two envelopes of one number are evidence against their author.
     fn note_fork(&mut self, cx: &mut Ctx<'_>, log: LogId, envelope: &CheckedEnvelope) {
         let seq = envelope.header().seq;
-        if self
-            .recent
-            .find(log, seq)
-            .is_some_and(|known| known.id() != envelope.id())
-        {
+        if self.recent.find(log, seq).is_some_and(|known| known.id() != envelope.id()) {
             cx.counters.add("fork", 1);
             if log.author == cx.me {
                 self.set_cloned(cx);
             } else {
-                cx.event(Event::Fork {
-                    group: self.id,
-                    log,
-                    seq,
-                });
+                cx.event(Event::Fork { group: self.id, log, seq });
             }
         }
     }
@@ -212,10 +158,7 @@ impl Group {
         if self.logs.len() < limits::AUTHORS_MAX {
             return true;
         }
-        let live = self
-            .logs
-            .iter()
-            .filter(|(log, _)| !log.lane.is_kept() && log.author != cx.me);
+        let live = self.logs.iter().filter(|(log, _)| !log.lane.is_kept() && log.author != cx.me);
         let oldest = live.min_by_key(|(_, state)| state.touched).map(|(log, _)| *log);
         if let Some(log) = oldest {
             self.logs.remove(&log);
@@ -230,13 +173,7 @@ impl Group {
         let (next, head) = (state.log.next(), state.log.head());
         let ops = vec![
             StoreOp::Append(self.stored(envelope)),
-            StoreOp::Frontier(Frontier {
-                group: self.id,
-                log,
-                next,
-                head,
-                floor: 0,
-            }),
+            StoreOp::Frontier(Frontier { group: self.id, log, next, head, floor: 0 }),
         ];
         cx.persist(self.id, Purpose::Theirs { log, next }, ops);
     }
@@ -245,20 +182,9 @@ impl Group {
 
     /// A log of another is on our disk below `next`: tell its author.
     pub(super) fn acknowledge(&mut self, cx: &mut Ctx<'_>, log: LogId, next: Seq) {
-        let link = self
-            .members
-            .iter()
-            .find(|(_, peer)| **peer == log.author)
-            .map(|(link, _)| *link);
+        let link = self.members.iter().find(|(_, peer)| **peer == log.author).map(|(link, _)| *link);
         if let Some(link) = link {
-            cx.send(
-                link,
-                Class::Control,
-                Stored {
-                    group: self.ix,
-                    logs: vec![(log, next)],
-                },
-            );
+            cx.send(link, Class::Control, Stored { group: self.ix, logs: vec![(log, next)] });
         }
     }
 
@@ -281,12 +207,7 @@ impl Group {
         };
         for (log, next) in &stored.logs {
             if log.author == cx.me {
-                cx.event(Event::Stored {
-                    group: self.id,
-                    peer,
-                    lane: log.lane,
-                    next: *next,
-                });
+                cx.event(Event::Stored { group: self.id, peer, lane: log.lane, next: *next });
             }
         }
     }
@@ -302,8 +223,7 @@ impl Group {
                 continue;
             }
             let from = if range.log.lane.is_kept() { 0 } else { range.from };
-            self.repair
-                .claim(link, range.log, from, end, cx.now + limits::REPAIR_DELAY);
+            self.repair.claim(link, range.log, from, end, cx.now + limits::REPAIR_DELAY);
         }
     }
 
@@ -312,11 +232,7 @@ impl Group {
         for entry in clock.entries.iter().filter(|entry| entry.log.lane.is_kept()) {
             if !self.missing(&entry.log, entry.next).is_empty() {
                 // What is on its way anyway is given time to come.
-                let due = if clock.reply {
-                    cx.now + limits::REPAIR_DELAY
-                } else {
-                    cx.now
-                };
+                let due = if clock.reply { cx.now + limits::REPAIR_DELAY } else { cx.now };
                 self.repair.claim(link, entry.log, entry.floor, entry.next, due);
             }
         }
@@ -333,35 +249,15 @@ impl Group {
         }
         let entries: Vec<ClockEntry> = self
             .kept_logs()
-            .map(|(log, state)| ClockEntry {
-                log: *log,
-                next: state.log.next(),
-                floor: 0,
-            })
+            .map(|(log, state)| ClockEntry { log: *log, next: state.log.next(), floor: 0 })
             .collect();
         let mut pages = entries.chunks(limits::CLOCK_ENTRIES_MAX).peekable();
         if pages.peek().is_none() && reply {
-            cx.send(
-                link,
-                Class::Control,
-                Clock {
-                    group: self.ix,
-                    reply,
-                    entries: Vec::new(),
-                },
-            );
+            cx.send(link, Class::Control, Clock { group: self.ix, reply, entries: Vec::new() });
         }
         while let Some(page) = pages.next() {
             let reply = reply && pages.peek().is_none();
-            cx.send(
-                link,
-                Class::Control,
-                Clock {
-                    group: self.ix,
-                    reply,
-                    entries: page.to_vec(),
-                },
-            );
+            cx.send(link, Class::Control, Clock { group: self.ix, reply, entries: page.to_vec() });
         }
     }
 
@@ -375,19 +271,13 @@ impl Group {
         let end = state.log.highest().unwrap_or(0);
         self.repair.claim(link, log, state.log.next(), end, cx.now);
         if !log.lane.is_kept() {
-            self.live_gaps
-                .entry(log)
-                .or_insert(cx.now + limits::LIVE_GAP_PATIENCE);
+            self.live_gaps.entry(log).or_insert(cx.now + limits::LIVE_GAP_PATIENCE);
         }
     }
 
     pub(super) fn give_up_live_gaps(&mut self, cx: &mut Ctx<'_>) {
-        let due: Vec<LogId> = self
-            .live_gaps
-            .iter()
-            .filter(|(_, at)| **at <= cx.now)
-            .map(|(log, _)| *log)
-            .collect();
+        let due: Vec<LogId> =
+            self.live_gaps.iter().filter(|(_, at)| **at <= cx.now).map(|(log, _)| *log).collect();
         for log in due {
             self.live_gaps.remove(&log);
             let Some(state) = self.logs.get_mut(&log) else {
@@ -395,12 +285,7 @@ impl Group {
             };
             if let Some((from, to)) = state.log.skip_gap() {
                 cx.counters.add("live-gap", to - from + 1);
-                cx.event(Event::Gap {
-                    group: self.id,
-                    log,
-                    from,
-                    to,
-                });
+                cx.event(Event::Gap { group: self.id, log, from, to });
                 state.delivered = to + 1;
                 if state.log.has_gap() {
                     self.live_gaps.insert(log, cx.now + limits::LIVE_GAP_PATIENCE);
@@ -462,13 +347,8 @@ impl Group {
             if !state.fetching {
                 state.fetching = true;
                 let (from, to) = (state.delivered, state.log.next() - 1);
-                let query = Query::Range {
-                    group: self.id,
-                    log,
-                    from,
-                    to,
-                    bytes_max: limits::FETCH_BYTES_MAX,
-                };
+                let query =
+                    Query::Range { group: self.id, log, from, to, bytes_max: limits::FETCH_BYTES_MAX };
                 cx.fetch(self.id, Purpose::Deliver { log }, query);
             }
             return;
@@ -500,15 +380,7 @@ impl Group {
                 continue;
             };
             progress = true;
-            self.hand_over(
-                cx,
-                log,
-                Held {
-                    envelope,
-                    messages: opened.into_messages(),
-                    backfilled: true,
-                },
-            );
+            self.hand_over(cx, log, Held { envelope, messages: opened.into_messages(), backfilled: true });
         }
         if let Some(state) = self.logs.get_mut(&log)
             && !progress
@@ -524,11 +396,7 @@ impl Group {
         let Some(state) = self.logs.get_mut(&log) else {
             return;
         };
-        let Held {
-            envelope,
-            messages,
-            backfilled,
-        } = held;
+        let Held { envelope, messages, backfilled } = held;
         let seq = envelope.header().seq;
         state.delivered = seq + 1;
         if !messages.is_empty() {

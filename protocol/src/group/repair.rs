@@ -95,9 +95,8 @@ impl Repair {
                 .map(|want| (want.range.from, want.range.to))
                 .collect();
             for range in pieces(*log, &gaps, &asked) {
-                let able = claims
-                    .iter()
-                    .filter(|(_, claim)| claim.from <= range.from && range.from < claim.end);
+                let able =
+                    claims.iter().filter(|(_, claim)| claim.from <= range.from && range.from < claim.end);
                 let mut waiting = None::<Timestamp>;
                 let chosen = able
                     .filter(|(_, claim)| {
@@ -119,24 +118,10 @@ impl Repair {
                 }
                 *load += 1;
                 self.n_requests = self.n_requests.wrapping_add(1);
-                let range = Range {
-                    to: range.to.min(claim.end - 1),
-                    ..range
-                };
+                let range = Range { to: range.to.min(claim.end - 1), ..range };
                 let deadline = now + limits::WANT_PATIENCE;
-                self.wants.insert(
-                    self.n_requests,
-                    Want {
-                        link: *link,
-                        range,
-                        deadline,
-                    },
-                );
-                asks.push(Ask {
-                    link: *link,
-                    request: self.n_requests,
-                    range,
-                });
+                self.wants.insert(self.n_requests, Want { link: *link, range, deadline });
+                asks.push(Ask { link: *link, request: self.n_requests, range });
             }
         }
         for log in satisfied {
@@ -237,14 +222,9 @@ fn pieces(log: LogId, gaps: &[(Seq, Seq)], asked: &BTreeSet<(Seq, Seq)>) -> Vec<
                 from = asked_to + 1;
                 continue;
             }
-            let stop = asked
-                .iter()
-                .map(|(first, _)| *first)
-                .filter(|first| *first > from)
-                .min();
-            let end = to
-                .min(from + limits::FETCH_RANGE_MAX - 1)
-                .min(stop.map_or(Seq::MAX, |first| first - 1));
+            let stop = asked.iter().map(|(first, _)| *first).filter(|first| *first > from).min();
+            let end =
+                to.min(from + limits::FETCH_RANGE_MAX - 1).min(stop.map_or(Seq::MAX, |first| first - 1));
             pieces.push(Range { log, from, to: end });
             from = end + 1;
         }
@@ -259,10 +239,7 @@ mod tests {
     use super::*;
     use crate::id::{Lane, PeerId};
 
-    const LOG: LogId = LogId {
-        author: PeerId([1; 32]),
-        lane: Lane::Durable,
-    };
+    const LOG: LogId = LogId { author: PeerId([1; 32]), lane: Lane::Durable };
     const A: LinkId = LinkId(1);
     const B: LinkId = LinkId(2);
 
@@ -273,9 +250,7 @@ mod tests {
                 .map(|(from, to)| (*from, (*to).min(end - 1)))
                 .collect()
         });
-        asks.iter()
-            .map(|ask| (ask.link, ask.range.from, ask.range.to))
-            .collect()
+        asks.iter().map(|ask| (ask.link, ask.range.from, ask.range.to)).collect()
     }
 
     #[test]
@@ -299,11 +274,7 @@ mod tests {
         let late = (soon + limits::WANT_PATIENCE + Duration::from_millis(1)).as_micros();
         assert_eq!(ask(&mut repair, late, &[(0, 4)]), [(B, 0, 4)]);
         repair.on_served(Timestamp::from_micros(late), B, 2, 0);
-        assert_eq!(
-            ask(&mut repair, late, &[(0, 4)]),
-            [],
-            "nobody is left who claims to have it"
-        );
+        assert_eq!(ask(&mut repair, late, &[(0, 4)]), [], "nobody is left who claims to have it");
     }
 
     #[test]
@@ -313,13 +284,7 @@ mod tests {
         repair.claim(B, LOG, 0, 1000, Timestamp::ZERO);
         let asks = ask(&mut repair, 0, &[(0, 999)]);
         assert_eq!(asks.len(), 2 * WANTS_PER_LINK);
-        assert!(
-            asks.iter()
-                .all(|(_, from, to)| to - from < limits::FETCH_RANGE_MAX)
-        );
-        assert_eq!(
-            asks.iter().filter(|(link, ..)| *link == A).count(),
-            WANTS_PER_LINK
-        );
+        assert!(asks.iter().all(|(_, from, to)| to - from < limits::FETCH_RANGE_MAX));
+        assert_eq!(asks.iter().filter(|(link, ..)| *link == A).count(), WANTS_PER_LINK);
     }
 }

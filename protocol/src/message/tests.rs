@@ -7,10 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn parent(id: u8, index: u16) -> Parent {
-    Parent {
-        envelope: EnvelopeId([id; 32]),
-        index,
-    }
+    Parent { envelope: EnvelopeId([id; 32]), index }
 }
 
 fn header(name: impl Into<String>, value: impl Into<String>) -> (String, String) {
@@ -43,16 +40,10 @@ fn a_message_comes_back_sorted_and_shares_the_buffer() {
     assert_eq!(body.hlc, Hlc(77));
     assert_eq!(body.subject, "küche/ofen");
     assert_eq!(body.content_type, "text/plain");
-    assert_eq!(
-        body.headers,
-        [("a".into(), "".into()), ("b".into(), "ünï".into())]
-    );
+    assert_eq!(body.headers, [("a".into(), "".into()), ("b".into(), "ünï".into())]);
     assert_eq!(body.parents, [parent(1, 2), parent(1, 300), parent(2, 0)]);
     assert_eq!(body.content, "hot");
-    assert!(
-        bytes.as_ptr_range().contains(&body.content.as_ptr()),
-        "content is a slice of the buffer"
-    );
+    assert!(bytes.as_ptr_range().contains(&body.content.as_ptr()), "content is a slice of the buffer");
 }
 
 #[test]
@@ -69,18 +60,9 @@ fn truncation_is_noticed_wherever_a_field_is_cut() {
     let bytes = encoded(&full());
     let content_at = bytes.len() - "hot".len();
     for len in 0..content_at {
-        assert_eq!(
-            decoded(bytes[..len].to_vec()),
-            Err(DecodeError::Truncated),
-            "cut to {len}"
-        );
+        assert_eq!(decoded(bytes[..len].to_vec()), Err(DecodeError::Truncated), "cut to {len}");
     }
-    assert!(
-        decoded(bytes[..content_at].to_vec())
-            .expect("empty content")
-            .content
-            .is_empty()
-    );
+    assert!(decoded(bytes[..content_at].to_vec()).expect("empty content").content.is_empty());
 }
 
 /// Offsets in the encoding of [`full`]: 0 type, 9 parents, 10 + 34 i each, 112 subject, 124 type, 135 headers.
@@ -93,32 +75,16 @@ fn other_encodings_are_refused() {
     };
     assert_eq!(patched(0, &[1]), Err(DecodeError::Invalid("message type")));
     assert_eq!(patched(9, &[9]), Err(DecodeError::TooLarge("parents")));
-    assert_eq!(
-        patched(42, &300u16.to_le_bytes()),
-        Err(DecodeError::NotCanonical),
-        "a parent twice"
-    );
-    assert_eq!(
-        patched(10, &[3]),
-        Err(DecodeError::NotCanonical),
-        "parents out of order"
-    );
+    assert_eq!(patched(42, &300u16.to_le_bytes()), Err(DecodeError::NotCanonical), "a parent twice");
+    assert_eq!(patched(10, &[3]), Err(DecodeError::NotCanonical), "parents out of order");
     assert_eq!(patched(113, b"+"), Err(DecodeError::Invalid("subject")));
     assert_eq!(patched(113, b"/"), Err(DecodeError::Invalid("subject")));
-    assert_eq!(
-        patched(114, &[0xff]),
-        Err(DecodeError::Invalid("subject")),
-        "not UTF-8"
-    );
+    assert_eq!(patched(114, &[0xff]), Err(DecodeError::Invalid("subject")), "not UTF-8");
     assert_eq!(patched(125, b"\n"), Err(DecodeError::Invalid("content type")));
     assert_eq!(patched(135, &[17]), Err(DecodeError::TooLarge("headers")));
     assert_eq!(patched(136, &[0]), Err(DecodeError::Invalid("header name")));
     assert_eq!(patched(137, b"b"), Err(DecodeError::NotCanonical), "a name twice");
-    assert_eq!(
-        patched(137, b"c"),
-        Err(DecodeError::NotCanonical),
-        "names out of order"
-    );
+    assert_eq!(patched(137, b"c"), Err(DecodeError::NotCanonical), "names out of order");
     assert_eq!(patched(137, b" "), Err(DecodeError::Invalid("header name")));
     assert_eq!(patched(144, b"\x07"), Err(DecodeError::Invalid("header value")));
 }
@@ -133,25 +99,13 @@ fn a_draft_is_refused_by_cause() {
         error
     };
     for subject in ["/a", "a/", "a//b", "/", "a+", "#", "a\nb", "a\u{85}b", "a\u{7f}"] {
-        let draft = Draft {
-            subject: subject.into(),
-            ..Draft::default()
-        };
+        let draft = Draft { subject: subject.into(), ..Draft::default() };
         assert_eq!(draft.check(), Err(DraftError::Subject), "{subject:?}");
     }
-    assert_eq!(
-        refused(|d| d.content_type = "tëxt".into()),
-        DraftError::ContentType
-    );
-    assert_eq!(
-        refused(|d| d.headers.push(header("a", "again"))),
-        DraftError::Headers
-    );
+    assert_eq!(refused(|d| d.content_type = "tëxt".into()), DraftError::ContentType);
+    assert_eq!(refused(|d| d.headers.push(header("a", "again"))), DraftError::Headers);
     assert_eq!(refused(|d| d.headers.push(header("", ""))), DraftError::Headers);
-    assert_eq!(
-        refused(|d| d.headers.push(header("c", "\r\n"))),
-        DraftError::Headers
-    );
+    assert_eq!(refused(|d| d.headers.push(header("c", "\r\n"))), DraftError::Headers);
 }
 
 #[test]
@@ -164,51 +118,23 @@ fn each_limit_passes_and_one_more_fails() {
         }
         verdict
     };
-    let content = |n| {
-        verdict(Draft {
-            content: vec![0; n].into(),
-            ..Draft::default()
-        })
-    };
+    let content = |n| verdict(Draft { content: vec![0; n].into(), ..Draft::default() });
     assert_eq!(content(CONTENT_MAX), Ok(()));
-    assert_eq!(
-        content(CONTENT_MAX + 1),
-        Err(DraftError::ContentTooLarge(CONTENT_MAX + 1))
-    );
+    assert_eq!(content(CONTENT_MAX + 1), Err(DraftError::ContentTooLarge(CONTENT_MAX + 1)));
 
-    let subject = |n| {
-        verdict(Draft {
-            subject: "s".repeat(n),
-            ..Draft::default()
-        })
-    };
+    let subject = |n| verdict(Draft { subject: "s".repeat(n), ..Draft::default() });
     assert_eq!(subject(SUBJECT_MAX), Ok(()));
     assert_eq!(subject(SUBJECT_MAX + 1), Err(DraftError::Subject));
 
-    let content_type = |n| {
-        verdict(Draft {
-            content_type: "t".repeat(n),
-            ..Draft::default()
-        })
-    };
+    let content_type = |n| verdict(Draft { content_type: "t".repeat(n), ..Draft::default() });
     assert_eq!(content_type(CONTENT_TYPE_MAX), Ok(()));
     assert_eq!(content_type(CONTENT_TYPE_MAX + 1), Err(DraftError::ContentType));
 
-    let parents = |n| {
-        verdict(Draft {
-            parents: (0..n).map(|i| parent(i, 0)).collect(),
-            ..Draft::default()
-        })
-    };
+    let parents = |n| verdict(Draft { parents: (0..n).map(|i| parent(i, 0)).collect(), ..Draft::default() });
     assert_eq!(parents(PARENTS_MAX as u8), Ok(()));
     assert_eq!(parents(PARENTS_MAX as u8 + 1), Err(DraftError::Parents));
 
-    let headers = |list: Vec<_>| {
-        verdict(Draft {
-            headers: list,
-            ..Draft::default()
-        })
-    };
+    let headers = |list: Vec<_>| verdict(Draft { headers: list, ..Draft::default() });
     let short = |n| headers((0..n).map(|i| header(i.to_string(), "")).collect());
     assert_eq!(short(HEADERS_MAX), Ok(()));
     assert_eq!(short(HEADERS_MAX + 1), Err(DraftError::Headers));
@@ -233,10 +159,7 @@ fn the_decoder_has_the_same_limits() {
     let empty = encoded(&Draft::default());
     let with_content = |n| decoded([&empty[..], &vec![0; n]].concat()).map(|body| body.content.len());
     assert_eq!(with_content(CONTENT_MAX), Ok(CONTENT_MAX));
-    assert_eq!(
-        with_content(CONTENT_MAX + 1),
-        Err(DecodeError::TooLarge("content"))
-    );
+    assert_eq!(with_content(CONTENT_MAX + 1), Err(DecodeError::TooLarge("content")));
     assert_eq!(with_content(BODY_MAX), Err(DecodeError::TooLarge("message")));
 
     let with_headers = |last: usize| {
@@ -277,11 +200,7 @@ fn redraft(body: &Body) -> Draft {
     Draft {
         subject: body.subject.to_string(),
         content_type: body.content_type.to_string(),
-        headers: body
-            .headers
-            .iter()
-            .map(|(name, value)| header(&**name, &**value))
-            .collect(),
+        headers: body.headers.iter().map(|(name, value)| header(&**name, &**value)).collect(),
         content: body.content.clone(),
         parents: body.parents.clone(),
     }

@@ -176,8 +176,7 @@ impl UncheckedBeacon {
             return Err(Reject::Signature);
         }
         let signature = Signature::from_bytes(&self.signature());
-        key.verify_strict(&to_sign(&self.bytes[..SIGNED_LEN]), &signature)
-            .map_err(|_| Reject::Signature)?;
+        key.verify_strict(&to_sign(&self.bytes[..SIGNED_LEN]), &signature).map_err(|_| Reject::Signature)?;
         Ok(self.claims)
     }
 }
@@ -219,10 +218,7 @@ mod tests {
             kind: Kind::Query,
             network: NetworkTag::of("lan"),
             peer: PeerId(key().verifying_key().to_bytes()),
-            ports: Ports {
-                tcp: 24365,
-                quic: 4242,
-            },
+            ports: Ports { tcp: 24365, quic: 4242 },
             boot: 0x0102_0304_0506_0708,
             counter: 9,
         }
@@ -240,11 +236,7 @@ mod tests {
 
     #[test]
     fn golden_vector() {
-        let hex: String = beacon()
-            .encode(sign)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hex: String = beacon().encode(sign).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, GOLDEN.trim());
     }
 
@@ -252,11 +244,7 @@ mod tests {
     fn every_truncation_is_refused_and_so_is_one_byte_more() {
         let bytes = beacon().encode(sign);
         for n in 0..BEACON_LEN {
-            assert_eq!(
-                UncheckedBeacon::decode(&bytes[..n]),
-                Err(DecodeError::Truncated),
-                "{n} bytes"
-            );
+            assert_eq!(UncheckedBeacon::decode(&bytes[..n]), Err(DecodeError::Truncated), "{n} bytes");
         }
         let longer = [&bytes[..], &[0]].concat();
         assert_eq!(UncheckedBeacon::decode(&longer), Err(DecodeError::Trailing));
@@ -268,9 +256,7 @@ mod tests {
         for bit in 0..BEACON_LEN * 8 {
             let mut flipped = bytes;
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let verdict = UncheckedBeacon::decode(&flipped)
-                .map_err(Reject::from)
-                .and_then(|b| b.check());
+            let verdict = UncheckedBeacon::decode(&flipped).map_err(Reject::from).and_then(|b| b.check());
             assert!(verdict.is_err(), "bit {bit}");
         }
     }
@@ -288,20 +274,14 @@ mod tests {
         for flags in 3..=u8::MAX {
             let mut bytes = beacon().encode(sign);
             bytes[5] = flags;
-            assert_eq!(
-                UncheckedBeacon::decode(&bytes),
-                Err(DecodeError::Invalid("flags"))
-            );
+            assert_eq!(UncheckedBeacon::decode(&bytes), Err(DecodeError::Invalid("flags")));
         }
     }
 
     #[test]
     fn a_signature_for_another_purpose_is_refused() {
         let bytes = beacon().encode(|to_sign| sign(&to_sign[DOMAIN.len()..]));
-        assert_eq!(
-            UncheckedBeacon::decode(&bytes).map(|b| b.check()),
-            Ok(Err(Reject::Signature))
-        );
+        assert_eq!(UncheckedBeacon::decode(&bytes).map(|b| b.check()), Ok(Err(Reject::Signature)));
     }
 
     /// The identity point verifies against a zero signature unless weak keys are refused.
@@ -311,15 +291,8 @@ mod tests {
         weak[0] = 1;
         let mut signature = [0; 64];
         signature[0] = 1;
-        let bytes = Beacon {
-            peer: PeerId(weak),
-            ..beacon()
-        }
-        .encode(|_| signature);
-        assert_eq!(
-            UncheckedBeacon::decode(&bytes).map(|b| b.check()),
-            Ok(Err(Reject::Signature))
-        );
+        let bytes = Beacon { peer: PeerId(weak), ..beacon() }.encode(|_| signature);
+        assert_eq!(UncheckedBeacon::decode(&bytes).map(|b| b.check()), Ok(Err(Reject::Signature)));
     }
 
     proptest! {

@@ -252,16 +252,8 @@ impl Envelope {
 
 impl core::fmt::Debug for Envelope {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Header {
-            author, lane, seq, ..
-        } = &self.header;
-        write!(
-            f,
-            "Envelope({:?} {author:?}/{}/{seq}, {} bytes)",
-            self.id,
-            lane.name(),
-            self.bytes.len()
-        )
+        let Header { author, lane, seq, .. } = &self.header;
+        write!(f, "Envelope({:?} {author:?}/{}/{seq}, {} bytes)", self.id, lane.name(), self.bytes.len())
     }
 }
 

@@ -285,10 +285,7 @@ impl Serialize for Signature {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (a, b) = self.0.split_at(32);
         <([u8; 32], [u8; 32])>::serialize(
-            &(
-                a.try_into().expect("half of 64 bytes"),
-                b.try_into().expect("half of 64 bytes"),
-            ),
+            &(a.try_into().expect("half of 64 bytes"), b.try_into().expect("half of 64 bytes")),
             serializer,
         )
     }
@@ -413,16 +410,9 @@ impl Frame {
             _ => Bytes::new(),
         };
         let length = head.len() - 4 + body.len();
-        assert!(
-            length <= limits::FRAME_MAX,
-            "a frame of kind {} has {length} bytes",
-            self.kind()
-        );
+        assert!(length <= limits::FRAME_MAX, "a frame of kind {} has {length} bytes", self.kind());
         head[..4].copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
-        Encoded {
-            head: head.into(),
-            body,
-        }
+        Encoded { head: head.into(), body }
     }
 
     /// Bytes of a `Data` frame as [`crate::io::Input::Written`] counts them: without the length.
@@ -442,10 +432,7 @@ impl Frame {
             let Some((group, _)) = body.split_first_chunk::<2>() else {
                 return Err(DecodeError::Truncated);
             };
-            Self::Data {
-                group: u16::from_le_bytes(*group),
-                envelope: bytes.slice(3..),
-            }
+            Self::Data { group: u16::from_le_bytes(*group), envelope: bytes.slice(3..) }
         } else {
             match Self::decode_body(kind, body)? {
                 Some(frame) => frame,
@@ -459,23 +446,14 @@ impl Frame {
     /// Lists no longer than their limits and ranges that go forward.
     fn check_counts(&self) -> Result<(), DecodeError> {
         fn at_most(n: usize, max: usize, what: &'static str) -> Result<(), DecodeError> {
-            if n > max {
-                Err(DecodeError::TooLarge(what))
-            } else {
-                Ok(())
-            }
+            if n > max { Err(DecodeError::TooLarge(what)) } else { Ok(()) }
         }
         fn addresses(list: &[Address]) -> Result<(), DecodeError> {
             at_most(list.len(), Hello::ADDRESSES_MAX, "addresses")?;
-            list.iter()
-                .try_for_each(|address| at_most(address.0.len(), Address::MAX, "address"))
+            list.iter().try_for_each(|address| at_most(address.0.len(), Address::MAX, "address"))
         }
         fn forward(range: &Range) -> Result<(), DecodeError> {
-            if range.from > range.to {
-                Err(DecodeError::Invalid("range"))
-            } else {
-                Ok(())
-            }
+            if range.from > range.to { Err(DecodeError::Invalid("range")) } else { Ok(()) }
         }
         match self {
             Self::Hello(hello) => {
@@ -529,12 +507,7 @@ impl Alert {
     pub fn new(target: PeerId, incarnation: Incarnation, observer: &Identity) -> Self {
         let unsigned = Self::signed_bytes(&target, incarnation, &observer.peer_id());
         let signature = Signature(observer.sign(Domain::Alert, &unsigned));
-        Self {
-            target,
-            incarnation,
-            observer: observer.peer_id(),
-            signature,
-        }
+        Self { target, incarnation, observer: observer.peer_id(), signature }
     }
 
     fn signed_bytes(target: &PeerId, incarnation: Incarnation, observer: &PeerId) -> Vec<u8> {
@@ -552,11 +525,7 @@ impl Alive {
     pub fn new(incarnation: Incarnation, owner: &Identity) -> Self {
         let peer = owner.peer_id();
         let signature = Signature(owner.sign(Domain::Alive, &Self::signed_bytes(&peer, incarnation)));
-        Self {
-            peer,
-            incarnation,
-            signature,
-        }
+        Self { peer, incarnation, signature }
     }
 
     fn signed_bytes(peer: &PeerId, incarnation: Incarnation) -> Vec<u8> {
@@ -577,10 +546,7 @@ pub struct CheckedFrame(pub(crate) Checked);
 #[derive(Clone, Debug)]
 pub(crate) enum Checked {
     /// An envelope seen for the first time.
-    Data {
-        group: GroupIx,
-        envelope: Box<CheckedEnvelope>,
-    },
+    Data { group: GroupIx, envelope: Box<CheckedEnvelope> },
     /// An envelope whose id was verified before. Its bytes were not: whoever needs them checks them again.
     Seen { group: GroupIx, envelope: Box<Envelope> },
     /// Anything else; signatures in it are good.
@@ -613,15 +579,9 @@ pub fn check(bytes: Bytes, seen: impl FnOnce(&EnvelopeId) -> bool) -> Result<Che
             let envelope = Envelope::parse(envelope)?;
             let id = envelope.id();
             if seen(&id) {
-                Checked::Seen {
-                    group,
-                    envelope: Box::new(envelope),
-                }
+                Checked::Seen { group, envelope: Box::new(envelope) }
             } else {
-                Checked::Data {
-                    group,
-                    envelope: Box::new(crypto::check(envelope)?),
-                }
+                Checked::Data { group, envelope: Box::new(crypto::check(envelope)?) }
             }
         }
         Frame::Alert(alert) => {

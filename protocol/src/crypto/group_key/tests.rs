@@ -20,12 +20,8 @@ fn names_and_passphrase_all_matter() {
         group("work", "lobby").group_id(),
         // The same letters, divided elsewhere.
         group("homel", "obby").group_id(),
-        GroupKey::open("home", "lobby", Some("a"))
-            .expect("names")
-            .group_id(),
-        GroupKey::open("home", "lobby", Some("b"))
-            .expect("names")
-            .group_id(),
+        GroupKey::open("home", "lobby", Some("a")).expect("names").group_id(),
+        GroupKey::open("home", "lobby", Some("b")).expect("names").group_id(),
     ];
     for (i, a) in ids.iter().enumerate() {
         assert!(ids[..i].iter().all(|b| a != b), "{i} is a group of its own");
@@ -43,40 +39,19 @@ fn names_pass_at_their_limit_and_fail_beyond() {
     assert_eq!(verdict("", "g"), Err(GroupKeyError::Network));
     assert_eq!(verdict("n", ""), Err(GroupKeyError::Group));
     assert_eq!(verdict("n", "g\0"), Err(GroupKeyError::Group));
-    assert_eq!(
-        GroupKey::open("n", "g", Some("")).map(|_| ()),
-        Err(GroupKeyError::EmptyPassphrase)
-    );
+    assert_eq!(GroupKey::open("n", "g", Some("")).map(|_| ()), Err(GroupKeyError::EmptyPassphrase));
 }
 
 #[test]
 fn a_link_proof_holds_for_its_direction_peers_nonces_and_group_only() {
     let key = group("home", "lobby");
     let proof = group("home", "lobby").link_proof(&YOU, &ME, &YOURS, &MINE);
-    assert!(
-        key.check_link_proof(&ME, &YOU, &MINE, &YOURS, &proof),
-        "the other side's proof"
-    );
-    assert!(
-        !key.check_link_proof(&YOU, &ME, &YOURS, &MINE, &proof),
-        "sent back to who made it"
-    );
-    assert!(
-        !key.check_link_proof(&ME, &PeerId([9; 32]), &MINE, &YOURS, &proof),
-        "relayed by another"
-    );
-    assert!(
-        !key.check_link_proof(&ME, &YOU, &[9; 16], &YOURS, &proof),
-        "replayed"
-    );
-    assert!(
-        !key.check_link_proof(&ME, &YOU, &MINE, &[9; 16], &proof),
-        "replayed"
-    );
-    assert!(
-        !group("home", "lobby2").check_link_proof(&ME, &YOU, &MINE, &YOURS, &proof),
-        "of another group"
-    );
+    assert!(key.check_link_proof(&ME, &YOU, &MINE, &YOURS, &proof), "the other side's proof");
+    assert!(!key.check_link_proof(&YOU, &ME, &YOURS, &MINE, &proof), "sent back to who made it");
+    assert!(!key.check_link_proof(&ME, &PeerId([9; 32]), &MINE, &YOURS, &proof), "relayed by another");
+    assert!(!key.check_link_proof(&ME, &YOU, &[9; 16], &YOURS, &proof), "replayed");
+    assert!(!key.check_link_proof(&ME, &YOU, &MINE, &[9; 16], &proof), "replayed");
+    assert!(!group("home", "lobby2").check_link_proof(&ME, &YOU, &MINE, &YOURS, &proof), "of another group");
 }
 
 #[test]

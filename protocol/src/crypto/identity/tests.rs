@@ -76,11 +76,7 @@ fn a_signature_is_good_in_its_own_domain_only() {
         let sig = identity.sign(signed_as, b"bytes");
         for shown_as in Domain::ALL {
             let verdict = verify(&identity.peer_id(), shown_as, b"bytes", &sig);
-            assert_eq!(
-                verdict.is_ok(),
-                signed_as == shown_as,
-                "{signed_as:?} shown as {shown_as:?}"
-            );
+            assert_eq!(verdict.is_ok(), signed_as == shown_as, "{signed_as:?} shown as {shown_as:?}");
         }
         // Nor does another domain's label in front of the bytes help.
         let both = [Domain::Beacon.label(), b"bytes"].concat();
@@ -123,8 +119,5 @@ fn a_key_is_canonical_below_p_only() {
 #[test]
 fn debug_shows_no_secret() {
     let identity = Identity::from_seed([5; 32]);
-    assert_eq!(
-        format!("{identity:?}"),
-        format!("Identity({})", identity.peer_id().short())
-    );
+    assert_eq!(format!("{identity:?}"), format!("Identity({})", identity.peer_id().short()));
 }

@@ -5,25 +5,15 @@ use super::*;
 const SALT: [u8; 16] = [7; 16];
 
 fn keys() -> KeyFile {
-    KeyFile {
-        identity: Identity::from_seed([1; 32]),
-        data_key: DataKey::new([2; 32]),
-    }
+    KeyFile { identity: Identity::from_seed([1; 32]), data_key: DataKey::new([2; 32]) }
 }
 
 fn locked() -> Vec<u8> {
-    keys()
-        .encode(Some(&Lock {
-            passphrase: "drum",
-            salt: SALT,
-        }))
-        .to_vec()
+    keys().encode(Some(&Lock { passphrase: "drum", salt: SALT })).to_vec()
 }
 
 fn refused(bytes: &[u8], passphrase: Option<&str>) -> KeyFileError {
-    KeyFile::decode(bytes, passphrase)
-        .map(|_| ())
-        .expect_err("refused")
+    KeyFile::decode(bytes, passphrase).map(|_| ()).expect_err("refused")
 }
 
 fn assert_comes_back(bytes: &[u8], passphrase: Option<&str>) {
@@ -45,11 +35,7 @@ fn both_forms_come_back() {
 #[test]
 fn a_locked_file_shows_no_key_and_wants_its_passphrase() {
     let bytes = locked();
-    assert!(
-        !bytes
-            .windows(32)
-            .any(|window| window == [1; 32] || window == [2; 32])
-    );
+    assert!(!bytes.windows(32).any(|window| window == [1; 32] || window == [2; 32]));
     assert_eq!(refused(&bytes, None), KeyFileError::Locked);
     assert_eq!(refused(&bytes, Some("conga")), KeyFileError::WrongPassphrase);
 }
@@ -64,33 +50,20 @@ fn damage_anywhere_is_corrupt() {
                 damaged[at] ^= 1 << bit;
                 let error = refused(&damaged, Some("drum"));
                 let newer = at == 3 && damaged[3] > b'1' && damaged[3].is_ascii_alphanumeric();
-                let expected = if newer {
-                    KeyFileError::NewerVersion(damaged[3])
-                } else {
-                    KeyFileError::Corrupt
-                };
+                let expected =
+                    if newer { KeyFileError::NewerVersion(damaged[3]) } else { KeyFileError::Corrupt };
                 assert_eq!(error, expected, "byte {at}, bit {bit}");
             }
         }
         for len in 0..bytes.len() {
-            assert_eq!(
-                refused(&bytes[..len], Some("drum")),
-                KeyFileError::Corrupt,
-                "cut to {len}"
-            );
+            assert_eq!(refused(&bytes[..len], Some("drum")), KeyFileError::Corrupt, "cut to {len}");
         }
-        assert_eq!(
-            refused(&[&bytes[..], &[0]].concat(), Some("drum")),
-            KeyFileError::Corrupt
-        );
+        assert_eq!(refused(&[&bytes[..], &[0]].concat(), Some("drum")), KeyFileError::Corrupt);
     }
 }
 
 #[test]
 fn a_newer_file_is_not_called_corrupt() {
-    assert_eq!(
-        refused(b"DJK2 whatever comes", None),
-        KeyFileError::NewerVersion(b'2')
-    );
+    assert_eq!(refused(b"DJK2 whatever comes", None), KeyFileError::NewerVersion(b'2'));
     assert!(KeyFileError::NewerVersion(b'2').to_string().contains("version 2"));
 }

@@ -16,11 +16,7 @@ fn every_path_leads_to_the_root() {
             let siblings = path(leaves(n), index);
             assert_eq!(siblings.len(), path_len(index, n));
             assert!(siblings.len() <= PATH_MAX);
-            assert_eq!(
-                climb(leaves(n)[index], index, n, &siblings),
-                Some(root),
-                "{index} of {n}"
-            );
+            assert_eq!(climb(leaves(n)[index], index, n, &siblings), Some(root), "{index} of {n}");
         }
     }
 }
@@ -33,18 +29,10 @@ fn another_index_count_or_number_of_siblings_does_not() {
             let siblings = path(leaves(n), index);
             let leaf = leaves(n)[index];
             for other in (0..n).filter(|&other| other != index) {
-                assert_ne!(
-                    climb(leaf, other, n, &siblings),
-                    Some(root),
-                    "{index} shown as {other} of {n}"
-                );
+                assert_ne!(climb(leaf, other, n, &siblings), Some(root), "{index} shown as {other} of {n}");
             }
             assert_eq!(climb(leaf, index, n, &siblings[1..]), None, "one missing");
-            assert_eq!(
-                climb(leaf, index, n, &[&siblings[..], &[[0; 32]]].concat()),
-                None,
-                "one too many"
-            );
+            assert_eq!(climb(leaf, index, n, &[&siblings[..], &[[0; 32]]].concat()), None, "one too many");
         }
     }
 }
@@ -64,10 +52,6 @@ fn a_leaf_is_no_node_and_long_and_short_leaves_are_one_function() {
     assert_ne!(leaf(&a[..16], &[&a[16..], &b].concat()), node(&a, &b));
     for len in [0, 1007, 1008, 1009, 5000] {
         let whole = [vec![9; SALT_LEN], vec![7; len]].concat();
-        assert_eq!(
-            leaf(&[9; SALT_LEN], &vec![7; len]),
-            *keyed_hash(&LEAF_KEY, &whole).as_bytes(),
-            "{len}"
-        );
+        assert_eq!(leaf(&[9; SALT_LEN], &vec![7; len]), *keyed_hash(&LEAF_KEY, &whole).as_bytes(), "{len}");
     }
 }

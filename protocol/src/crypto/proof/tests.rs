@@ -18,13 +18,8 @@ fn content(index: u16) -> String {
 }
 
 fn envelope(n: u16) -> CheckedEnvelope {
-    let draft = |i| Draft {
-        content: content(i).into(),
-        ..Draft::default()
-    };
-    let bodies: Vec<_> = (0..n)
-        .map(|i| encode_body(&draft(i), Hlc(1)).expect("a draft"))
-        .collect();
+    let draft = |i| Draft { content: content(i).into(), ..Draft::default() };
+    let bodies: Vec<_> = (0..n).map(|i| encode_body(&draft(i), Hlc(1)).expect("a draft")).collect();
     let input = SealInput {
         lane: Lane::Durable,
         seq: 9,
@@ -63,11 +58,7 @@ fn a_proof_shows_no_other_message() {
     let bytes = proof(7, 3).encode();
     let shows = |text: String| bytes.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(shows(content(3)));
-    assert!(
-        (0..7)
-            .filter(|&index| index != 3)
-            .all(|index| !shows(content(index)))
-    );
+    assert!((0..7).filter(|&index| index != 3).all(|index| !shows(content(index))));
 }
 
 #[test]
@@ -90,10 +81,7 @@ fn another_index_salt_sibling_body_or_count_proves_nothing() {
                 assert_eq!(verdict(&|p| p.siblings[i][0] ^= 1), Err(ProofError::Root));
             }
             assert_eq!(verdict(&|p| p.header.msg_count += 1), Err(ProofError::Signature));
-            assert_eq!(
-                verdict(&|p| p.header.author.0[0] ^= 1),
-                Err(ProofError::Signature)
-            );
+            assert_eq!(verdict(&|p| p.header.author.0[0] ^= 1), Err(ProofError::Signature));
         }
     }
 }
@@ -111,10 +99,7 @@ fn every_flipped_bit_and_every_cut_is_refused() {
     }
     for more in [1, 32] {
         let longer = [&bytes[..], &vec![0; more]].concat();
-        assert_eq!(
-            verify_proof(&longer),
-            Err(ProofError::Decode(DecodeError::Trailing))
-        );
+        assert_eq!(verify_proof(&longer), Err(ProofError::Decode(DecodeError::Trailing)));
     }
 }
 

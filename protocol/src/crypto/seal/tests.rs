@@ -19,25 +19,13 @@ fn lobby() -> GroupKey {
 }
 
 fn body(content: impl Into<Bytes>) -> Bytes {
-    let draft = Draft {
-        subject: "a/b".into(),
-        content: content.into(),
-        ..Draft::default()
-    };
+    let draft = Draft { subject: "a/b".into(), content: content.into(), ..Draft::default() };
     encode_body(&draft, Hlc(7)).expect("a draft")
 }
 
 fn input(lane: Lane, bodies: &[Bytes]) -> SealInput<'_> {
     let prev = EnvelopeId([9; 32]);
-    SealInput {
-        lane,
-        seq: 5,
-        prev,
-        skip: 2,
-        ttl_secs: 60,
-        bodies,
-        frame_salt: [3; 16],
-    }
+    SealInput { lane, seq: 5, prev, skip: 2, ttl_secs: 60, bodies, frame_salt: [3; 16] }
 }
 
 fn sealed(lane: Lane, bodies: &[Bytes]) -> Result<CheckedEnvelope, SealError> {
@@ -64,21 +52,12 @@ fn resigned(envelope: &CheckedEnvelope, change: impl FnOnce(&mut Vec<u8>)) -> Ch
 /// An envelope around any payload: well sealed and signed, over a root of `bodies`.
 fn around(payload: &[u8], count: u16, bodies: &[Bytes]) -> CheckedEnvelope {
     let template = sealed(Lane::Durable, &[body("x")]).expect("sealed");
-    let header = Header {
-        msg_count: count,
-        ct_len: (payload.len() + TAG_LEN) as u32,
-        ..template.header().clone()
-    };
+    let header =
+        Header { msg_count: count, ct_len: (payload.len() + TAG_LEN) as u32, ..template.header().clone() };
     let head = header.to_bytes();
-    let secrets = lobby()
-        .open_key(&header)
-        .expect("our key")
-        .expand(&head[..KEYED_LEN]);
+    let secrets = lobby().open_key(&header).expect("our key").expand(&head[..KEYED_LEN]);
     let salts = merkle::salts(&secrets.salts, bodies.len());
-    let leaves = bodies
-        .iter()
-        .zip(salts.chunks_exact(SALT_LEN))
-        .map(|(body, salt)| merkle::leaf(salt, body));
+    let leaves = bodies.iter().zip(salts.chunks_exact(SALT_LEN)).map(|(body, salt)| merkle::leaf(salt, body));
     let mut ciphertext = payload.to_vec();
     let tag = aead::encrypt(&secrets.cipher, &head[..KEYED_LEN], &mut ciphertext);
     let root = merkle::root(leaves.collect());
@@ -108,24 +87,15 @@ fn every_lane_round_trips() {
         let opened = open(&lobby(), &checked).expect("opens");
         let read: Vec<_> = opened.messages().iter().map(|m| m.content.clone()).collect();
         assert_eq!(read, ["hello", "", "world"]);
-        assert_eq!(
-            decode_payload(opened.payload(), 3),
-            Ok(opened.clone().into_messages())
-        );
-        assert_eq!(
-            decode_payload(opened.payload(), 2),
-            Err(DecodeError::Invalid("padding length"))
-        );
+        assert_eq!(decode_payload(opened.payload(), 3), Ok(opened.clone().into_messages()));
+        assert_eq!(decode_payload(opened.payload(), 2), Err(DecodeError::Invalid("padding length")));
     }
 }
 
 /// T5: a hop alone refuses every changed bit, because hash and signature cover all of them.
 #[test]
 fn every_flipped_bit_is_refused_before_it_is_forwarded() {
-    let bytes = sealed(Lane::Durable, &[body("hi")])
-        .expect("sealed")
-        .as_bytes()
-        .to_vec();
+    let bytes = sealed(Lane::Durable, &[body("hi")]).expect("sealed").as_bytes().to_vec();
     for at in 0..bytes.len() {
         for bit in 0..8 {
             let mut damaged = bytes.clone();
@@ -159,35 +129,19 @@ fn what_belongs_elsewhere_does_not_open() {
     let patched = |at: usize| resigned(&envelope, |bytes| bytes[at] ^= 1);
     assert_eq!(open(&lobby(), &patched(at::TOPIC_TAG)), Err(OpenError::Topic));
     assert_eq!(open(&lobby(), &patched(at::EPOCH_ID)), Err(OpenError::Epoch));
-    assert_eq!(
-        open(&lobby(), &patched(at::CHAIN_IDX)),
-        Err(OpenError::NotZero("chain index"))
-    );
-    assert_eq!(
-        open(&lobby(), &patched(at::HEADS_DIGEST)),
-        Err(OpenError::NotZero("heads digest"))
-    );
+    assert_eq!(open(&lobby(), &patched(at::CHAIN_IDX)), Err(OpenError::NotZero("chain index")));
+    assert_eq!(open(&lobby(), &patched(at::HEADS_DIGEST)), Err(OpenError::NotZero("heads digest")));
     // The control lane knows no epoch.
     let control = sealed(Lane::Control, &[body("hi")]).expect("sealed");
     assert_eq!(control.header().epoch_id.0, [0; 32]);
-    assert_eq!(
-        open(&lobby(), &resigned(&control, |bytes| bytes[at::FLAGS] = 1)),
-        Err(OpenError::Epoch)
-    );
+    assert_eq!(open(&lobby(), &resigned(&control, |bytes| bytes[at::FLAGS] = 1)), Err(OpenError::Epoch));
 }
 
 /// The key hangs on every field before the root, so no field can be moved to another ciphertext.
 #[test]
 fn a_changed_header_changes_the_key() {
     let envelope = sealed(Lane::Durable, &[body("hi")]).expect("sealed");
-    for field in [
-        at::SEQ,
-        at::PREV,
-        at::FRAME_SALT,
-        at::SKIP,
-        at::TTL_SECS,
-        at::MSG_COUNT + 1,
-    ] {
+    for field in [at::SEQ, at::PREV, at::FRAME_SALT, at::SKIP, at::TTL_SECS, at::MSG_COUNT + 1] {
         let changed = resigned(&envelope, |bytes| bytes[field] ^= 1);
         assert_eq!(open(&lobby(), &changed), Err(OpenError::Cipher), "at {field}");
     }
@@ -198,15 +152,9 @@ fn a_changed_header_changes_the_key() {
 fn a_signed_root_of_other_messages_is_refused() {
     let bodies = [body("one"), body("two")];
     let payload = payload_of(&bodies, &[0; 2]);
-    assert!(
-        open(&lobby(), &around(&payload, 2, &bodies)).is_ok(),
-        "the helper makes what seal makes"
-    );
+    assert!(open(&lobby(), &around(&payload, 2, &bodies)).is_ok(), "the helper makes what seal makes");
     let swapped = [body("two"), body("one")];
-    assert_eq!(
-        open(&lobby(), &around(&payload, 2, &swapped)),
-        Err(OpenError::Root)
-    );
+    assert_eq!(open(&lobby(), &around(&payload, 2, &swapped)), Err(OpenError::Root));
     let envelope = sealed(Lane::Durable, &bodies).expect("sealed");
     let wrong_root = resigned(&envelope, |bytes| bytes[at::MSG_ROOT] ^= 1);
     assert_eq!(open(&lobby(), &wrong_root), Err(OpenError::Root));
@@ -222,34 +170,14 @@ fn a_payload_in_another_form_is_refused() {
     let verdict = |payload: &[u8], count| open(&lobby(), &around(payload, count, &bodies)).map(|_| ());
     assert_eq!(verdict(&payload_of(&bodies, &[0]), 1), Ok(()));
     let refused = |error| Err(OpenError::Payload(error));
-    assert_eq!(
-        verdict(&payload_of(&bodies, &[]), 1),
-        refused(DecodeError::Invalid("padding length"))
-    );
-    assert_eq!(
-        verdict(&payload_of(&bodies, &[0; 3]), 1),
-        refused(DecodeError::Invalid("padding length"))
-    );
-    assert_eq!(
-        verdict(&payload_of(&bodies, &[1]), 1),
-        refused(DecodeError::Invalid("padding"))
-    );
-    assert_eq!(
-        verdict(&payload_of(&bodies, &[0]), 2),
-        refused(DecodeError::Truncated),
-        "a count too high"
-    );
-    assert_eq!(
-        verdict(&[0xff; 24], 1),
-        refused(DecodeError::Truncated),
-        "a length too large"
-    );
+    assert_eq!(verdict(&payload_of(&bodies, &[]), 1), refused(DecodeError::Invalid("padding length")));
+    assert_eq!(verdict(&payload_of(&bodies, &[0; 3]), 1), refused(DecodeError::Invalid("padding length")));
+    assert_eq!(verdict(&payload_of(&bodies, &[1]), 1), refused(DecodeError::Invalid("padding")));
+    assert_eq!(verdict(&payload_of(&bodies, &[0]), 2), refused(DecodeError::Truncated), "a count too high");
+    assert_eq!(verdict(&[0xff; 24], 1), refused(DecodeError::Truncated), "a length too large");
     let no_body = [Bytes::from_static(&[1; 19])];
     let envelope = around(&payload_of(&no_body, &[0]), 1, &no_body);
-    assert_eq!(
-        open(&lobby(), &envelope),
-        Err(OpenError::Payload(DecodeError::Invalid("message type")))
-    );
+    assert_eq!(open(&lobby(), &envelope), Err(OpenError::Payload(DecodeError::Invalid("message type"))));
 }
 
 #[test]
@@ -268,12 +196,7 @@ fn an_envelope_takes_payload_max_bytes_and_one_message_of_the_largest_size() {
     assert_eq!(opened.messages()[0].content.len(), CONTENT_MAX);
 
     // Two bodies that fill the payload exactly, and then one byte more. 16 bytes stand before each content.
-    let with_total = |total: usize| {
-        [
-            body(vec![1; 30_000]),
-            body(vec![2; total - 30_000 - 2 * (16 + 4)]),
-        ]
-    };
+    let with_total = |total: usize| [body(vec![1; 30_000]), body(vec![2; total - 30_000 - 2 * (16 + 4)])];
     let full = sealed(Lane::Durable, &with_total(PAYLOAD_MAX)).expect("full");
     assert_eq!(full.header().ct_len as usize, PAYLOAD_MAX + TAG_LEN);
     assert!(open(&lobby(), &full).is_ok());
@@ -286,37 +209,20 @@ fn an_envelope_takes_payload_max_bytes_and_one_message_of_the_largest_size() {
 #[should_panic(expected = "the log gives seq, skip and prev that agree")]
 fn a_log_that_contradicts_itself_is_stopped() {
     let bodies = [body("x")];
-    let _ = seal(
-        &author(),
-        &lobby(),
-        &SealInput {
-            skip: 6,
-            ..input(Lane::Live, &bodies)
-        },
-    );
+    let _ = seal(&author(), &lobby(), &SealInput { skip: 6, ..input(Lane::Live, &bodies) });
 }
 
 /// The figures of the PURBs paper's construction, worked out by hand.
 #[test]
 fn padme_rounds_up_a_little() {
-    for (len, padded) in [
-        (1, 1),
-        (2, 2),
-        (9, 10),
-        (17, 18),
-        (100, 104),
-        (1000, 1024),
-        (1025, 1088),
-        (59_391, 59_392),
-    ] {
+    for (len, padded) in
+        [(1, 1), (2, 2), (9, 10), (17, 18), (100, 104), (1000, 1024), (1025, 1088), (59_391, 59_392)]
+    {
         assert_eq!(padme(len), padded, "{len}");
     }
     for len in 1..70_000 {
         let padded = padme(len);
-        assert!(
-            padded >= len && (padded - len) * 100 <= 12 * len,
-            "{len} becomes {padded}"
-        );
+        assert!(padded >= len && (padded - len) * 100 <= 12 * len, "{len} becomes {padded}");
         assert_eq!(padme(padded), padded);
     }
 }

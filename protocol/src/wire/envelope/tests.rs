@@ -80,10 +80,7 @@ fn an_envelope_gives_its_parts() {
     let envelope = parse(&envelope()).expect("well-formed");
     assert_eq!(envelope.header(), &header());
     assert_eq!(envelope.ciphertext(), [13; 20]);
-    assert_eq!(
-        (envelope.signed_part().len(), envelope.keyed_part().len()),
-        (256, 192)
-    );
+    assert_eq!((envelope.signed_part().len(), envelope.keyed_part().len()), (256, 192));
 }
 
 #[test]
@@ -91,21 +88,14 @@ fn the_id_covers_what_is_signed_and_not_the_signature() {
     let id = parse(&envelope()).expect("well-formed").id();
     assert_eq!(patched(256, &[0]).expect("another signature").id(), id);
     assert_ne!(patched(255, &[0]).expect("another ciphertext hash").id(), id);
-    assert_eq!(
-        id.0,
-        blake3::derive_key("djembe/v1 envelope-id", &envelope()[..256])
-    );
+    assert_eq!(id.0, blake3::derive_key("djembe/v1 envelope-id", &envelope()[..256]));
 }
 
 #[test]
 fn what_the_layout_forbids_is_refused_by_cause() {
     assert_eq!(patched(0, b"MF"), Err(DecodeError::Magic));
     assert_eq!(patched(2, &[2]), Err(DecodeError::Version(2)));
-    assert_eq!(
-        patched(3, &[3]),
-        Err(DecodeError::Invalid("flags")),
-        "there is no lane 3"
-    );
+    assert_eq!(patched(3, &[3]), Err(DecodeError::Invalid("flags")), "there is no lane 3");
     for bit in 2..8 {
         assert_eq!(patched(3, &[1 << bit]), Err(DecodeError::Invalid("flags")));
     }
@@ -117,13 +107,7 @@ fn what_the_layout_forbids_is_refused_by_cause() {
 #[test]
 fn previous_id_number_and_skip_agree_or_are_refused() {
     let verdict = |seq: u64, skip: u32, prev: [u8; 32]| {
-        Header {
-            seq,
-            skip,
-            prev: EnvelopeId(prev),
-            ..header()
-        }
-        .check_fields()
+        Header { seq, skip, prev: EnvelopeId(prev), ..header() }.check_fields()
     };
     assert_eq!(verdict(0, 0, [0; 32]), Ok(()));
     assert_eq!(verdict(0, 0, [1; 32]), Err(DecodeError::Invalid("previous id")));
@@ -133,24 +117,8 @@ fn previous_id_number_and_skip_agree_or_are_refused() {
     assert_eq!(verdict(5, 5, [0; 32]), Ok(()));
     assert_eq!(verdict(5, 5, [1; 32]), Err(DecodeError::Invalid("previous id")));
     assert_eq!(verdict(5, 6, [0; 32]), Err(DecodeError::Invalid("skip")));
-    assert_eq!(
-        Header {
-            seq: 9,
-            skip: 3,
-            ..header()
-        }
-        .prev_seq(),
-        Some(5)
-    );
-    assert_eq!(
-        Header {
-            seq: 3,
-            skip: 3,
-            ..header()
-        }
-        .prev_seq(),
-        None
-    );
+    assert_eq!(Header { seq: 9, skip: 3, ..header() }.prev_seq(), Some(5));
+    assert_eq!(Header { seq: 3, skip: 3, ..header() }.prev_seq(), None);
 }
 
 #[test]
@@ -162,10 +130,7 @@ fn counts_and_lengths_pass_at_their_limit_and_fail_beyond() {
     assert_eq!(count(1025), Err(DecodeError::TooLarge("message count")));
 
     let of_len = |n: usize| {
-        let header = Header {
-            ct_len: n as u32,
-            ..header()
-        };
+        let header = Header { ct_len: n as u32, ..header() };
         parse(&[&header.to_bytes()[..], &vec![0; n]].concat()).map(|_| ())
     };
     assert_eq!(of_len(15), Err(DecodeError::Invalid("ciphertext length")));
