@@ -20,6 +20,7 @@ pub struct Builder {
     pub(crate) discovery: bool,
     pub(crate) beacon: bool,
     pub(crate) beacon_port: Option<u16>,
+    pub(crate) interfaces: Vec<String>,
     pub(crate) mdns: bool,
     pub(crate) key_passphrase: Option<zeroize::Zeroizing<String>>,
 }
@@ -35,6 +36,7 @@ impl Default for Builder {
             discovery: true,
             beacon: true,
             beacon_port: None,
+            interfaces: Vec::new(),
             mdns: true,
             key_passphrase: None,
         }
@@ -96,6 +98,13 @@ impl Builder {
     #[must_use]
     pub fn beacon_port(mut self, port: u16) -> Self {
         self.beacon_port = Some(port);
+        self
+    }
+
+    /// The name of an interface to send beacons on, such as `eth0`. May be given several times; default: all.
+    #[must_use]
+    pub fn interface(mut self, name: impl Into<String>) -> Self {
+        self.interfaces.push(name.into());
         self
     }
 

@@ -221,6 +221,7 @@ impl Driver {
         options.mdns &= builder.mdns;
         options.given = given.map_err(|error| NodeError::Address(error.to_string()))?;
         options.cache = data_dir.as_ref().map(DataDir::peers).filter(|_| builder.discovery);
+        options.interfaces = builder.interfaces.clone();
         if let Some(port) = builder.beacon_port {
             options.beacon_port = port;
         }

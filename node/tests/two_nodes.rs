@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use djembe::{Lane, Node, NodeEvent, PresenceState, ReceiptState};
+use djembe::{Lane, Node, NodeEvent, PresenceState, ReceiptState, SubscribeOptions};
 
 async fn node(network: &str, port: u16) -> Node {
     Node::builder()
         .in_memory()
-        .network(network)
+        // Other runs of this test on the same host are other networks.
+        .network(format!("{network}-{}", std::process::id()))
         .listen("/ip4/127.0.0.1/tcp/0")
         .mdns(false)
         .beacon_port(port)
+        .interface("lo")
         .spawn()
         .await
         .expect("a node on loopback")
@@ -26,7 +28,9 @@ async fn two_nodes_find_each_other_and_talk_both_ways() {
     let (a, b) = (node("talk", 24501).await, node("talk", 24501).await);
     let mut events = a.events();
     let (ga, gb) = (a.join("lobby").await.unwrap(), b.join("lobby").await.unwrap());
-    let (mut at_a, mut at_b) = (ga.subscribe().await.unwrap(), gb.subscribe().await.unwrap());
+    let skip_own = SubscribeOptions { skip_own: true, ..SubscribeOptions::default() };
+    let mut at_a = ga.subscribe().await.unwrap();
+    let mut at_b = gb.subscribe_with(skip_own).await.unwrap();
 
     let receipt = ga.publish("hello from a").await.unwrap();
     let message = soon(at_b.next()).await.expect("a message");

@@ -22,8 +22,7 @@
 
 use core::fmt;
 
-use ed25519_dalek::{Signature, VerifyingKey};
-
+use crate::crypto::{self, Domain};
 use crate::error::{DecodeError, Reject};
 use crate::id::PeerId;
 
@@ -33,8 +32,6 @@ pub const BEACON_LEN: usize = 126;
 const SIGNED_LEN: usize = BEACON_LEN - 64;
 const MAGIC: [u8; 4] = *b"DJBC";
 const VERSION: u8 = 1;
-/// What is signed starts with this, so that a beacon's signature is good for nothing else.
-const DOMAIN: &[u8] = b"djembe/v1 beacon\0";
 
 /// What a node says about itself on the LAN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,7 +91,7 @@ impl fmt::Debug for NetworkTag {
 }
 
 impl Beacon {
-    /// The bytes to send. `sign` gets what is to be signed, domain included.
+    /// The bytes to send. `sign` gets what is to be signed and puts [`Domain::Beacon`] before it.
     pub fn encode(&self, sign: impl FnOnce(&[u8]) -> [u8; 64]) -> [u8; BEACON_LEN] {
         let mut bytes = [0; BEACON_LEN];
         bytes[0..4].copy_from_slice(&MAGIC);
@@ -110,7 +107,7 @@ impl Beacon {
         bytes[48..50].copy_from_slice(&self.ports.quic.to_le_bytes());
         bytes[50..58].copy_from_slice(&self.boot.to_le_bytes());
         bytes[58..62].copy_from_slice(&self.counter.to_le_bytes());
-        let signature = sign(&to_sign(&bytes[..SIGNED_LEN]));
+        let signature = sign(&bytes[..SIGNED_LEN]);
         bytes[SIGNED_LEN..].copy_from_slice(&signature);
         bytes
     }
@@ -171,21 +168,9 @@ impl UncheckedBeacon {
 
     /// Checks that the peer it names signed it.
     pub fn check(&self) -> Result<Beacon, Reject> {
-        let key = VerifyingKey::from_bytes(&self.claims.peer.0).map_err(|_| Reject::Signature)?;
-        if key.is_weak() {
-            return Err(Reject::Signature);
-        }
-        let signature = Signature::from_bytes(&self.signature());
-        key.verify_strict(&to_sign(&self.bytes[..SIGNED_LEN]), &signature).map_err(|_| Reject::Signature)?;
+        crypto::verify(&self.claims.peer, Domain::Beacon, &self.bytes[..SIGNED_LEN], &self.signature())?;
         Ok(self.claims)
     }
-}
-
-fn to_sign(body: &[u8]) -> [u8; DOMAIN.len() + SIGNED_LEN] {
-    let mut bytes = [0; DOMAIN.len() + SIGNED_LEN];
-    bytes[..DOMAIN.len()].copy_from_slice(DOMAIN);
-    bytes[DOMAIN.len()..].copy_from_slice(body);
-    bytes
 }
 
 /// The `N` bytes at `offset`, which the layout keeps inside the beacon.
@@ -197,27 +182,27 @@ fn field<const N: usize>(bytes: &[u8; BEACON_LEN], offset: usize) -> [u8; N] {
 
 #[cfg(test)]
 mod tests {
-    use ed25519_dalek::{Signer, SigningKey};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::crypto::Identity;
 
     /// From `tests/vectors/make_beacon_vector.py`, which shares no code with this crate.
     const GOLDEN: &str = include_str!("../../../tests/vectors/beacon.hex");
 
-    fn key() -> SigningKey {
-        SigningKey::from_bytes(&[7; 32])
+    fn key() -> Identity {
+        Identity::from_seed([7; 32])
     }
 
     fn sign(bytes: &[u8]) -> [u8; 64] {
-        key().sign(bytes).to_bytes()
+        key().sign(Domain::Beacon, bytes)
     }
 
     fn beacon() -> Beacon {
         Beacon {
             kind: Kind::Query,
             network: NetworkTag::of("lan"),
-            peer: PeerId(key().verifying_key().to_bytes()),
+            peer: key().peer_id(),
             ports: Ports { tcp: 24365, quic: 4242 },
             boot: 0x0102_0304_0506_0708,
             counter: 9,
@@ -280,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_signature_for_another_purpose_is_refused() {
-        let bytes = beacon().encode(|to_sign| sign(&to_sign[DOMAIN.len()..]));
+        let bytes = beacon().encode(|bytes| key().sign(Domain::Alert, bytes));
         assert_eq!(UncheckedBeacon::decode(&bytes).map(|b| b.check()), Ok(Err(Reject::Signature)));
     }
 
