@@ -105,7 +105,7 @@ behaviour!(
 
 fn an_empty_store_knows_nothing(store: &mut dyn Store) {
     assert_eq!(record(store, GROUP), GroupRecord::default());
-    assert_eq!(seqs(store, log(OTHER, Lane::Durable)), []);
+    assert_eq!(seqs(store, log(OTHER, Lane::Durable)), [0_u64; 0]);
     store.apply(&[]).expect("nothing to do");
     store.apply(&[&[]]).expect("nothing to do");
     assert_eq!(record(store, GROUP), GroupRecord::default());
@@ -146,10 +146,10 @@ fn a_range_stops_at_its_ends(store: &mut dyn Store) {
     };
     assert_eq!(found(2, 3), [2, 3]);
     assert_eq!(found(3, u64::MAX), [3, 4, 7]);
-    assert_eq!(found(0, 0), []);
-    assert_eq!(found(5, 6), []);
-    assert_eq!(found(3, 2), []);
-    assert_eq!(found(u64::MAX, u64::MAX), []);
+    assert_eq!(found(0, 0), [0_u64; 0]);
+    assert_eq!(found(5, 6), [0_u64; 0]);
+    assert_eq!(found(3, 2), [0_u64; 0]);
+    assert_eq!(found(u64::MAX, u64::MAX), [0_u64; 0]);
 }
 
 fn a_range_stops_at_its_bytes_but_not_before_one_envelope(store: &mut dyn Store) {
