@@ -51,6 +51,11 @@ const WALL_EVERY: Duration = Duration::from_millis(100);
 /// A subscription that is not read for so long while messages wait is passed over.
 const READER_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long the store may take to finish when the node ends, before the goodbye goes out without it.
+const STORE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long goodbyes may take to be written.
+const GOODBYE_PATIENCE: Duration = Duration::from_millis(700);
+
 /// What handles ask of the driver.
 #[derive(Debug)]
 pub(crate) enum Request {
@@ -279,8 +284,18 @@ impl Driver {
         self.end().await
     }
 
-    /// Says goodbye, writes what is queued, closes the store.
+    /// Lets the store finish and tells the others what it has, says goodbye, closes the store.
     async fn end(mut self) -> Result<(), NodeError> {
+        let finish = async {
+            while !(self.jobs.is_empty() && self.store.is_idle()) {
+                self.submit_jobs();
+                match self.store.next_done().await {
+                    Some(done) => self.on_store(done),
+                    None => break,
+                }
+            }
+        };
+        let _ = tokio::time::timeout(STORE_PATIENCE, finish).await;
         self.input(Input::Command(Command::Shutdown));
         for entry in self.groups.values() {
             entry.shared.durable.on_ended();
@@ -296,13 +311,7 @@ impl Driver {
                 }
             }
         };
-        let _ = tokio::time::timeout(Duration::from_millis(700), goodbye).await;
-        while !self.jobs.is_empty() {
-            self.submit_jobs();
-            if self.store.next_done().await.is_none() {
-                break;
-            }
-        }
+        let _ = tokio::time::timeout(GOODBYE_PATIENCE, goodbye).await;
         self.discovery.shutdown();
         let closed = self.store.close().await.map_err(NodeError::from);
         match self.store_error {

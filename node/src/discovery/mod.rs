@@ -42,7 +42,7 @@ use self::bounds::{CACHE_VOUCH, GIVEN_VOUCH, PORT, REREAD};
 use self::cache::Cache;
 use self::candidates::Candidates;
 pub(crate) use self::candidates::Source;
-pub(crate) use self::given::{Given, GivenError};
+pub(crate) use self::given::Given;
 use self::given::{GivenPeers, Resolved};
 use self::jitter::Jitter;
 use self::listener::{Heard, vouch};

@@ -77,8 +77,14 @@ impl Worker {
     }
 
     /// Whether a job would be taken now.
+    #[cfg(test)]
     pub(crate) fn has_room(&self) -> bool {
         self.n_under_way < JOBS_MAX && !self.jobs.is_closed()
+    }
+
+    /// Whether every job handed over has been answered.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.n_under_way == 0
     }
 
     /// Hands over a job, never waiting; refused if too many are under way, or if the thread is gone.
