@@ -52,3 +52,8 @@ pub use node::Node;
 pub use receipt::{Receipt, ReceiptState};
 pub use status::{GroupInfo, PeerInfo, Status};
 pub use subscription::{SubscribeOptions, Subscription};
+
+/// Compiles what the README shows.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct ReadmeExamples;
