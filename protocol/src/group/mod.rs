@@ -353,11 +353,10 @@ impl Group {
             missing: self
                 .repair
                 .claimed()
-                .map(|(log, end)| {
-                    self.missing(&log, end)
-                        .iter()
-                        .map(|(from, to)| to - from + 1)
-                        .sum::<u64>()
+                .map(|(log, first, end)| {
+                    let gaps = self.missing(&log, end);
+                    let claimed = gaps.iter().filter(|(_, to)| *to >= first);
+                    claimed.map(|(from, to)| to - from.max(&first) + 1).sum::<u64>()
                 })
                 .sum(),
         }
@@ -835,13 +834,12 @@ impl Group {
     }
 }
 
-/// What is not here of a log below `end`. Of a live log that was never heard only the end is worth having.
+/// What is not here of a log below `end`. Of a live log that was never heard only what is claimed will be asked for.
 fn missing(logs: &BTreeMap<LogId, LogState>, log: &LogId, end: Seq) -> Vec<(Seq, Seq)> {
     match logs.get(log) {
         Some(state) => state.log.missing_below(end).collect(),
         None if end == 0 => Vec::new(),
-        None if log.lane.is_kept() => vec![(0, end - 1)],
-        None => vec![(end.saturating_sub(limits::FETCH_RANGE_MAX), end - 1)],
+        None => vec![(0, end - 1)],
     }
 }
 
