@@ -322,6 +322,14 @@ macro_rules! frames {
                 }
             }
 
+            /// Bytes that [`Frame::encode`] makes: what the host reports as written, once it is.
+            pub fn encoded_len(&self) -> usize {
+                match self {
+                    Self::Data { envelope, .. } => Self::data_len(envelope),
+                    $(Self::$name(body) => Self::HEAD + codec::encoded_len(body),)*
+                }
+            }
+
             fn decode_body(kind: u8, body: &[u8]) -> Result<Option<Self>, DecodeError> {
                 Ok(Some(match kind {
                     $($kind => Self::$name(codec::decode(body)?),)*
@@ -388,8 +396,10 @@ impl Encoded {
 
 impl Frame {
     const DATA: u8 = 13;
+    /// Bytes of length and kind.
+    const HEAD: usize = 4 + 1;
     /// Bytes of a `Data` frame before its envelope: length, kind, group.
-    const DATA_HEAD: usize = 4 + 1 + 2;
+    const DATA_HEAD: usize = Self::HEAD + 2;
 
     /// Length, kind and body. Panics if a body that we built is over [`limits::FRAME_MAX`].
     pub fn encode(&self) -> Encoded {
@@ -445,7 +455,7 @@ impl Frame {
         Ok(Some(frame))
     }
 
-    /// Lists no longer than their limits and ranges that go forward.
+    /// Lists no longer than their limits, ranges that go forward, numbers that leave room to count on.
     fn check_counts(&self) -> Result<(), DecodeError> {
         fn at_most(n: usize, max: usize, what: &'static str) -> Result<(), DecodeError> {
             if n > max {
@@ -459,9 +469,22 @@ impl Frame {
             list.iter()
                 .try_for_each(|address| at_most(address.0.len(), Address::MAX, "address"))
         }
+        fn seq(seq: Seq) -> Result<(), DecodeError> {
+            if seq > limits::SEQ_MAX {
+                Err(DecodeError::TooLarge("number"))
+            } else {
+                Ok(())
+            }
+        }
         fn forward(range: &Range) -> Result<(), DecodeError> {
             if range.from > range.to {
-                Err(DecodeError::Invalid("range"))
+                return Err(DecodeError::Invalid("range"));
+            }
+            seq(range.to)
+        }
+        fn incarnation(incarnation: Incarnation) -> Result<(), DecodeError> {
+            if incarnation.0 > limits::INCARNATION_MAX {
+                Err(DecodeError::TooLarge("incarnation"))
             } else {
                 Ok(())
             }
@@ -471,10 +494,17 @@ impl Frame {
                 if hello.min > hello.max {
                     return Err(DecodeError::Invalid("version range"));
                 }
+                incarnation(hello.incarnation)?;
                 addresses(&hello.addresses)
             }
+            Self::Goodbye(goodbye) => incarnation(goodbye.incarnation),
+            Self::Alert(alert) => incarnation(alert.incarnation),
+            Self::Alive(alive) => incarnation(alive.incarnation),
             Self::Gone(gone) => {
                 at_most(gone.alerts.len(), Gone::ALERTS_MAX, "alerts")?;
+                gone.alerts
+                    .iter()
+                    .try_for_each(|alert| incarnation(alert.incarnation))?;
                 match gone.alerts.first() {
                     Some(first) if gone.alerts.iter().all(|alert| alert.target == first.target) => Ok(()),
                     _ => Err(DecodeError::Invalid("alerts")),
@@ -487,11 +517,15 @@ impl Frame {
             Self::Roots(roots) => at_most(roots.roots.len(), limits::GROUPS_MAX, "roots"),
             Self::Clock(clock) => {
                 at_most(clock.entries.len(), limits::CLOCK_ENTRIES_MAX, "clock entries")?;
-                if clock.entries.is_sorted_by(|a, b| a.log < b.log) {
-                    Ok(())
-                } else {
-                    Err(DecodeError::NotCanonical)
+                if !clock.entries.is_sorted_by(|a, b| a.log < b.log) {
+                    return Err(DecodeError::NotCanonical);
                 }
+                clock.entries.iter().try_for_each(|entry| {
+                    if entry.floor > entry.next {
+                        return Err(DecodeError::Invalid("floor"));
+                    }
+                    seq(entry.next)
+                })
             }
             Self::Announce(announce) => {
                 at_most(announce.ranges.len(), limits::ANNOUNCE_RANGES_MAX, "ranges")?;
@@ -503,9 +537,6 @@ impl Frame {
             | Self::Subscribe(_)
             | Self::Unsubscribe(_)
             | Self::Beat(_)
-            | Self::Goodbye(_)
-            | Self::Alert(_)
-            | Self::Alive(_)
             | Self::Digest(_)
             | Self::Served(_)
             | Self::Prune(_) => Ok(()),
