@@ -67,7 +67,7 @@ fn cpu() -> Duration {
     Duration::from_millis((field(11) + field(12)) * 10)
 }
 
-fn resident_kib() -> u64 {
+fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status
         .lines()
@@ -136,13 +136,13 @@ fn throughput(listen: &'static str, length: usize, for_: Duration) {
     let bytes = count.load(Ordering::Relaxed) as f64;
     println!(
         "{listen:32} {length:6} B frames: {:7.1} MB/s, {:5.2} us CPU per KiB (both ends), {:6.2} us per frame, \
-         {} reports for {} frames, dial to link {dialled:?}, {} KiB resident",
+         {} reports for {} frames, dial to link {dialled:?}, {}",
         bytes / 1e6 / wall.as_secs_f64(),
         cpu.as_secs_f64() * 1e6 / (bytes / 1024.0),
         cpu.as_secs_f64() * 1e6 / (bytes / length as f64),
         n_events,
         bytes as u64 / length as u64,
-        resident_kib(),
+        resident(),
     );
 }
 
@@ -177,12 +177,13 @@ fn latency(listen: &'static str, length: usize, n: usize, pause: Duration) {
                     let head = Bytes::from(vec![1; length]);
                     let sent = Instant::now();
                     transport.send(link, Class::Own, Transmit { head, body: Bytes::new() }).expect("queued");
-                    while arrived.is_empty() {
-                        tokio::select! { _ = transport.next_event() => {} Some(at) = arrived.recv() => {
-                            times.push(at - sent);
-                            break;
-                        } }
-                    }
+                    let at = loop {
+                        tokio::select! {
+                            _ = transport.next_event() => {}
+                            Some(at) = arrived.recv() => break at,
+                        }
+                    };
+                    times.push(at - sent);
                 }
                 _ = transport.next_event() => {}
             }
@@ -226,23 +227,23 @@ fn measure_latency() {
 #[ignore = "a measurement"]
 fn measure_memory() {
     let runtime = runtime();
-    println!("before: {} KiB resident", resident_kib());
+    println!("before: {}", resident());
     runtime.block_on(async {
         let (mut a, address, _received) = transport(1, TCP).await;
-        println!("one node: {} KiB resident", resident_kib());
+        println!("one node: {}", resident());
         let mut others = Vec::new();
         for seed in 0..8 {
             others.push(transport(10 + seed, TCP).await);
         }
-        let before = resident_kib();
+        let before = resident();
         for (b, ..) in &mut others {
             b.dial(Some(a.local_peer()), vec![address.clone()]);
             tokio::join!(up(&mut a), up(b));
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
         println!(
-            "nine nodes: {before} KiB; with eight links, both ends: {} KiB",
-            resident_kib()
+            "nine nodes: {before}; with eight links, both ends: {}",
+            resident()
         );
     });
 }
