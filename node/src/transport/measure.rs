@@ -67,16 +67,21 @@ fn cpu() -> Duration {
     Duration::from_millis((field(11) + field(12)) * 10)
 }
 
-fn resident() -> u64 {
+/// Resident memory, and what of it is not the program's own text.
+fn resident() -> String {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS"))
-        .expect("a line");
-    line.split_whitespace()
-        .nth(1)
-        .and_then(|text| text.parse().ok())
-        .expect("a number")
+    let field = |name| {
+        let line = status
+            .lines()
+            .find(|line| line.starts_with(name))
+            .expect("a line");
+        line.split_whitespace().nth(1).expect("a number").to_owned()
+    };
+    format!(
+        "{} KiB resident, {} of it anonymous",
+        field("VmRSS"),
+        field("RssAnon")
+    )
 }
 
 /// A node that counts what it gets on one class.
