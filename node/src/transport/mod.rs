@@ -20,6 +20,8 @@
 mod behaviour;
 mod failure;
 mod link;
+#[cfg(test)]
+mod measure;
 mod muxer;
 mod streams;
 #[cfg(test)]
