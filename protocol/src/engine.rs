@@ -66,6 +66,7 @@ pub struct Engine {
     addresses: Vec<Address>,
     tell_peers_at: Option<Timestamp>,
     shut_down: bool,
+    is_restored: bool,
 }
 
 impl Engine {
@@ -92,7 +93,16 @@ impl Engine {
             addresses: Vec::new(),
             tell_peers_at: None,
             shut_down: false,
+            is_restored: false,
         }
+    }
+
+    /// Says that the identity is older than the store: a restored key, a lost disk. In groups of which the store
+    /// knows nothing the engine then waits for its own log from peers before it publishes.
+    #[must_use]
+    pub fn restored(mut self) -> Self {
+        self.is_restored = true;
+        self
     }
 
     /// Takes one input in. Drain [`Engine::poll_output`] afterwards.
@@ -131,8 +141,8 @@ impl Engine {
                 }
             }
             Input::PersistFailed(token, error) => {
-                if let Some((group, purpose)) = self.tokens.take(token) {
-                    self.with_group(group, |group, cx| group.on_persist_failed(cx, purpose, &error));
+                if self.tokens.fail(now, token) {
+                    self.event(Event::StoreFailed { error });
                 }
             }
             Input::Fetched(token, answer) => {
@@ -166,6 +176,7 @@ impl Engine {
         [
             self.presence.next_deadline(),
             self.overlay.next_deadline(),
+            self.tokens.next_deadline(),
             self.tell_peers_at,
         ]
         .into_iter()
@@ -601,6 +612,9 @@ impl Engine {
         self.presence
             .on_deadline(now, &self.identity, |peer| overlay.observers(peer));
         self.overlay.on_deadline(now);
+        for (token, ops) in self.tokens.take_retries(now) {
+            self.out.push_back(Output::Persist { token, ops });
+        }
         let due: Vec<GroupId> = self
             .groups
             .iter()
@@ -771,6 +785,7 @@ impl Engine {
             out: &mut self.out,
             counters: &mut self.counters,
             tokens: &mut self.tokens,
+            is_restored: self.is_restored,
         }
     }
 

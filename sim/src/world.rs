@@ -541,8 +541,13 @@ impl World {
                 ops,
             } => {
                 if self.is_run(node, run) {
-                    self.hosts[node].disk.commit(ops);
-                    self.input(node, Input::Persisted(token));
+                    let input = if self.hosts[node].disk_fails {
+                        Input::PersistFailed(token, "the disk is full".to_owned())
+                    } else {
+                        self.hosts[node].disk.commit(ops);
+                        Input::Persisted(token)
+                    };
+                    self.input(node, input);
                 }
             }
             Happening::Looked {
