@@ -155,7 +155,9 @@ impl Engine {
         if self.shut_down {
             return;
         }
-        self.on_deadlines();
+        if self.next_deadline().is_some_and(|at| at <= now) {
+            self.on_deadlines();
+        }
         self.settle();
     }
 
@@ -310,6 +312,10 @@ impl Engine {
             self.presence.unlinked(self.now, peer, cause, observers);
             self.tell_peers_soon();
         }
+        if cause != LinkEnd::Closed {
+            // Who died while it was sending has told only some of us.
+            self.compare_soon();
+        }
         let cause = match cause {
             LinkEnd::Reset => PresenceCause::Reset,
             LinkEnd::Silent | LinkEnd::Closed => PresenceCause::Silent,
@@ -439,7 +445,12 @@ impl Engine {
             Frame::Alert(alert) => self.presence.alert(self.now, alert, &self.identity),
             Frame::Alive(alive) => self.presence.alive(self.now, alive),
             Frame::Gone(gone) => self.presence.gone(self.now, gone, &self.identity),
-            Frame::Peers(peers) => self.overlay.neighbours_of(self.now, peer, peers.peers),
+            Frame::Peers(peers) => {
+                if let Some(state) = self.links.get_mut(&link) {
+                    state.neighbours = peers.peers.iter().map(|(neighbour, _)| *neighbour).collect();
+                }
+                self.overlay.neighbours_of(self.now, peer, peers.peers);
+            }
             Frame::Digest(digest) => self.on_digest(link, &digest),
             Frame::Roots(roots) => self.on_roots(link, &roots),
             Frame::Clock(clock) => self.with_shared(link, clock.group, |group, cx| {
@@ -583,6 +594,15 @@ impl Engine {
             }
         }
         self.cx().send(link, Class::Control, Roots { roots });
+    }
+
+    /// Logs may differ: neighbours are asked again at the shortest pause.
+    fn compare_soon(&mut self) {
+        for link in self.links.values_mut().filter(|link| link.digest_at.is_some()) {
+            let jitter = self.choices.next_u32() % 1024;
+            link.digest_differs();
+            link.schedule_digest(self.now, jitter);
+        }
     }
 
     fn on_roots(&mut self, link: LinkId, roots: &Roots) {

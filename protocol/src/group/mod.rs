@@ -110,6 +110,9 @@ pub(crate) struct Group {
     serving: BTreeMap<LinkId, usize>,
     /// Live gaps being waited for.
     live_gaps: BTreeMap<LogId, Timestamp>,
+    /// What is on our disk and its authors have not been told.
+    unacknowledged: BTreeMap<LogId, Seq>,
+    acknowledge_at: Option<Timestamp>,
     /// Over all kept logs; computed when asked for.
     root: Option<[u8; 32]>,
 }
@@ -210,6 +213,8 @@ impl Group {
             held_bytes: 0,
             serving: BTreeMap::new(),
             live_gaps: BTreeMap::new(),
+            unacknowledged: BTreeMap::new(),
+            acknowledge_at: None,
             root: None,
         }
     }
@@ -597,39 +602,45 @@ impl Group {
         from: Option<LinkId>,
     ) -> usize {
         let mut sent = 0;
-        let seq = envelope.header().seq;
         let is_own = from.is_none();
+        // Those who have a link to the author, and so the envelope already, or soon.
+        let mut served = Vec::new();
         let links: Vec<(LinkId, PeerId)> = self.members.iter().map(|(link, peer)| (*link, *peer)).collect();
         for (link, peer) in links {
             if Some(link) == from || peer == log.author {
                 continue;
             }
-            let passed_over = cx.links.get(&link).is_none_or(Link::is_passed_over);
+            let Some(state) = cx.links.get(&link) else {
+                continue;
+            };
+            let (passed_over, is_served) = (state.is_passed_over(), state.neighbours.contains(&log.author));
             if !passed_over && (is_own || self.tree.is_child(&log.author, link)) {
                 let class = if is_own { Class::Own } else { Class::Forward };
-                let bytes = envelope.as_bytes().clone();
-                cx.send(
-                    link,
-                    class,
-                    Frame::Data {
-                        group: self.ix,
-                        envelope: bytes,
-                    },
-                );
+                let (group, envelope) = (self.ix, envelope.as_bytes().clone());
+                cx.send(link, class, Frame::Data { group, envelope });
                 sent += 1;
+            } else if !is_own && is_served {
+                served.push(link);
             } else {
-                self.tree.announce(
-                    cx.now,
-                    link,
-                    Range {
-                        log,
-                        from: seq,
-                        to: seq,
-                    },
-                );
+                self.announce(cx, link, log, envelope);
             }
         }
+        // A few of them, others each time and at each node.
+        let first = usize::from(cx.me.0[0]) + usize::from(envelope.id().0[0]);
+        for n in 0..served.len().min(limits::ANNOUNCE_FANOUT) {
+            self.announce(cx, served[(first + n) % served.len()], log, envelope);
+        }
         sent
+    }
+
+    fn announce(&mut self, cx: &Ctx<'_>, link: LinkId, log: LogId, envelope: &CheckedEnvelope) {
+        let seq = envelope.header().seq;
+        let range = Range {
+            log,
+            from: seq,
+            to: seq,
+        };
+        self.tree.announce(cx.now, link, range);
     }
 
     fn stored(&self, envelope: &CheckedEnvelope) -> StoredEnvelope {
@@ -789,6 +800,7 @@ impl Group {
             self.repair.next_deadline(),
             self.hold_until,
             self.take_back_until,
+            self.acknowledge_at,
         ]
         .into_iter()
         .flatten()
@@ -813,6 +825,7 @@ impl Group {
                 );
             }
         }
+        self.acknowledge(cx);
         self.give_up_live_gaps(cx);
         self.ask_for_missing(cx);
     }

@@ -1,5 +1,7 @@
 //! What comes in: envelopes, announcements, clocks; and what goes on to the application, in order.
 
+use std::collections::BTreeMap;
+
 use super::{Ctx, Group, Held, LogState, Purpose, is_expired};
 use crate::crypto::{self, CheckedEnvelope};
 use crate::id::{EnvelopeId, Lane, LinkId, LogId, PeerId, Seq};
@@ -268,29 +270,29 @@ impl Group {
             state.n_written += 1;
             if is_sound && next > state.durable {
                 state.durable = next;
-                self.acknowledge(cx, log, next);
+                self.unacknowledged.insert(log, next);
+                self.acknowledge_at.get_or_insert(cx.now + limits::STORED_DELAY);
             }
         }
         // What could not be read before it was written can be now.
         self.deliver_held(cx, log);
     }
 
-    /// Tells an author.
-    fn acknowledge(&mut self, cx: &mut Ctx<'_>, log: LogId, next: Seq) {
-        let link = self
-            .members
-            .iter()
-            .find(|(_, peer)| **peer == log.author)
-            .map(|(link, _)| *link);
-        if let Some(link) = link {
-            cx.send(
-                link,
-                Class::Control,
-                Stored {
-                    group: self.ix,
-                    logs: vec![(log, next)],
-                },
-            );
+    /// Tells the authors, when it is time. Who is not linked is told when it is met.
+    pub(super) fn acknowledge(&mut self, cx: &mut Ctx<'_>) {
+        if self.acknowledge_at.is_none_or(|at| at > cx.now) {
+            return;
+        }
+        self.acknowledge_at = None;
+        let mut told: BTreeMap<LinkId, Vec<(LogId, Seq)>> = BTreeMap::new();
+        for (log, next) in std::mem::take(&mut self.unacknowledged) {
+            let link = self.members.iter().find(|(_, peer)| **peer == log.author);
+            if let Some((link, _)) = link {
+                told.entry(*link).or_default().push((log, next));
+            }
+        }
+        for (link, logs) in told {
+            cx.send(link, Class::Control, Stored { group: self.ix, logs });
         }
     }
 
