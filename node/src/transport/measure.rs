@@ -16,11 +16,7 @@ const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
 const QUEUED_MAX: usize = 512 * 1024;
 
 fn runtime() -> Runtime {
-    Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime")
+    Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 }
 
 type Received = [mpsc::Receiver<Inbound<Bytes>>; 4];
@@ -36,9 +32,7 @@ async fn transport(seed: u8, listen: &str) -> (Transport<Bytes>, Multiaddr, Rece
     let (senders, received): (Vec<_>, Vec<_>) = channels.into_iter().unzip();
     let mut transport =
         Transport::new(config, Arc::new(Ok), senders.try_into().expect("four")).expect("listens");
-    let TransportEvent::Listening { address } = transport.next_event().await else {
-        panic!("no address")
-    };
+    let TransportEvent::Listening { address } = transport.next_event().await else { panic!("no address") };
     (transport, address, received.try_into().expect("four"))
 }
 
@@ -57,13 +51,8 @@ async fn up<T: Send + 'static>(transport: &mut Transport<T>) -> LinkId {
 fn cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
     let after_name = stat.rsplit(") ").next().expect("a line");
-    let field = |n: usize| {
-        after_name
-            .split(' ')
-            .nth(n)
-            .and_then(|text| text.parse::<u64>().ok())
-            .expect("a number")
-    };
+    let field =
+        |n: usize| after_name.split(' ').nth(n).and_then(|text| text.parse::<u64>().ok()).expect("a number");
     Duration::from_millis((field(11) + field(12)) * 10)
 }
 
@@ -71,17 +60,10 @@ fn cpu() -> Duration {
 fn resident() -> String {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let field = |name| {
-        let line = status
-            .lines()
-            .find(|line| line.starts_with(name))
-            .expect("a line");
+        let line = status.lines().find(|line| line.starts_with(name)).expect("a line");
         line.split_whitespace().nth(1).expect("a number").to_owned()
     };
-    format!(
-        "{} KiB resident, {} of it anonymous",
-        field("VmRSS"),
-        field("RssAnon")
-    )
+    format!("{} KiB resident, {} of it anonymous", field("VmRSS"), field("RssAnon"))
 }
 
 /// A node that counts what it gets on one class.
@@ -118,16 +100,7 @@ fn throughput(listen: &'static str, length: usize, for_: Duration) {
         while begin.elapsed() < for_ {
             while queued < QUEUED_MAX {
                 let head = Bytes::copy_from_slice(&[1; 60]);
-                transport
-                    .send(
-                        link,
-                        Class::Forward,
-                        Transmit {
-                            head,
-                            body: body.clone(),
-                        },
-                    )
-                    .expect("queued");
+                transport.send(link, Class::Forward, Transmit { head, body: body.clone() }).expect("queued");
                 queued += length;
             }
             if let TransportEvent::Written { bytes, .. } = transport.next_event().await {
@@ -246,9 +219,6 @@ fn measure_memory() {
             tokio::join!(up(&mut a), up(b));
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
-        println!(
-            "nine nodes: {before}; with eight links, both ends: {}",
-            resident()
-        );
+        println!("nine nodes: {before}; with eight links, both ends: {}", resident());
     });
 }

@@ -524,12 +524,8 @@ async fn a_silent_peer_is_closed() {
     let keypair = identity::Keypair::ed25519_from_bytes([2; 32]).expect("a key");
     let local = keypair.public().to_peer_id();
     let config = swarm::Config::with_tokio_executor().with_idle_connection_timeout(10 * DEADLINE);
-    let mut silent = Swarm::new(
-        connections(&keypair).expect("a transport"),
-        swarm::dummy::Behaviour,
-        local,
-        config,
-    );
+    let mut silent =
+        Swarm::new(connections(&keypair).expect("a transport"), swarm::dummy::Behaviour, local, config);
     silent.dial(a.address.clone()).expect("dials");
     within(async {
         let mut was_connected = false;
