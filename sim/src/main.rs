@@ -1,3 +1,3 @@
-//! `djembe-sim`: runs scenarios in the simulator.
+//! `djembe-sim`: the simulator as a command.
 
 fn main() {}

@@ -93,9 +93,8 @@ fn killed_host(loss: u8) {
     }
     let start = |host: usize| Node::start(&lab.host(host), &data.dir(host), &["up", "lobby"]);
     let mut nodes: Vec<Node> = (0..6).map(start).collect();
-    let watch = |host: usize| {
-        Node::start(&lab.host(host), &data.dir(host), &["peers", "--json", "-W", "120"])
-    };
+    let watch =
+        |host: usize| Node::start(&lab.host(host), &data.dir(host), &["peers", "--json", "-W", "120"]);
     let mut watchers: Vec<Node> = (0..5).map(watch).collect();
     let ids: Vec<String> = (0..6).map(|host| data.peer_id(host)).collect();
     for (host, watcher) in watchers.iter_mut().enumerate() {
@@ -177,7 +176,8 @@ fn every_cold_start_finds_the_others() {
     let lab = Lab::new(2);
     let data = Data::new(2);
     data.peer_id(1);
-    let mut publisher = Node::start(&lab.host(0), &data.dir(0), &["pub", "ticks", "-l", "--live", "--timeout", "120"]);
+    let mut publisher =
+        Node::start(&lab.host(0), &data.dir(0), &["pub", "ticks", "-l", "--live", "--timeout", "120"]);
     publisher.tick(Duration::from_millis(5));
     let mut took = Vec::new();
     for _ in 0..30 {

@@ -25,7 +25,11 @@ impl Signer {
     }
 
     pub(super) fn sign(&self, bytes: &[u8]) -> [u8; 64] {
-        self.0.sign(&[b"djembe/v1 beacon\0", bytes].concat()).expect("Ed25519 always signs").try_into().expect("64 bytes")
+        self.0
+            .sign(&[b"djembe/v1 beacon\0", bytes].concat())
+            .expect("Ed25519 always signs")
+            .try_into()
+            .expect("64 bytes")
     }
 }
 

@@ -91,7 +91,7 @@ pub(crate) enum TransportEvent {
     LinkDown { link: LinkId, peer: PeerId, cause: Cause },
     /// No link came of a dial. `refused`: the peer's system said that nobody listens there.
     DialFailed { peer: Option<PeerId>, refused: bool, error: String },
-    /// Bytes of queued frames, without prefixes, that were handed to the connection since the last report.
+    /// Bytes of queued frames, with their lengths, that were handed to the connection since the last report.
     Written { link: LinkId, class: Class, bytes: usize },
     /// Addresses seen by mDNS.
     MdnsDiscovered(Vec<(PeerId, Multiaddr)>),

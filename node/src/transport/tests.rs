@@ -202,7 +202,8 @@ async fn exchange(mut a: Peer, mut b: Peer, at_a: LinkId, at_b: LinkId) {
     let mut written = 0;
     until(async || {
         written += a.written(Class::Bulk);
-        written == lengths.iter().sum::<usize>()
+        // Each with the four bytes of its length.
+        written == lengths.iter().map(|length| length + 4).sum::<usize>()
     })
     .await;
 }
@@ -273,7 +274,7 @@ async fn a_slow_reader_holds_the_writer_up_and_loses_nothing() {
     }
     until(async || {
         written += a.written(Class::Forward);
-        written == FRAMES as usize * LENGTH
+        written == FRAMES as usize * (LENGTH + 4)
     })
     .await;
 }

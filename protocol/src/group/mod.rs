@@ -85,15 +85,16 @@ impl Tokens {
 impl Ctx<'_> {
     pub(crate) fn send(&mut self, link: LinkId, class: Class, frame: impl Into<Frame>) {
         let frame = frame.into();
-        let Some(state) = self.links.get_mut(&link) else {
+        let Some(state) = self.links.get_mut(&link).filter(|state| !state.is_closing()) else {
             return;
         };
-        let bytes = match &frame {
-            Frame::Data { envelope, .. } => Frame::data_len(envelope),
-            _ => 0,
-        };
-        state.on_sent(self.now, class, bytes);
+        let listens = state.on_sent(self.now, class, frame.encoded_len());
         self.out.push_back(Output::Send { link, class, frame });
+        if !listens && state.close() {
+            self.counters.add("does-not-listen", 1);
+            let cause = "does not listen";
+            self.out.push_back(Output::Disconnect { link, cause });
+        }
     }
 
     pub(crate) fn event(&mut self, event: Event) {
@@ -243,18 +244,18 @@ impl Group {
     fn match_unmatched(&mut self, cx: &mut Ctx<'_>, link: LinkId) {
         let Some(state) = cx.links.get(&link) else { return };
         let me = cx.me;
-        if let Some(theirs) = state.find_unmatched(|proof| self.is_proven(&me, state, proof)) {
-            self.member_up(cx, link, theirs);
+        if let Some((theirs, proof)) = state.find_unmatched(|proof| self.is_proven(&me, state, proof)) {
+            self.member_up(cx, link, theirs, proof);
         }
     }
 
     /// A neighbour has proved that it knows the group's key.
-    pub(crate) fn member_up(&mut self, cx: &mut Ctx<'_>, link: LinkId, theirs: GroupIx) {
+    pub(crate) fn member_up(&mut self, cx: &mut Ctx<'_>, link: LinkId, theirs: GroupIx, proof: [u8; 32]) {
         let Some(state) = cx.links.get_mut(&link) else {
             return;
         };
         let peer = state.peer;
-        state.share(theirs, self.id);
+        state.share(theirs, self.id, proof);
         // The side that was dialled starts, so that one digest crosses the new link and not two.
         if state.digest_at.is_none() {
             let at = if state.dialed { cx.now + limits::DIGEST_MIN } else { cx.now };
@@ -321,7 +322,11 @@ impl Group {
             missing: self
                 .repair
                 .claimed()
-                .map(|(log, end)| self.missing(&log, end).iter().map(|(from, to)| to - from + 1).sum::<u64>())
+                .map(|(log, first, end)| {
+                    let gaps = self.missing(&log, end);
+                    let claimed = gaps.iter().filter(|(_, to)| *to >= first);
+                    claimed.map(|(from, to)| to - from.max(&first) + 1).sum::<u64>()
+                })
                 .sum(),
         }
     }
@@ -679,13 +684,12 @@ impl Group {
     }
 }
 
-/// What is not here of a log below `end`. Of a live log that was never heard only the end is worth having.
+/// What is not here of a log below `end`. Of a live log that was never heard only what is claimed will be asked for.
 fn missing(logs: &BTreeMap<LogId, LogState>, log: &LogId, end: Seq) -> Vec<(Seq, Seq)> {
     match logs.get(log) {
         Some(state) => state.log.missing_below(end).collect(),
         None if end == 0 => Vec::new(),
-        None if log.lane.is_kept() => vec![(0, end - 1)],
-        None => vec![(end.saturating_sub(limits::FETCH_RANGE_MAX), end - 1)],
+        None => vec![(0, end - 1)],
     }
 }
 

@@ -63,7 +63,9 @@ impl Group {
             return Ok(());
         }
         if !log.lane.is_kept() && !self.logs.contains_key(&log) {
+            // It starts with what comes first, or with what is being asked for before that.
             let first = seq - u64::from(skip).min(seq);
+            let first = self.repair.first_claimed(&log).map_or(first, |claimed| claimed.min(first));
             let fresh = LogState { log: Log::starting_at(first), delivered: first, ..LogState::default() };
             self.logs.insert(log, fresh);
         }

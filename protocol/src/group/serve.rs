@@ -4,6 +4,7 @@ use super::{Ctx, Group, Purpose};
 use crate::id::{LinkId, Seq};
 use crate::io::Event;
 use crate::limits;
+use crate::link::Link;
 use crate::persist::{Answer, Query};
 use crate::wire::frame::{Class, Frame, Prune, Range, Served, Want};
 
@@ -19,6 +20,11 @@ impl Group {
         let to = want.range.to.min(want.range.from.saturating_add(limits::FETCH_RANGE_MAX - 1));
         let range = Range { to, ..want.range };
         let want = Want { range, ..want };
+        if !cx.links.get(&link).is_some_and(Link::takes_history) {
+            // It asks faster than it reads; it will ask again.
+            cx.counters.add("history-refused", 1);
+            return self.send_range(cx, link, &want, Class::Bulk, Vec::new(), range.from);
+        }
         let recent: Vec<_> = self.recent.range(&range).map(|envelope| envelope.as_bytes().clone()).collect();
         let covers_start = self.recent.find(range.log, range.from).is_some();
         if !range.log.lane.is_kept() || covers_start {
