@@ -21,6 +21,8 @@ pub(super) use self::worker::run as run_worker;
 
 const WARM_UP_SECS: f64 = 1.0;
 const SECS_MAX: f64 = 3600.0;
+/// What one message may hold.
+const CONTENT_MAX: i64 = djembe_protocol::limits::CONTENT_MAX as i64;
 
 /// Measure rate, latency, loss, memory and processor time on this machine's loopback.
 #[derive(clap::Args, Clone, Debug)]
@@ -29,7 +31,7 @@ pub struct BenchArgs {
     #[arg(value_enum)]
     pub measure: Measure,
     /// Bytes of a message's body [default: 64 and 1024 for throughput, else 1024]
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(16..=1 << 24))]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(16..=CONTENT_MAX))]
     pub size: Option<u32>,
     /// Seconds measured, after one of warm-up
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = secs)]
