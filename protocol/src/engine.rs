@@ -252,6 +252,9 @@ impl Engine {
                 }
             }
             Command::Shutdown => {
+                for id in self.groups.keys().copied().collect::<Vec<_>>() {
+                    self.with_group(id, |group, cx| group.finish(cx));
+                }
                 let goodbye = Goodbye { incarnation: self.presence.incarnation() };
                 self.broadcast(&goodbye.into());
                 self.shut_down = true;

@@ -113,6 +113,7 @@ pub(crate) struct Group {
     /// What is on our disk and its authors have not been told.
     unacknowledged: BTreeMap<LogId, Seq>,
     acknowledge_at: Option<Timestamp>,
+    acknowledged_at: Option<Timestamp>,
     /// Over all kept logs; computed when asked for.
     root: Option<[u8; 32]>,
 }
@@ -210,6 +211,7 @@ impl Group {
             live_gaps: BTreeMap::new(),
             unacknowledged: BTreeMap::new(),
             acknowledge_at: None,
+            acknowledged_at: None,
             root: None,
         }
     }

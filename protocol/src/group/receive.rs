@@ -213,9 +213,11 @@ impl Group {
             if is_sound && next > state.durable {
                 state.durable = next;
                 self.unacknowledged.insert(log, next);
-                self.acknowledge_at.get_or_insert(cx.now + limits::STORED_DELAY);
+                let due = self.acknowledged_at.map_or(cx.now, |at| cx.now.max(at + limits::STORED_DELAY));
+                self.acknowledge_at.get_or_insert(due);
             }
         }
+        self.acknowledge(cx);
         // What could not be read before it was written can be now.
         self.deliver_held(cx, log);
     }
@@ -226,6 +228,7 @@ impl Group {
             return;
         }
         self.acknowledge_at = None;
+        self.acknowledged_at = Some(cx.now);
         let mut told: BTreeMap<LinkId, Vec<(LogId, Seq)>> = BTreeMap::new();
         for (log, next) in std::mem::take(&mut self.unacknowledged) {
             let link = self.members.iter().find(|(_, peer)| **peer == log.author);
@@ -235,6 +238,14 @@ impl Group {
         }
         for (link, logs) in told {
             cx.send(link, Class::Control, Stored { group: self.ix, logs });
+        }
+    }
+
+    /// The node ends: what waits for others to share a frame waits no longer.
+    pub(crate) fn finish(&mut self, cx: &mut Ctx<'_>) {
+        if !self.unacknowledged.is_empty() {
+            self.acknowledge_at = Some(cx.now);
+            self.acknowledge(cx);
         }
     }
 
