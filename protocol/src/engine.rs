@@ -20,8 +20,7 @@ use crate::crypto::Identity;
 use crate::group::{Ctx, Group, Tokens};
 use crate::id::{GroupId, Incarnation, Lane, LinkId, PeerId};
 use crate::io::{
-    Command, Counters, Event, Input, LinkEnd, Outbox, Output, PeerStatus, PresenceCause, PresenceState,
-    Secrets, Status,
+    Command, Counters, Event, Input, LinkEnd, Outbox, Output, PeerStatus, PresenceCause, Secrets, Status,
 };
 use crate::limits;
 use crate::link::Link;
@@ -67,6 +66,7 @@ pub struct Engine {
     addresses: Vec<Address>,
     tell_peers_at: Option<Timestamp>,
     shut_down: bool,
+    is_restored: bool,
 }
 
 impl Engine {
@@ -93,7 +93,16 @@ impl Engine {
             addresses: Vec::new(),
             tell_peers_at: None,
             shut_down: false,
+            is_restored: false,
         }
+    }
+
+    /// Says that the identity is older than the store: a restored key, a lost disk. In groups of which the store
+    /// knows nothing the engine then waits for its own log from peers before it publishes.
+    #[must_use]
+    pub fn restored(mut self) -> Self {
+        self.is_restored = true;
+        self
     }
 
     /// Takes one input in. Drain [`Engine::poll_output`] afterwards.
@@ -103,6 +112,7 @@ impl Engine {
         if self.shut_down {
             return;
         }
+        self.presence.on_time(now);
         match input {
             Input::Timeout => {}
             Input::WallTime(wall) => self.wall = wall,
@@ -127,8 +137,8 @@ impl Engine {
                 }
             }
             Input::PersistFailed(token, error) => {
-                if let Some((group, purpose)) = self.tokens.take(token) {
-                    self.with_group(group, |group, cx| group.on_persist_failed(cx, purpose, &error));
+                if self.tokens.fail(now, token) {
+                    self.event(Event::StoreFailed { error });
                 }
             }
             Input::Fetched(token, answer) => {
@@ -138,7 +148,12 @@ impl Engine {
             }
             Input::Command(command) => self.on_command(command),
         }
-        self.on_deadlines();
+        if self.shut_down {
+            return;
+        }
+        if self.next_deadline().is_some_and(|at| at <= now) {
+            self.on_deadlines();
+        }
         self.settle();
     }
 
@@ -154,14 +169,19 @@ impl Engine {
         if self.shut_down {
             return None;
         }
-        let links = self.links.values().map(Link::next_deadline);
+        let links = self.links.values().filter_map(Link::next_deadline);
         let groups = self.groups.values().filter_map(Group::next_deadline);
-        [self.presence.next_deadline(), self.overlay.next_deadline(), self.tell_peers_at]
-            .into_iter()
-            .flatten()
-            .chain(links)
-            .chain(groups)
-            .min()
+        [
+            self.presence.next_deadline(),
+            self.overlay.next_deadline(),
+            self.tokens.next_deadline(),
+            self.tell_peers_at,
+        ]
+        .into_iter()
+        .flatten()
+        .chain(links)
+        .chain(groups)
+        .min()
     }
 
     /// Whether a publish in this lane would be taken now; if not, [`Event::Accepts`] says when it would.
@@ -245,7 +265,7 @@ impl Engine {
         let mut nonce = [0; 16];
         self.secrets.fill(&mut nonce);
         self.links.insert(link, Link::new(self.now, link, peer, dialed, nonce));
-        self.overlay.link_up(link, peer, dialed);
+        self.overlay.link_up(self.now, link, peer, dialed);
         let hello = Hello {
             min: frame::VERSION_MIN,
             max: frame::VERSION_MAX,
@@ -263,15 +283,18 @@ impl Engine {
             return;
         };
         let peer = state.peer;
-        let last = self.overlay.link_down(self.now, link, peer);
-        let is_gone = self.presence.state(&peer) == Some(PresenceState::Gone);
+        let choice = self.choices.next_u32();
+        let last = self.overlay.link_down(self.now, link, peer, choice);
         if last {
             let observers = self.overlay.observers(&peer);
             self.presence.unlinked(self.now, peer, cause, observers);
             self.tell_peers_soon();
         }
+        if cause != LinkEnd::Closed {
+            // Who died while it was sending has told only some of us.
+            self.compare_soon();
+        }
         let cause = match cause {
-            _ if is_gone => PresenceCause::Goodbye,
             LinkEnd::Reset => PresenceCause::Reset,
             LinkEnd::Silent | LinkEnd::Closed => PresenceCause::Silent,
         };
@@ -310,7 +333,9 @@ impl Engine {
     }
 
     fn disconnect(&mut self, link: LinkId, cause: &'static str) {
-        self.out.push_back(Output::Disconnect { link, cause });
+        if self.links.get_mut(&link).is_some_and(Link::close) {
+            self.out.push_back(Output::Disconnect { link, cause });
+        }
     }
 
     // Frames.
@@ -320,6 +345,9 @@ impl Engine {
             return;
         };
         let (peer, greeted) = (state.peer, state.hello.is_some());
+        if state.is_closing() && !greeted {
+            return;
+        }
         match frame.0 {
             Checked::Talk(Frame::Hello(hello)) => return self.on_hello(link, peer, hello),
             _ if !greeted => return self.disconnect(link, "spoke before HELLO"),
@@ -364,8 +392,12 @@ impl Engine {
                     self.cx().send(link, Class::Control, answer);
                 }
             }
-            Frame::Goodbye(goodbye) => {
-                self.presence.goodbye(self.now, peer, goodbye.incarnation);
+            Frame::Goodbye(_) => {
+                // On a link that was replaced it is an older run's.
+                if self.overlay.link(&peer) != Some(link) {
+                    return;
+                }
+                self.presence.goodbye(self.now, peer);
                 self.overlay.forget(&peer);
                 for id in self.groups.keys().copied().collect::<Vec<_>>() {
                     self.with_group(id, |group, cx| {
@@ -377,7 +409,12 @@ impl Engine {
             Frame::Alert(alert) => self.presence.alert(self.now, alert, &self.identity),
             Frame::Alive(alive) => self.presence.alive(self.now, alive),
             Frame::Gone(gone) => self.presence.gone(self.now, gone, &self.identity),
-            Frame::Peers(peers) => self.overlay.neighbours_of(self.now, peer, peers.peers),
+            Frame::Peers(peers) => {
+                if let Some(state) = self.links.get_mut(&link) {
+                    state.neighbours = peers.peers.iter().map(|(neighbour, _)| *neighbour).collect();
+                }
+                self.overlay.neighbours_of(self.now, peer, peers.peers);
+            }
             Frame::Digest(digest) => self.on_digest(link, &digest),
             Frame::Roots(roots) => self.on_roots(link, &roots),
             Frame::Clock(clock) => self.with_shared(link, clock.group, |group, cx| {
@@ -423,13 +460,13 @@ impl Engine {
         let Some(state) = self.links.get_mut(&link) else {
             return;
         };
-        if state.hello.is_some() {
+        if state.hello.is_some() || state.is_closing() {
             return self.on_bad_frame(link);
         }
         let (incarnation, addresses) = (hello.incarnation, hello.addresses.clone());
         state.hello = Some(hello);
-        self.presence.greeted(self.now, peer, incarnation);
-        self.overlay.found(self.now, peer, addresses);
+        self.presence.greeted(self.now, peer, incarnation, &self.identity);
+        self.overlay.told(self.now, peer, addresses);
         // A vote against us may have made the rounds while we were away.
         if self.presence.incarnation() > self.config.incarnation {
             let alive = Alive::new(self.presence.incarnation(), &self.identity);
@@ -448,7 +485,9 @@ impl Engine {
         let me = self.me;
         let proven = self.groups.iter().find(|(_, group)| group.is_proven(&me, state, &subscribe.proof));
         match proven.map(|(id, _)| *id) {
-            Some(id) => self.with_group(id, |group, cx| group.member_up(cx, link, subscribe.group)),
+            Some(id) => self.with_group(id, |group, cx| {
+                group.member_up(cx, link, subscribe.group, subscribe.proof);
+            }),
             None => {
                 let Some(state) = self.links.get_mut(&link) else {
                     return;
@@ -518,7 +557,21 @@ impl Engine {
         self.cx().send(link, Class::Control, Roots { roots });
     }
 
+    /// Logs may differ: neighbours are asked again at the shortest pause.
+    fn compare_soon(&mut self) {
+        for link in self.links.values_mut().filter(|link| link.digest_at.is_some()) {
+            let jitter = self.choices.next_u32() % 1024;
+            link.digest_differs();
+            link.schedule_digest(self.now, jitter);
+        }
+    }
+
     fn on_roots(&mut self, link: LinkId, roots: &Roots) {
+        let jitter = self.choices.next_u32() % 256;
+        if let Some(state) = self.links.get_mut(&link) {
+            state.digest_differs();
+            state.schedule_digest(self.now, jitter);
+        }
         for (theirs, root) in &roots.roots {
             self.with_shared(link, *theirs, |group, cx| {
                 if group.root() != *root {
@@ -539,6 +592,9 @@ impl Engine {
         let overlay = &self.overlay;
         self.presence.on_deadline(now, &self.identity, |peer| overlay.observers(peer));
         self.overlay.on_deadline(now);
+        for (token, ops) in self.tokens.take_retries(now) {
+            self.out.push_back(Output::Persist { token, ops });
+        }
         let due: Vec<GroupId> = self
             .groups
             .iter()
@@ -559,7 +615,7 @@ impl Engine {
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };
-        if link.next_deadline() > now {
+        if link.next_deadline().is_none_or(|at| at > now) {
             return;
         }
         if link.is_mute(now) {
@@ -577,6 +633,8 @@ impl Engine {
             if let Some(link) = self.links.get_mut(&id) {
                 link.digest_at = None;
                 if is_shared {
+                    // The other side says so if it differs.
+                    link.digest_equal();
                     link.schedule_digest(now, jitter);
                 }
             }
@@ -597,8 +655,16 @@ impl Engine {
 
     /// Tells every neighbour whom else we are linked to.
     fn tell_peers(&mut self) {
-        let neighbours: Vec<(PeerId, Vec<Address>)> =
-            self.overlay.neighbours().map(|(peer, addresses)| (peer, addresses.to_vec())).collect();
+        let is_greeted = |peer: &PeerId| {
+            let link = self.overlay.link(peer).and_then(|link| self.links.get(&link));
+            link.is_some_and(|link| link.hello.is_some())
+        };
+        let neighbours: Vec<(PeerId, Vec<Address>)> = self
+            .overlay
+            .neighbours()
+            .filter(|(peer, _)| is_greeted(peer))
+            .map(|(peer, addresses)| (peer, addresses.to_vec()))
+            .collect();
         for (peer, _) in &neighbours {
             let Some(link) = self.overlay.link(peer) else {
                 continue;
@@ -609,9 +675,7 @@ impl Engine {
                 let victim = self.choices.next_u32() as usize % peers.len();
                 peers.swap_remove(victim);
             }
-            if self.links.get(&link).is_some_and(|state| state.hello.is_some()) {
-                self.cx().send(link, Class::Control, Peers { peers });
-            }
+            self.cx().send(link, Class::Control, Peers { peers });
         }
     }
 
@@ -625,10 +689,12 @@ impl Engine {
                 return;
             }
             for fact in overlay {
-                self.out.push_back(match fact {
-                    overlay::Fact::Connect { peer, addresses } => Output::Connect { peer, addresses },
-                    overlay::Fact::Disconnect { link, cause } => Output::Disconnect { link, cause },
-                });
+                match fact {
+                    overlay::Fact::Connect { peer, addresses } => {
+                        self.out.push_back(Output::Connect { peer, addresses });
+                    }
+                    overlay::Fact::Disconnect { link, cause } => self.disconnect(link, cause),
+                }
             }
             for fact in presence {
                 self.on_presence_fact(fact);
@@ -690,6 +756,7 @@ impl Engine {
             out: &mut self.out,
             counters: &mut self.counters,
             tokens: &mut self.tokens,
+            is_restored: self.is_restored,
         }
     }
 

@@ -61,6 +61,11 @@ pub const UNMATCHED_SUBSCRIPTIONS_MAX: usize = GROUPS_MAX;
 pub const LINK_QUEUE_HIGH: usize = 512 * 1024;
 /// Bytes queued for one link below which it may go on.
 pub const LINK_QUEUE_LOW: usize = 256 * 1024;
+/// Bytes of talk queued for one link beyond which it is closed: a neighbour that asks and does not listen. The
+/// longest honest burst is the clock of a group with [`AUTHORS_MAX`] authors, some 200 KB.
+pub const CONTROL_QUEUE_MAX: usize = 1024 * 1024;
+/// Bytes of history queued for one link beyond which a WANT is answered with nothing.
+pub const BULK_QUEUE_MAX: usize = 1024 * 1024;
 /// How long a full link holds up the publisher before it is passed over and left to repair.
 pub const LINK_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a link may take to say HELLO.
@@ -68,8 +73,13 @@ pub const HELLO_PATIENCE: Duration = Duration::from_secs(5);
 /// Bad frames from a neighbour before it is cut off.
 pub const BAD_FRAMES_MAX: u32 = 16;
 
+/// Dials under way at once.
+pub const DIALS_MAX: usize = 64;
+
 // Logs.
 
+/// The highest number in a log: more than anybody will issue, and far from where arithmetic ends.
+pub const SEQ_MAX: u64 = 1 << 48;
 /// Authors known in a group. The one that was silent longest, and of whom nothing is stored, makes room.
 pub const AUTHORS_MAX: usize = 4096;
 /// Separate received ranges above a log's frontier; more gaps than this wait for range fetch.
@@ -82,6 +92,10 @@ pub const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const RECENT_BYTES_MAX: usize = 1024 * 1024;
 /// Numbers reserved in the store before they are used.
 pub const SEQ_BLOCK: u64 = 1024;
+/// What the store could not write is written again after this.
+pub const STORE_RETRY: Duration = Duration::from_secs(1);
+/// How long an identity that is older than its store waits for peers who know its log before it publishes.
+pub const OWN_LOG_PATIENCE: Duration = Duration::from_secs(3);
 /// Drafts waiting in a lane that cannot be sealed yet (nobody there, or links full).
 pub const DRAFTS_MAX: usize = 1024;
 /// Bytes of such drafts.
@@ -91,6 +105,11 @@ pub const DRAFT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Announcements wait this long for others to share a frame.
 pub const ANNOUNCE_DELAY: Duration = Duration::from_millis(20);
+/// Of the members that get an author's envelopes from the author itself, so many are told of each envelope all the
+/// same, by everybody: whom the author did not reach learns of it from about so many others.
+pub const ANNOUNCE_FANOUT: usize = 2;
+/// "Stored" waits this long for others to share a frame.
+pub const STORED_DELAY: Duration = Duration::from_millis(50);
 /// Ranges in one announcement frame.
 pub const ANNOUNCE_RANGES_MAX: usize = 256;
 /// How long after an announcement the payload may take before it is asked for. Chosen by measurement (60 ms
@@ -112,7 +131,7 @@ pub const LIVE_GAP_PATIENCE: Duration = Duration::from_millis(300);
 pub const DIGEST_MIN: Duration = Duration::from_secs(1);
 /// Longest pause between two digests on a link.
 pub const DIGEST_MAX: Duration = Duration::from_secs(30);
-/// Logs in one clock frame: 32 + 1 + 9 bytes each stay inside [`FRAME_MAX`].
+/// Logs in one clock frame: 32 + 1 + 9 + 9 + 8 bytes each stay inside [`FRAME_MAX`].
 pub const CLOCK_ENTRIES_MAX: usize = 1024;
 
 // Presence.
@@ -121,12 +140,14 @@ pub const CLOCK_ENTRIES_MAX: usize = 1024;
 pub const BEAT: Duration = Duration::from_secs(1);
 /// Silence after which a neighbour is asked whether it is there.
 pub const EVASIVE_AFTER: Duration = Duration::from_millis(2500);
-/// Silence after which a link counts as down.
-pub const LINK_SILENT: Duration = Duration::from_secs(3);
 /// Silence after which an observer casts its vote.
 pub const SUSPECT_AFTER: Duration = Duration::from_secs(4);
 /// The same after a connection that broke and cannot be made again.
 pub const SUSPECT_AFTER_RESET: Duration = Duration::from_millis(1500);
+/// The highest incarnation: far from where arithmetic ends, and beyond microseconds since 1970 for long.
+pub const INCARNATION_MAX: u64 = 1 << 62;
+/// A node answers votes against itself at most this often: each answer goes to everybody.
+pub const REFUTE_PAUSE: Duration = Duration::from_millis(500);
 /// Votes that make a node gone, if there are so many other observers.
 pub const VOTES: usize = 3;
 /// A lone observer waits this long at most, and less the more confirm (Lifeguard, section IV-B).

@@ -2,7 +2,7 @@
 //!
 //! Not here: whether the peer is alive (presence), whether to be linked to it (overlay).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{GroupId, LinkId, PeerId};
 use crate::limits;
@@ -20,11 +20,15 @@ pub(crate) struct Link {
     pub(crate) nonce: [u8; 16],
     /// Theirs, once it came.
     pub(crate) hello: Option<Hello>,
+    /// The host was asked to close it; nothing new begins on it.
+    closing: bool,
     bad_frames: u32,
-    /// The peer's numbers for groups that we share.
-    shared: BTreeMap<GroupIx, GroupId>,
+    /// The peer's numbers for groups that we share, with the proof that each is.
+    shared: BTreeMap<GroupIx, (GroupId, [u8; 32])>,
     /// Proofs that match no group of ours, in case we join one.
     unmatched: BTreeMap<GroupIx, [u8; 32]>,
+    /// Whom it says it is linked to.
+    pub(crate) neighbours: BTreeSet<PeerId>,
     queued: [usize; 4],
     full_since: Option<Timestamp>,
     /// Full for so long that payload is left to repair.
@@ -47,9 +51,11 @@ impl Link {
             up_at: now,
             nonce,
             hello: None,
+            closing: false,
             bad_frames: 0,
             shared: BTreeMap::new(),
             unmatched: BTreeMap::new(),
+            neighbours: BTreeSet::new(),
             queued: [0; 4],
             full_since: None,
             passed_over: false,
@@ -67,16 +73,25 @@ impl Link {
         self.bad_frames >= limits::BAD_FRAMES_MAX
     }
 
+    /// The host was asked to close it. True the first time.
+    pub(crate) fn close(&mut self) -> bool {
+        !std::mem::replace(&mut self.closing, true)
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
     pub(crate) fn rtt(&self) -> Option<Duration> {
         self.rtt
     }
 
     // Groups.
 
-    pub(crate) fn share(&mut self, theirs: GroupIx, group: GroupId) {
+    pub(crate) fn share(&mut self, theirs: GroupIx, group: GroupId, proof: [u8; 32]) {
         self.unmatched.remove(&theirs);
-        self.shared.retain(|_, known| *known != group);
-        self.shared.insert(theirs, group);
+        self.shared.retain(|_, (known, _)| *known != group);
+        self.shared.insert(theirs, (group, proof));
     }
 
     /// Keeps a proof for later. False if there are too many.
@@ -90,38 +105,48 @@ impl Link {
 
     pub(crate) fn unshare(&mut self, theirs: GroupIx) -> Option<GroupId> {
         self.unmatched.remove(&theirs);
-        self.shared.remove(&theirs)
+        self.shared.remove(&theirs).map(|(group, _)| group)
     }
 
+    /// We have left a group; the peer has not, and we may come back.
     pub(crate) fn forget_group(&mut self, group: &GroupId) {
-        self.shared.retain(|_, known| known != group);
+        let theirs = self.shared.iter().find(|(_, (known, _))| known == group);
+        if let Some((theirs, (_, proof))) = theirs.map(|(theirs, shared)| (*theirs, *shared)) {
+            self.shared.remove(&theirs);
+            self.keep_unmatched(theirs, proof);
+        }
     }
 
-    /// The peer's number of the unmatched subscription whose proof `is_ours`.
-    pub(crate) fn find_unmatched(&self, is_ours: impl Fn(&[u8; 32]) -> bool) -> Option<GroupIx> {
-        self.unmatched.iter().find(|(_, proof)| is_ours(proof)).map(|(ix, _)| *ix)
+    /// The peer's number of the unmatched subscription whose proof `is_ours`, and the proof.
+    pub(crate) fn find_unmatched(&self, is_ours: impl Fn(&[u8; 32]) -> bool) -> Option<(GroupIx, [u8; 32])> {
+        self.unmatched.iter().find(|(_, proof)| is_ours(proof)).map(|(ix, proof)| (*ix, *proof))
     }
 
     /// The group behind the peer's number.
     pub(crate) fn group(&self, theirs: GroupIx) -> Option<GroupId> {
-        self.shared.get(&theirs).copied()
+        self.shared.get(&theirs).map(|(group, _)| *group)
     }
 
     pub(crate) fn shared_groups(&self) -> impl Iterator<Item = GroupId> + '_ {
-        self.shared.values().copied()
+        self.shared.values().map(|(group, _)| *group)
     }
 
     // What waits to be written.
 
-    /// Counts payload on its way. Talk is bounded by time: a link that takes nothing is closed as silent.
-    pub(crate) fn on_sent(&mut self, now: Timestamp, class: Class, bytes: usize) {
+    /// Counts what is on its way. False if talk piles up: the peer speaks and does not listen.
+    #[must_use]
+    pub(crate) fn on_sent(&mut self, now: Timestamp, class: Class, bytes: usize) -> bool {
         self.last_sent = now;
-        if class != Class::Control {
-            self.queued[class as usize] += bytes;
-        }
+        self.queued[class as usize] += bytes;
         if self.full_since.is_none() && self.waiting() >= limits::LINK_QUEUE_HIGH {
             self.full_since = Some(now);
         }
+        self.queued[Class::Control as usize] <= limits::CONTROL_QUEUE_MAX
+    }
+
+    /// Whether more history may be queued.
+    pub(crate) fn takes_history(&self) -> bool {
+        self.queued[Class::Bulk as usize] < limits::BULK_QUEUE_MAX
     }
 
     /// The transport has written. True if a full link has become free.
@@ -185,7 +210,10 @@ impl Link {
     // Time.
 
     /// When this link wants a look.
-    pub(crate) fn next_deadline(&self) -> Timestamp {
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        if self.closing {
+            return None;
+        }
         let beat = if self.hello.is_some() {
             self.last_sent + limits::BEAT
         } else {
@@ -193,7 +221,7 @@ impl Link {
         };
         let waits = self.full_since.filter(|_| !self.passed_over);
         let patience = waits.map(|since| since + limits::LINK_PATIENCE);
-        [self.digest_at, patience].into_iter().flatten().fold(beat, Timestamp::min)
+        [Some(beat), self.digest_at, patience].into_iter().flatten().min()
     }
 
     pub(crate) fn is_mute(&self, now: Timestamp) -> bool {
@@ -204,7 +232,7 @@ impl Link {
         self.hello.is_some() && now - self.last_sent >= limits::BEAT
     }
 
-    /// Both sides agree: look again later and later.
+    /// As far as this side knows both agree: look again later and later.
     pub(crate) fn digest_equal(&mut self) {
         self.digest_pause = (self.digest_pause * 2).min(limits::DIGEST_MAX);
     }

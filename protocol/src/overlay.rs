@@ -17,6 +17,10 @@ const RETRY_MIN: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// A dial that has not been answered by then is over.
 const DIAL_PATIENCE: Duration = Duration::from_secs(10);
+/// A link that lived shorter than this counts as a failed dial: the other side has no use for it.
+const SETTLED_AFTER: Duration = Duration::from_secs(5);
+/// A peer that discovery sees again is dialled again after this, however often it failed.
+const FOUND_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the overlay wants its owner to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,6 +36,7 @@ pub(crate) struct Overlay {
     me: PeerId,
     known: BTreeMap<PeerId, Known>,
     n_linked: usize,
+    n_dialing: usize,
     next: Option<Timestamp>,
     facts: Vec<Fact>,
 }
@@ -42,8 +47,11 @@ struct Known {
     addresses: Vec<Address>,
     /// Links to it and whether we dialled them; more than one only for a moment.
     links: Vec<(LinkId, bool)>,
+    /// Since when the present links have stood without a pause.
+    linked_at: Option<Timestamp>,
     dialing: Option<Timestamp>,
     failures: u32,
+    failed_at: Timestamp,
     retry_at: Option<Timestamp>,
     /// Whom it says it is linked to.
     neighbours: BTreeSet<PeerId>,
@@ -51,7 +59,7 @@ struct Known {
 
 impl Overlay {
     pub(crate) fn new(me: PeerId) -> Self {
-        Self { me, known: BTreeMap::new(), n_linked: 0, next: None, facts: Vec::new() }
+        Self { me, known: BTreeMap::new(), n_linked: 0, n_dialing: 0, next: None, facts: Vec::new() }
     }
 
     pub(crate) fn take_facts(&mut self) -> Vec<Fact> {
@@ -80,17 +88,24 @@ impl Overlay {
             .collect()
     }
 
-    /// Somebody can be reached there.
+    /// Discovery has seen somebody there.
     pub(crate) fn found(&mut self, now: Timestamp, peer: PeerId, addresses: Vec<Address>) {
+        if let Some(known) = self.known.get_mut(&peer)
+            && now - known.failed_at >= FOUND_PAUSE
+        {
+            // It is there now: a back-off that grew while it was not is over.
+            known.retry_at = None;
+        }
+        self.told(now, peer, addresses);
+    }
+
+    /// Somebody is said to be reachable there.
+    pub(crate) fn told(&mut self, now: Timestamp, peer: PeerId, addresses: Vec<Address>) {
         if peer == self.me || !self.make_room(&peer) {
             return;
         }
         let known = self.known.entry(peer).or_default();
-        let fresh = known.learn(addresses);
-        if fresh {
-            // A new address is worth a try at once, whatever happened to the old ones.
-            known.retry_at = None;
-        }
+        known.learn(addresses);
         self.dial(now, peer);
     }
 
@@ -100,12 +115,12 @@ impl Overlay {
             known.neighbours = list.iter().map(|(neighbour, _)| *neighbour).collect();
         }
         for (neighbour, addresses) in list {
-            self.found(now, neighbour, addresses);
+            self.told(now, neighbour, addresses);
         }
     }
 
     /// A link stands. Which of two stays both sides decide alike.
-    pub(crate) fn link_up(&mut self, link: LinkId, peer: PeerId, dialed: bool) {
+    pub(crate) fn link_up(&mut self, now: Timestamp, link: LinkId, peer: PeerId, dialed: bool) {
         if peer == self.me {
             self.facts.push(Fact::Disconnect { link, cause: "connected to myself" });
             return;
@@ -117,24 +132,22 @@ impl Overlay {
         }
         let known = self.known.entry(peer).or_default();
         self.n_linked += usize::from(is_new);
-        known.dialing = None;
-        known.failures = 0;
+        self.n_dialing -= usize::from(known.dialing.take().is_some());
         known.retry_at = None;
+        known.linked_at.get_or_insert(now);
         known.links.push((link, dialed));
         // The dialler of a second link in the same direction had no use for the first: the newest stays.
         let keep_dialed = self.me < peer;
-        let keep = known.links.iter().rposition(|(_, dialed)| *dialed == keep_dialed);
-        if let Some(keep) = keep {
-            let kept = known.links[keep];
-            for (other, _) in known.links.iter().filter(|entry| **entry != kept) {
-                self.facts.push(Fact::Disconnect { link: *other, cause: "duplicate link" });
-            }
-            known.links = vec![kept];
+        let preferred = known.links.iter().rfind(|(_, dialed)| *dialed == keep_dialed);
+        let kept = preferred.copied().unwrap_or((link, dialed));
+        for (other, _) in known.links.iter().filter(|entry| **entry != kept) {
+            self.facts.push(Fact::Disconnect { link: *other, cause: "duplicate link" });
         }
+        known.links = vec![kept];
     }
 
-    /// A link is over. True if it was the last one to its peer.
-    pub(crate) fn link_down(&mut self, now: Timestamp, link: LinkId, peer: PeerId) -> bool {
+    /// A link is over. True if it was the last one to its peer. `choice` spreads the retries.
+    pub(crate) fn link_down(&mut self, now: Timestamp, link: LinkId, peer: PeerId, choice: u32) -> bool {
         let Some(known) = self.known.get_mut(&peer) else {
             return false;
         };
@@ -145,7 +158,13 @@ impl Overlay {
         }
         self.n_linked -= 1;
         known.neighbours.clear();
-        self.dial(now, peer);
+        let stood = known.linked_at.take().map_or(Duration::ZERO, |since| now - since);
+        if stood >= SETTLED_AFTER {
+            known.failures = 0;
+            self.dial(now, peer);
+        } else {
+            self.retry_later(now, peer, choice);
+        }
         true
     }
 
@@ -154,9 +173,17 @@ impl Overlay {
         let Some(known) = self.known.get_mut(&peer) else {
             return;
         };
-        known.dialing = None;
+        self.n_dialing -= usize::from(known.dialing.take().is_some());
+        self.retry_later(now, peer, choice);
+    }
+
+    fn retry_later(&mut self, now: Timestamp, peer: PeerId, choice: u32) {
+        let Some(known) = self.known.get_mut(&peer) else {
+            return;
+        };
         let pause = (RETRY_MIN * 2u32.pow(known.failures.min(7))).min(RETRY_MAX);
-        known.failures += 1;
+        known.failures = known.failures.saturating_add(1);
+        known.failed_at = now;
         let at = now + pause + pause * (choice % 256) / 1024;
         known.retry_at = Some(at);
         self.wake_at(at);
@@ -165,9 +192,15 @@ impl Overlay {
     /// Stop trying: it said goodbye.
     pub(crate) fn forget(&mut self, peer: &PeerId) {
         if self.known.get(peer).is_some_and(|known| known.links.is_empty()) {
-            self.known.remove(peer);
+            self.remove(peer);
         } else if let Some(known) = self.known.get_mut(peer) {
             known.addresses.clear();
+        }
+    }
+
+    fn remove(&mut self, peer: &PeerId) {
+        if let Some(known) = self.known.remove(peer) {
+            self.n_dialing -= usize::from(known.dialing.is_some());
         }
     }
 
@@ -186,7 +219,9 @@ impl Overlay {
                     self.wake_at(since + DIAL_PATIENCE);
                     continue;
                 }
-                known.dialing = None;
+                // The host never answered.
+                self.dial_failed(now, peer, 0);
+                continue;
             }
             match known.retry_at {
                 Some(at) if at > now => self.wake_at(at),
@@ -214,6 +249,11 @@ impl Overlay {
         {
             return;
         }
+        if self.n_dialing >= limits::DIALS_MAX {
+            known.retry_at = Some(now + RETRY_MIN);
+            return self.wake_at(now + RETRY_MIN);
+        }
+        self.n_dialing += 1;
         known.dialing = Some(now);
         known.retry_at = None;
         let addresses = known.addresses.clone();
@@ -241,17 +281,15 @@ impl Overlay {
 }
 
 impl Known {
-    /// Adds addresses, newest first. True if one was new.
-    fn learn(&mut self, addresses: Vec<Address>) -> bool {
-        let mut fresh = false;
+    /// Adds addresses, newest first. One that is new is worth a try at once, whatever happened to the old ones.
+    fn learn(&mut self, addresses: Vec<Address>) {
         for address in addresses {
             if !self.addresses.contains(&address) {
-                fresh = true;
+                self.retry_at = None;
                 self.addresses.insert(0, address);
             }
         }
         self.addresses.truncate(Hello::ADDRESSES_MAX);
-        fresh
     }
 }
 

@@ -38,6 +38,8 @@ pub(crate) struct Presence {
     incarnation: Incarnation,
     peers: BTreeMap<PeerId, Peer>,
     health: Health,
+    /// When this node last spoke against votes.
+    refuted_at: Option<Timestamp>,
     /// No peer needs a look before this.
     next: Option<Timestamp>,
     facts: Vec<Fact>,
@@ -58,6 +60,9 @@ struct Peer {
     /// Who else watched it when this node last heard it.
     observers: BTreeSet<PeerId>,
     gone_at: Option<Timestamp>,
+    said_goodbye: bool,
+    /// When its last refutation was passed on.
+    passed_on_at: Option<Timestamp>,
     /// The application was told that it is alive and not yet that it is gone.
     announced: bool,
 }
@@ -69,6 +74,7 @@ impl Presence {
             incarnation,
             peers: BTreeMap::new(),
             health: Health::default(),
+            refuted_at: None,
             next: None,
             facts: Vec::new(),
         }
@@ -95,17 +101,39 @@ impl Presence {
         self.peers.iter().map(|(peer, known)| (*peer, known.state))
     }
 
-    /// A link stands and its HELLO came.
-    pub(crate) fn greeted(&mut self, now: Timestamp, peer: PeerId, incarnation: Incarnation) {
+    /// Before anything else is done with an input: if it comes late, this node stood still, and the silence of
+    /// that time was its own (Lifeguard, section IV-A).
+    pub(crate) fn on_time(&mut self, now: Timestamp) {
+        let Some(due) = self.next.filter(|due| *due <= now) else {
+            return;
+        };
+        let late = now - due;
+        self.health.observe(now, late);
+        if late >= limits::LATE_TIMER {
+            self.forgive(now, late);
+            self.next = Some(now);
+        }
+    }
+
+    /// A link stands and its HELLO came. `identity` signs what it is told if it was thought gone.
+    pub(crate) fn greeted(
+        &mut self,
+        now: Timestamp,
+        peer: PeerId,
+        incarnation: Incarnation,
+        identity: &Identity,
+    ) {
         self.make_room();
         let known = self.peers.entry(peer).or_insert_with(|| Peer::new(incarnation, now));
-        if incarnation < known.incarnation {
-            // An older run of it, or a refutation not yet known to it: what counts is that it talks.
-            known.alerts.retain(|_, alert| alert.incarnation >= known.incarnation);
-        } else {
-            known.incarnation = incarnation;
-            known.alerts.clear();
+        let is_outdated = incarnation < known.incarnation
+            || incarnation == known.incarnation && known.gone_at.is_some() && !known.said_goodbye;
+        if is_outdated {
+            // Others may think it gone in this incarnation, or have known a later one: it is to raise its own.
+            let alert = Alert::new(peer, known.incarnation, identity);
+            self.facts.push(Fact::Tell(peer, alert.into()));
         }
+        known.incarnation = known.incarnation.max(incarnation);
+        known.alerts.clear();
         known.linked = true;
         known.reset_at = None;
         self.heard_as(now, peer, PresenceCause::Connected);
@@ -127,6 +155,7 @@ impl Presence {
         known.last_heard = now;
         known.suspected_at = None;
         known.gone_at = None;
+        known.said_goodbye = false;
         known.alerts.remove(&self.me);
         if known.state != PresenceState::Alive || cause == PresenceCause::Connected {
             let before = known.state;
@@ -167,18 +196,21 @@ impl Presence {
         self.wake_at(now);
     }
 
-    /// It said goodbye.
-    pub(crate) fn goodbye(&mut self, now: Timestamp, peer: PeerId, incarnation: Incarnation) {
-        if self.peers.get(&peer).is_some_and(|known| incarnation >= known.incarnation) {
-            self.set_gone(now, peer, PresenceCause::Goodbye);
+    /// It said goodbye, over its own link.
+    pub(crate) fn goodbye(&mut self, now: Timestamp, peer: PeerId) {
+        self.set_gone(now, peer, PresenceCause::Goodbye);
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.said_goodbye = true;
         }
     }
 
     /// An observer votes. `identity` signs the refutation if the vote is against this node.
     pub(crate) fn alert(&mut self, now: Timestamp, alert: Alert, identity: &Identity) {
         if alert.target == self.me {
-            if alert.incarnation >= self.incarnation {
-                self.incarnation = Incarnation(alert.incarnation.0 + 1);
+            let is_early = self.refuted_at.is_some_and(|at| now - at < limits::REFUTE_PAUSE);
+            if alert.incarnation >= self.incarnation && !is_early {
+                self.incarnation = Incarnation(alert.incarnation.0.min(limits::INCARNATION_MAX - 1) + 1);
+                self.refuted_at = Some(now);
                 self.health.worse();
                 self.facts.push(Fact::Broadcast(Alive::new(self.incarnation, identity).into()));
             }
@@ -217,7 +249,11 @@ impl Presence {
         }
         known.incarnation = alive.incarnation;
         known.alerts.clear();
-        self.facts.push(Fact::Broadcast(alive.into()));
+        let is_early = known.passed_on_at.is_some_and(|at| now - at < limits::REFUTE_PAUSE / 2);
+        if !is_early {
+            known.passed_on_at = Some(now);
+            self.facts.push(Fact::Broadcast(alive.into()));
+        }
         if self.peers.get(&peer).is_some_and(|known| known.state != PresenceState::Alive) {
             self.heard_as(now, peer, PresenceCause::Refuted);
         }
@@ -237,13 +273,8 @@ impl Presence {
         identity: &Identity,
         observers: impl Fn(&PeerId) -> BTreeSet<PeerId>,
     ) {
-        let Some(due) = self.next.filter(|due| *due <= now) else {
+        if self.next.is_none_or(|due| due > now) {
             return;
-        };
-        let late = now - due;
-        self.health.observe(now, late);
-        if late >= limits::LATE_TIMER {
-            self.forgive(late);
         }
         self.next = None;
         let peers: Vec<PeerId> = self.peers.keys().copied().collect();
@@ -253,11 +284,12 @@ impl Presence {
     }
 
     /// Time during which this node itself stood still is nobody's silence.
-    fn forgive(&mut self, late: Duration) {
+    fn forgive(&mut self, now: Timestamp, late: Duration) {
+        let later = |at: Timestamp| (at + late).min(now);
         for known in self.peers.values_mut() {
-            known.last_heard = known.last_heard + late;
-            known.reset_at = known.reset_at.map(|at| at + late);
-            known.suspected_at = known.suspected_at.map(|at| at + late);
+            known.last_heard = later(known.last_heard);
+            known.reset_at = known.reset_at.map(later);
+            known.suspected_at = known.suspected_at.map(later);
         }
     }
 
@@ -275,13 +307,16 @@ impl Presence {
     ) {
         let stretch = self.health.stretch();
         let may_vote = self.health.score < limits::HEALTH_NO_VOTE;
+        let is_vouched_for = self.is_vouched_for(&peer, observers);
         let Some(known) = self.peers.get_mut(&peer) else {
             return;
         };
         match known.state {
             PresenceState::Gone => {}
             PresenceState::Alive => {
-                // Refuted through others but not linked: silence is counted from there on.
+                if is_vouched_for {
+                    return self.wake_at(now + limits::EVASIVE_AFTER);
+                }
                 let due = known.last_heard + limits::EVASIVE_AFTER * stretch;
                 if now < due {
                     return self.wake_at(due);
@@ -327,6 +362,13 @@ impl Presence {
             }
             PresenceState::Suspect => self.judge(now, peer),
         }
+    }
+
+    /// No link of ours, but somebody alive is linked to it: its silence here says nothing.
+    fn is_vouched_for(&self, peer: &PeerId, observers: &impl Fn(&PeerId) -> BTreeSet<PeerId>) -> bool {
+        let known = self.peers.get(peer);
+        known.is_some_and(|known| known.state == PresenceState::Alive && !known.linked)
+            && observers(peer).iter().any(|other| self.state(other) == Some(PresenceState::Alive))
     }
 
     /// Counts the votes against a suspect.
@@ -429,6 +471,8 @@ impl Peer {
             alerts: BTreeMap::new(),
             observers: BTreeSet::new(),
             gone_at: None,
+            said_goodbye: false,
+            passed_on_at: None,
             announced: false,
         }
     }

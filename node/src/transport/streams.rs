@@ -278,14 +278,12 @@ struct Lane {
     chunk: Vec<u8>,
     /// How much of the chunk is written.
     start: usize,
-    /// Frame bytes in the chunk, reported when it is written.
-    bytes: usize,
     needs_flush: bool,
 }
 
 impl Lane {
     fn new(class: Class) -> Self {
-        Self { class, stream: None, chunk: Vec::new(), start: 0, bytes: 0, needs_flush: false }
+        Self { class, stream: None, chunk: Vec::new(), start: 0, needs_flush: false }
     }
 
     /// What a single write may carry. The streams of a link take turns write by write, so these are the shares
@@ -303,7 +301,7 @@ impl Lane {
             return Poll::Pending;
         };
         if self.chunk.is_empty() {
-            (self.chunk, self.bytes) = gather(&mut link.queues(), self.class, self.share());
+            self.chunk = gather(&mut link.queues(), self.class, self.share());
             self.start = 0;
         }
         if self.chunk.is_empty() {
@@ -320,8 +318,8 @@ impl Lane {
         }
         self.needs_flush = true;
         if self.start == self.chunk.len() {
+            link.add_written(self.class, self.chunk.len());
             self.chunk = Vec::new();
-            link.add_written(self.class, self.bytes);
         }
         Poll::Ready(Ok(()))
     }
@@ -336,12 +334,11 @@ impl Lane {
 
 /// Queued frames of a class as one piece of at most `share` bytes (one frame may be larger than that), and how
 /// many bytes of frames it holds. The copy is worth it: every write becomes a packet and a wake-up.
-fn gather(queues: &mut Queues, class: Class, share: usize) -> (Vec<u8>, usize) {
+fn gather(queues: &mut Queues, class: Class, share: usize) -> Vec<u8> {
     let mut frames: Vec<Transmit> = Vec::new();
-    let (mut size, mut bytes) = (0, 0);
+    let mut size = 0;
     while let Some(frame) = queues.pop(class, share.saturating_sub(size + PREFIX), frames.is_empty()) {
         size += PREFIX + frame.len();
-        bytes += frame.len();
         frames.push(frame);
     }
     let mut chunk = Vec::with_capacity(size);
@@ -351,5 +348,5 @@ fn gather(queues: &mut Queues, class: Class, share: usize) -> (Vec<u8>, usize) {
         chunk.extend_from_slice(&head);
         chunk.extend_from_slice(&body);
     }
-    (chunk, bytes)
+    chunk
 }

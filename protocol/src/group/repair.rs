@@ -4,7 +4,7 @@
 //! clock, by sending what comes after a gap), and what is missing of them is asked for in ranges, from one
 //! neighbour at a time, the next one if it does not answer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::id::{LinkId, LogId, Seq};
 use crate::limits;
@@ -13,15 +13,50 @@ use crate::wire::frame::Range;
 
 /// Ranges asked of one neighbour at once.
 const WANTS_PER_LINK: usize = 4;
+/// Steps of a claim that are waited for apart; more are waited for together.
+const CLAIM_STEPS_MAX: usize = 8;
 
 /// A neighbour says that it has this.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Claim {
     from: Seq,
+    /// Everything before may be asked for.
+    ripe: Seq,
+    /// What may be on its way by itself: until when it is not asked for, and up to where. Both ascend.
+    steps: VecDeque<(Timestamp, Seq)>,
+}
+
+impl Claim {
+    fn new(from: Seq) -> Self {
+        Self { from, ripe: from, steps: VecDeque::new() }
+    }
+
+    /// It has everything before `end` as well, which is not asked for before `due`.
+    fn extend(&mut self, end: Seq, due: Timestamp) {
+        let is_known = |(known_due, known_end): &(Timestamp, Seq)| *known_due <= due && *known_end >= end;
+        if end <= self.ripe || self.steps.iter().any(is_known) {
+            return;
+        }
+        self.steps.retain(|(known_due, known_end)| *known_due < due || *known_end > end);
+        let at = self.steps.partition_point(|(known_due, _)| *known_due < due);
+        self.steps.insert(at, (due, end));
+        if self.steps.len() > CLAIM_STEPS_MAX {
+            self.steps.remove(CLAIM_STEPS_MAX - 1);
+        }
+    }
+
+    fn ripen(&mut self, now: Timestamp) {
+        while let Some((due, end)) = self.steps.front().copied().filter(|(due, _)| *due <= now) {
+            debug_assert!(due <= now);
+            self.ripe = self.ripe.max(end);
+            self.steps.pop_front();
+        }
+    }
+
     /// Exclusive.
-    end: Seq,
-    /// It is not asked for before: it may be on its way by itself.
-    due: Timestamp,
+    fn end(&self) -> Seq {
+        self.steps.back().map_or(self.ripe, |(_, end)| self.ripe.max(*end))
+    }
 }
 
 /// A range asked for and not yet answered.
@@ -56,10 +91,13 @@ impl Repair {
             return;
         }
         let claims = self.claims.entry(log).or_default();
-        let claim = claims.entry(link).or_insert(Claim { from, end, due });
-        claim.from = claim.from.min(from);
-        claim.end = claim.end.max(end);
-        claim.due = claim.due.min(due);
+        let claim = claims.entry(link).or_insert_with(|| Claim::new(from));
+        if from < claim.from {
+            // What comes before was not said to be there when the rest ripened.
+            claim.ripe = if claim.ripe == claim.from { from } else { claim.ripe };
+            claim.from = from;
+        }
+        claim.extend(end, due);
         self.wake_at(due);
     }
 
@@ -81,34 +119,27 @@ impl Repair {
         }
         let mut satisfied = Vec::new();
         let mut wake = None::<Timestamp>;
-        for (log, claims) in &self.claims {
-            let end = claims.values().map(|claim| claim.end).max().unwrap_or(0);
+        for (log, claims) in &mut self.claims {
+            claims.values_mut().for_each(|claim| claim.ripen(now));
+            let end = claims.values().map(Claim::end).max().unwrap_or(0);
             let gaps = missing(log, end);
             if gaps.is_empty() {
                 satisfied.push(*log);
                 continue;
             }
+            let steps = claims.values().filter_map(|claim| claim.steps.front());
+            wake = steps.map(|(due, _)| *due).chain(wake).min();
             let asked: BTreeSet<(Seq, Seq)> = self
                 .wants
                 .values()
                 .filter(|want| want.range.log == *log)
                 .map(|want| (want.range.from, want.range.to))
                 .collect();
-            for range in pieces(*log, &gaps, &asked) {
+            for range in pieces(*log, &claimed_gaps(&gaps, claims), &asked) {
                 let able =
-                    claims.iter().filter(|(_, claim)| claim.from <= range.from && range.from < claim.end);
-                let mut waiting = None::<Timestamp>;
-                let chosen = able
-                    .filter(|(_, claim)| {
-                        let ripe = claim.due <= now;
-                        if !ripe {
-                            waiting = Some(waiting.map_or(claim.due, |at| at.min(claim.due)));
-                        }
-                        ripe
-                    })
-                    .min_by_key(|(link, _)| per_link.get(link).copied().unwrap_or(0));
+                    claims.iter().filter(|(_, claim)| claim.from <= range.from && range.from < claim.ripe);
+                let chosen = able.min_by_key(|(link, _)| per_link.get(link).copied().unwrap_or(0));
                 let Some((link, claim)) = chosen else {
-                    wake = [wake, waiting].into_iter().flatten().min();
                     continue;
                 };
                 let load = per_link.entry(*link).or_default();
@@ -118,7 +149,7 @@ impl Repair {
                 }
                 *load += 1;
                 self.n_requests = self.n_requests.wrapping_add(1);
-                let range = Range { to: range.to.min(claim.end - 1), ..range };
+                let range = Range { to: range.to.min(claim.ripe - 1), ..range };
                 let deadline = now + limits::WANT_PATIENCE;
                 self.wants.insert(self.n_requests, Want { link: *link, range, deadline });
                 asks.push(Ask { link: *link, request: self.n_requests, range });
@@ -177,11 +208,18 @@ impl Repair {
         self.next
     }
 
-    /// How many logs are known to be longer elsewhere.
-    pub(crate) fn claimed(&self) -> impl Iterator<Item = (LogId, Seq)> + '_ {
-        self.claims
-            .iter()
-            .map(|(log, claims)| (*log, claims.values().map(|claim| claim.end).max().unwrap_or(0)))
+    /// What is known to be there elsewhere of every log that is longer there.
+    pub(crate) fn claimed(&self) -> impl Iterator<Item = (LogId, Seq, Seq)> + '_ {
+        self.claims.iter().filter_map(|(log, claims)| {
+            let from = claims.values().map(|claim| claim.from).min()?;
+            let end = claims.values().map(Claim::end).max()?;
+            Some((*log, from, end))
+        })
+    }
+
+    /// The first number of a log that a neighbour said it has.
+    pub(crate) fn first_claimed(&self, log: &LogId) -> Option<Seq> {
+        self.claims.get(log)?.values().map(|claim| claim.from).min()
     }
 
     fn give_up_on_silent(&mut self, now: Timestamp) {
@@ -209,6 +247,29 @@ impl Repair {
     fn wake_at(&mut self, at: Timestamp) {
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }
+}
+
+/// What of the gaps somebody claims to have, ripe or not: nothing before the first claim, and no range that begins
+/// where nobody has anything.
+fn claimed_gaps(gaps: &[(Seq, Seq)], claims: &BTreeMap<LinkId, Claim>) -> Vec<(Seq, Seq)> {
+    let mut cut = Vec::new();
+    for &(mut from, to) in gaps {
+        while from <= to {
+            let covers = |claim: &&Claim| claim.from <= from && from < claim.ripe;
+            let covered_to = claims.values().filter(covers).map(|claim| claim.ripe - 1).max();
+            if let Some(last) = covered_to {
+                cut.push((from, last.min(to)));
+                from = last + 1;
+                continue;
+            }
+            let later = claims.values().map(|claim| claim.from).filter(|first| *first > from);
+            match later.min() {
+                Some(first) => from = first,
+                None => break,
+            }
+        }
+    }
+    cut
 }
 
 /// The gaps, cut into ranges of [`limits::FETCH_RANGE_MAX`], without what has been asked for.
@@ -275,6 +336,35 @@ mod tests {
         assert_eq!(ask(&mut repair, late, &[(0, 4)]), [(B, 0, 4)]);
         repair.on_served(Timestamp::from_micros(late), B, 2, 0);
         assert_eq!(ask(&mut repair, late, &[(0, 4)]), [], "nobody is left who claims to have it");
+    }
+
+    /// An announcement is given its time even if an earlier one of the same neighbour has had its own.
+    #[test]
+    fn a_longer_claim_waits_anew_for_what_is_new() {
+        let mut repair = Repair::default();
+        let at = Timestamp::from_micros;
+        repair.claim(A, LOG, 0, 5, at(100));
+        repair.claim(A, LOG, 0, 6, at(170));
+        assert_eq!(ask(&mut repair, 100, &[(5, 5)]), []);
+        assert_eq!(repair.next_deadline(), Some(at(170)));
+        assert_eq!(ask(&mut repair, 170, &[(5, 5)]), [(A, 5, 5)]);
+        for n in 0..100 {
+            repair.claim(B, LOG, 0, 10 + n, at(200 + n));
+        }
+        let steps = repair.claims[&LOG][&B].steps.len();
+        assert_eq!(steps, CLAIM_STEPS_MAX);
+        assert_eq!(repair.claimed().collect::<Vec<_>>(), [(LOG, 0, 109)]);
+    }
+
+    /// Of a live log only what was announced can be had: the rest of a gap is not asked for.
+    #[test]
+    fn nothing_is_asked_for_that_nobody_claims() {
+        let mut repair = Repair::default();
+        let soon = Timestamp::ZERO;
+        repair.claim(A, LOG, 10, 11, soon);
+        repair.claim(B, LOG, 5, 7, soon);
+        assert_eq!(ask(&mut repair, 0, &[(0, 100)]), [(B, 5, 6), (A, 10, 10)]);
+        assert_eq!(repair.first_claimed(&LOG), Some(5));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::{Ctx, Group, Purpose};
 use crate::id::{LinkId, Seq};
 use crate::io::Event;
 use crate::limits;
+use crate::link::Link;
 use crate::persist::{Answer, Query};
 use crate::wire::frame::{Class, Frame, Prune, Range, Served, Want};
 
@@ -19,6 +20,11 @@ impl Group {
         let to = want.range.to.min(want.range.from.saturating_add(limits::FETCH_RANGE_MAX - 1));
         let range = Range { to, ..want.range };
         let want = Want { range, ..want };
+        if !cx.links.get(&link).is_some_and(Link::takes_history) {
+            // It asks faster than it reads; it will ask again.
+            cx.counters.add("history-refused", 1);
+            return self.send_range(cx, link, &want, Class::Bulk, Vec::new(), range.from);
+        }
         let recent: Vec<_> = self.recent.range(&range).map(|envelope| envelope.as_bytes().clone()).collect();
         let covers_start = self.recent.find(range.log, range.from).is_some();
         if !range.log.lane.is_kept() || covers_start {
@@ -41,10 +47,30 @@ impl Group {
             to: range.to,
             bytes_max: limits::FETCH_BYTES_MAX,
         };
-        cx.fetch(self.id, Purpose::Serve { link, want }, query);
+        let beyond = false;
+        cx.fetch(self.id, Purpose::Serve { link, want, beyond }, query);
     }
 
-    pub(super) fn serve_fetched(&mut self, cx: &mut Ctx<'_>, link: LinkId, want: &Want, answer: Answer) {
+    pub(super) fn serve_fetched(
+        &mut self,
+        cx: &mut Ctx<'_>,
+        link: LinkId,
+        want: Want,
+        beyond: bool,
+        answer: Answer,
+    ) {
+        if !beyond && answer == Answer::Range(Vec::new()) && self.members.contains_key(&link) {
+            // All of it was skipped after a crash: the one envelope that says so lies beyond.
+            let query = Query::Range {
+                group: self.id,
+                log: want.range.log,
+                from: want.range.from,
+                to: limits::SEQ_MAX,
+                bytes_max: 1,
+            };
+            let beyond = true;
+            return cx.fetch(self.id, Purpose::Serve { link, want, beyond }, query);
+        }
         if let Some(serving) = self.serving.get_mut(&link) {
             *serving = serving.saturating_sub(1);
         }
@@ -61,7 +87,7 @@ impl Group {
         };
         let upto = stored.last().map_or(want.range.from, |last| last.seq);
         let envelopes = stored.into_iter().map(|stored| stored.bytes).collect();
-        self.send_range(cx, link, want, Class::Bulk, envelopes, upto);
+        self.send_range(cx, link, &want, Class::Bulk, envelopes, upto);
     }
 
     /// The envelopes, then [`Served`] on the same stream, so that it comes after them.

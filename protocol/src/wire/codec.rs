@@ -20,6 +20,25 @@ pub(crate) fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) {
     assert!(result.is_ok(), "a frame within its limits encodes into memory: {result:?}");
 }
 
+/// Bytes that [`encode_into`] would append.
+pub(crate) fn encoded_len<T: Serialize>(value: &T) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    let result = bincode::serde::encode_into_std_write(value, &mut count, config());
+    assert!(result.is_ok(), "counting bytes does not fail: {result:?}");
+    count.0
+}
+
 /// Reads one value that fills `bytes` exactly and canonically.
 pub(crate) fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     use bincode::error::DecodeError as Bincode;

@@ -1,0 +1,298 @@
+//! What was published, who got it and when, and what must never be: the checkers that look at every event.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use djembe_protocol::id::{GroupId, Lane, LogId, PeerId, Seq};
+use djembe_protocol::io::{Delivered, Event, PresenceCause, PresenceState};
+use djembe_protocol::time::Timestamp;
+use djembe_protocol::wire::frame::Encoded;
+
+use crate::network::NodeIx;
+
+/// After a fault nodes may be wrong about each other for so long.
+pub const PRESENCE_GRACE: Duration = Duration::from_secs(10);
+/// Violations that are kept.
+const VIOLATIONS_MAX: usize = 100;
+/// The kind of a frame that carries an envelope.
+const DATA: u8 = 13;
+
+/// Something that must never be.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct Violation {
+    /// When, in virtual microseconds.
+    pub at: u64,
+    /// At which node.
+    pub node: NodeIx,
+    /// Which checker.
+    pub check: &'static str,
+    /// What.
+    pub text: String,
+}
+
+/// A message.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// Who published it.
+    pub author: NodeIx,
+    /// In which group.
+    pub group: GroupId,
+    /// In which lane.
+    pub lane: Lane,
+    /// When.
+    pub at: Timestamp,
+    /// Bytes of content.
+    pub size: usize,
+    /// It left its author: from now on it may not be lost.
+    pub is_sealed: bool,
+    /// The engine said that it will never leave, or its author crashed before it could.
+    pub is_lost: bool,
+    /// Who was there to hear it when it was published.
+    pub expected: BTreeSet<NodeIx>,
+    /// Who got it.
+    pub delivered: BTreeSet<NodeIx>,
+}
+
+/// The other side of every checker: what is known to be true.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    peers: Vec<PeerId>,
+    /// All messages, by number; the number is the message's content.
+    pub messages: Vec<Sent>,
+    tickets: BTreeMap<(NodeIx, GroupId, Lane), Vec<usize>>,
+    /// What a node has delivered in its present run: the last message of each log.
+    last: BTreeMap<(NodeIx, GroupId, LogId), (Seq, usize)>,
+    /// What a node has delivered in its present run.
+    this_run: BTreeMap<NodeIx, BTreeSet<usize>>,
+    /// Time from publish to delivery, in microseconds.
+    pub latencies: Vec<u64>,
+    /// First deliveries of an envelope at another node than its author.
+    pub n_envelopes: u64,
+    /// Arrivals of an envelope anywhere.
+    pub n_copies: u64,
+    /// Bytes of content delivered at other nodes than the author.
+    pub payload: u64,
+    /// Publishes that found no room.
+    pub n_refused: u64,
+    /// Nodes declared gone that were there, outside the grace after a fault.
+    pub n_false_alarms: u64,
+    disturbed: Vec<Timestamp>,
+    /// What each node last said of each peer.
+    pub presence: BTreeMap<(NodeIx, PeerId), (PresenceState, PresenceCause, Timestamp)>,
+    /// When a node first said that another is gone, since the other last changed.
+    pub gone_at: BTreeMap<(NodeIx, PeerId), Timestamp>,
+    /// Everything that must never be and was.
+    pub violations: Vec<Violation>,
+    /// Other events of note, by node: forks, clones, gaps, store failures, drops.
+    pub notes: Vec<(Timestamp, NodeIx, String)>,
+    /// Whom a node sees in a group.
+    pub members: BTreeMap<(NodeIx, GroupId), BTreeSet<PeerId>>,
+}
+
+impl Ledger {
+    pub(crate) fn add_node(&mut self, peer: PeerId) {
+        self.peers.push(peer);
+        self.disturbed.push(Timestamp::ZERO);
+    }
+
+    pub(crate) fn on_start(&mut self, now: Timestamp, node: NodeIx) {
+        self.on_disturbed(now, node);
+        let peer = self.peers[node];
+        self.gone_at.retain(|(_, gone), _| *gone != peer);
+    }
+
+    /// A fault touched a node: what others say of it is not held against them for a while.
+    pub(crate) fn on_disturbed(&mut self, now: Timestamp, node: NodeIx) {
+        self.disturbed[node] = now;
+    }
+
+    pub(crate) fn on_crash(&mut self, now: Timestamp, node: NodeIx) {
+        self.on_disturbed(now, node);
+        self.last.retain(|(of, ..), _| *of != node);
+        self.this_run.remove(&node);
+        self.members.retain(|(of, _), _| *of != node);
+        self.presence.retain(|(of, _), _| *of != node);
+        let peer = self.peers[node];
+        self.gone_at.retain(|(of, gone), _| *of != node && *gone != peer);
+        for message in self.messages.iter_mut().filter(|sent| sent.author == node) {
+            message.is_lost |= !message.is_sealed;
+        }
+    }
+
+    /// A message is about to be published: its number, its ticket and its content.
+    pub(crate) fn on_publish(
+        &mut self,
+        now: Timestamp,
+        author: NodeIx,
+        group: GroupId,
+        lane: Lane,
+        size: usize,
+        receivers: &[NodeIx],
+    ) -> (usize, u64, Bytes) {
+        let number = self.messages.len();
+        let mut content = vec![0; size.max(8)];
+        content[..8].copy_from_slice(&(number as u64).to_le_bytes());
+        self.messages.push(Sent {
+            author,
+            group,
+            lane,
+            at: now,
+            size: content.len(),
+            is_sealed: false,
+            is_lost: false,
+            expected: receivers.iter().copied().collect(),
+            delivered: BTreeSet::new(),
+        });
+        let tickets = self.tickets.entry((author, group, lane)).or_default();
+        tickets.push(number);
+        (number, tickets.len() as u64, content.into())
+    }
+
+    pub(crate) fn on_arrival(&mut self, _node: NodeIx, frame: &Encoded) {
+        self.n_copies += u64::from(frame.head.get(4) == Some(&DATA));
+    }
+
+    pub(crate) fn on_event(&mut self, now: Timestamp, node: NodeIx, event: Event) {
+        match event {
+            Event::Delivered(delivered) => self.on_delivered(now, node, &delivered),
+            Event::Sealed { group, lane, tickets, .. } => {
+                self.each_ticket(node, group, lane, tickets, |sent| sent.is_sealed = true)
+            }
+            Event::Dropped { group, lane, tickets, reason } => {
+                self.each_ticket(node, group, lane, tickets, |sent| sent.is_lost = true);
+                self.notes.push((now, node, format!("dropped: {reason}")));
+            }
+            Event::MemberJoined { group, peer } => {
+                self.members.entry((node, group)).or_default().insert(peer);
+            }
+            Event::MemberLeft { group, peer, .. } => {
+                self.members.entry((node, group)).or_default().remove(&peer);
+            }
+            Event::Gap { from, to, .. } => {
+                self.notes.push((now, node, format!("gap {from}..={to}")));
+            }
+            Event::Fork { seq, .. } => self.notes.push((now, node, format!("fork at {seq}"))),
+            Event::Cloned { .. } => self.notes.push((now, node, "cloned".to_owned())),
+            Event::StoreFailed { error } => self.notes.push((now, node, format!("store: {error}"))),
+            Event::Joined { .. } | Event::Stored { .. } | Event::Accepts { .. } | Event::Presence { .. } => {}
+        }
+    }
+
+    fn each_ticket(
+        &mut self,
+        node: NodeIx,
+        group: GroupId,
+        lane: Lane,
+        tickets: (u64, u64),
+        f: impl Fn(&mut Sent),
+    ) {
+        for ticket in tickets.0..=tickets.1 {
+            let number =
+                self.tickets.get(&(node, group, lane)).and_then(|known| known.get(ticket as usize - 1));
+            if let Some(number) = number.copied() {
+                f(&mut self.messages[number]);
+            }
+        }
+    }
+
+    fn on_delivered(&mut self, now: Timestamp, node: NodeIx, delivered: &Delivered) {
+        let is_own = delivered.log.author == self.peers[node];
+        let mut is_first = false;
+        for body in &delivered.messages {
+            let number = body.content.first_chunk::<8>().map(|n| u64::from_le_bytes(*n) as usize);
+            let Some(number) = number.filter(|number| *number < self.messages.len()) else {
+                self.violate(now, node, "forged", "a message that nobody published".to_owned());
+                continue;
+            };
+            self.check_origin(now, node, delivered, number);
+            self.check_once(now, node, number);
+            self.check_order(now, node, delivered, number);
+            let sent = &mut self.messages[number];
+            if sent.delivered.insert(node) && !is_own {
+                is_first = true;
+                self.latencies.push((now - sent.at).as_micros() as u64);
+                self.payload += sent.size as u64;
+            }
+        }
+        self.n_envelopes += u64::from(is_first);
+    }
+
+    /// Nothing is delivered as somebody else's, in another group or lane.
+    fn check_origin(&mut self, now: Timestamp, node: NodeIx, delivered: &Delivered, number: usize) {
+        let sent = &self.messages[number];
+        let truth = (self.peers[sent.author], sent.group, sent.lane);
+        if truth != (delivered.log.author, delivered.group, delivered.log.lane) {
+            self.violate(now, node, "forged", format!("message {number} came as {:?}", delivered.log));
+        }
+    }
+
+    /// Nothing is delivered twice in one run.
+    fn check_once(&mut self, now: Timestamp, node: NodeIx, number: usize) {
+        if !self.this_run.entry(node).or_default().insert(number) {
+            self.violate(now, node, "twice", format!("message {number} was delivered before"));
+        }
+    }
+
+    /// Each log comes in its order, and in the order of its publishes.
+    fn check_order(&mut self, now: Timestamp, node: NodeIx, delivered: &Delivered, number: usize) {
+        let key = (node, delivered.group, delivered.log);
+        let place = (delivered.seq, number);
+        match self.last.insert(key, place) {
+            Some(last) if last.0 > place.0 || last.1 > place.1 => self.violate(
+                now,
+                node,
+                "order",
+                format!("message {} of envelope {} after {} of {}", place.1, place.0, last.1, last.0),
+            ),
+            _ => {}
+        }
+    }
+
+    /// Nobody who is there and reachable is declared gone.
+    pub(crate) fn on_presence(
+        &mut self,
+        now: Timestamp,
+        node: NodeIx,
+        peer: PeerId,
+        subject: &[NodeIx],
+        said: (PresenceState, PresenceCause),
+        is_there: bool,
+    ) {
+        self.presence.insert((node, peer), (said.0, said.1, now));
+        if said.0 != PresenceState::Gone {
+            self.gone_at.remove(&(node, peer));
+            return;
+        }
+        self.gone_at.entry((node, peer)).or_insert(now);
+        let quiet_since =
+            subject.iter().chain([&node]).map(|node| self.disturbed[*node]).max().unwrap_or_default();
+        if is_there && said.1 != PresenceCause::Goodbye && now - quiet_since >= PRESENCE_GRACE {
+            self.n_false_alarms += 1;
+            self.violate(now, node, "presence", format!("{} was declared gone", peer.short()));
+        }
+    }
+
+    /// Notes that something must never be.
+    pub fn violate(&mut self, at: Timestamp, node: NodeIx, check: &'static str, text: String) {
+        if self.violations.len() < VIOLATIONS_MAX {
+            let at = at.as_micros();
+            self.violations.push(Violation { at, node, check, text });
+        }
+    }
+
+    /// What a node says of a peer.
+    pub fn state(&self, node: NodeIx, peer: &PeerId) -> Option<PresenceState> {
+        self.presence.get(&(node, *peer)).map(|(state, ..)| *state)
+    }
+
+    /// Whether a message reached all of these.
+    pub fn reached(&self, number: usize, nodes: impl IntoIterator<Item = NodeIx>) -> bool {
+        nodes.into_iter().all(|node| self.messages[number].delivered.contains(&node))
+    }
+
+    /// Whether a node noted something that begins so.
+    pub fn noted(&self, node: NodeIx, what: &str) -> bool {
+        self.notes.iter().any(|(_, at, text)| *at == node && text.starts_with(what))
+    }
+}
