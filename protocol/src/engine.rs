@@ -238,6 +238,7 @@ impl Engine {
                 self.groups.insert(id, group);
             }
             Command::Leave { group } => {
+                self.with_group(group, Group::acknowledge_now);
                 if let Some(group) = self.groups.remove(&group) {
                     group.leave(&mut self.cx());
                 }
@@ -252,6 +253,9 @@ impl Engine {
                 }
             }
             Command::Shutdown => {
+                for id in self.groups.keys().copied().collect::<Vec<_>>() {
+                    self.with_group(id, Group::acknowledge_now);
+                }
                 let goodbye = Goodbye { incarnation: self.presence.incarnation() };
                 self.broadcast(&goodbye.into());
                 self.shut_down = true;

@@ -225,6 +225,11 @@ impl Group {
         if self.acknowledge_at.is_none_or(|at| at > cx.now) {
             return;
         }
+        self.acknowledge_now(cx);
+    }
+
+    /// The same at once: whoever goes tells first what it has.
+    pub(crate) fn acknowledge_now(&mut self, cx: &mut Ctx<'_>) {
         self.acknowledge_at = None;
         let mut told: BTreeMap<LinkId, Vec<(LogId, Seq)>> = BTreeMap::new();
         for (log, next) in std::mem::take(&mut self.unacknowledged) {
