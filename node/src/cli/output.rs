@@ -20,7 +20,8 @@ const LINES: usize = 256;
 pub(super) struct Stdout {
     buffer: Vec<u8>,
     chunks: mpsc::Sender<Vec<u8>>,
-    written: tokio::sync::oneshot::Receiver<io::Result<()>>,
+    /// None once it has said how it ended.
+    written: Option<tokio::sync::oneshot::Receiver<io::Result<()>>>,
     pub(super) is_terminal: bool,
     pub(super) is_coloured: bool,
 }
@@ -45,7 +46,7 @@ impl Stdout {
         });
         let is_terminal = io::stdout().is_terminal();
         let is_coloured = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { buffer: Vec::new(), chunks, written, is_terminal, is_coloured }
+        Self { buffer: Vec::new(), chunks, written: Some(written), is_terminal, is_coloured }
     }
 
     /// Room to write into; nothing leaves before [`Stdout::flush`].
@@ -85,22 +86,28 @@ impl Stdout {
         self.chunks.closed().await;
     }
 
-    /// Everything is written when this returns.
+    /// Everything is written when this returns, unless it was known before that nobody reads.
     pub(super) async fn finish(mut self) -> Result<(), Failure> {
+        if self.written.is_none() {
+            return Ok(());
+        }
         self.flush().await?;
         let (closed, _) = mpsc::channel(1);
         self.chunks = closed;
-        match (&mut self.written).await {
-            Ok(Err(error)) => Err(failure(&error)),
-            _ => Ok(()),
+        self.end().await.unwrap_or(Ok(()))
+    }
+
+    /// Why nobody reads any more.
+    pub(super) async fn failure(&mut self) -> Failure {
+        match self.end().await {
+            Some(Err(failure)) => failure,
+            _ => Failure::broken_pipe(),
         }
     }
 
-    pub(super) async fn failure(&mut self) -> Failure {
-        match (&mut self.written).await {
-            Ok(Err(error)) => failure(&error),
-            _ => Failure::broken_pipe(),
-        }
+    async fn end(&mut self) -> Option<Result<(), Failure>> {
+        let written = self.written.take()?.await;
+        written.ok().map(|written| written.map_err(|error| failure(&error)))
     }
 }
 
