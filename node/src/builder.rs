@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{broadcast, mpsc};
 
+use crate::control::WeakNode;
 use crate::driver::{self, Driver};
 use crate::error::NodeError;
 use crate::node::{Handle, Node};
@@ -131,8 +132,9 @@ impl Builder {
         let (requests, requests_in) = mpsc::channel(driver::REQUESTS);
         let (publish, publish_in) = mpsc::unbounded_channel();
         let (events, _) = broadcast::channel(driver::EVENTS);
-        let driver = Driver::start(self, requests_in, publish_in, events.clone()).await?;
+        let mut driver = Driver::start(self, requests_in, publish_in, events.clone()).await?;
         let handle = Handle { me: driver.peer_id(), requests, publish, events };
+        driver.serve(WeakNode::new(&handle, network.clone()));
         let driver = tokio::spawn(driver.run());
         Ok(Node { handle, network, driver: Arc::new(Mutex::new(Some(driver))) })
     }

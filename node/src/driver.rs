@@ -25,6 +25,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::builder::Builder;
 use crate::check;
+use crate::control::{Server, WeakNode};
 use crate::datadir::DataDir;
 use crate::discovery::{self, Discovery, Given};
 use crate::error::NodeError;
@@ -127,8 +128,10 @@ pub(crate) struct Driver {
     started: Instant,
     wall_told: Option<Instant>,
     ending: bool,
+    /// Gone before the directory is, so that the next node's socket is left alone.
+    _socket: Option<Server>,
     /// Held until the node has ended.
-    _data_dir: Option<DataDir>,
+    data_dir: Option<DataDir>,
 }
 
 impl Driver {
@@ -206,7 +209,8 @@ impl Driver {
             started: Instant::now(),
             wall_told: None,
             ending: false,
-            _data_dir: data_dir,
+            _socket: None,
+            data_dir,
         })
     }
 
@@ -238,6 +242,16 @@ impl Driver {
 
     pub(crate) fn peer_id(&self) -> PeerId {
         self.me
+    }
+
+    /// Lets other processes of this user talk to the node, if it has a data directory.
+    pub(crate) fn serve(&mut self, node: WeakNode) {
+        let Some(data_dir) = &self.data_dir else { return };
+        match Server::bind(&data_dir.socket(), node) {
+            Ok(server) => self._socket = Some(server),
+            // Some file systems have no sockets; the node itself does without.
+            Err(error) => tracing::warn!(%error, "no local socket: other commands cannot use this node"),
+        }
     }
 
     /// Runs until shut down or until every handle is gone.
@@ -449,7 +463,7 @@ impl Driver {
             }
             discovery::Event::Found { peer: None, addresses, .. } => self.transport.dial(None, addresses),
             discovery::Event::Cloned { peer, .. } if peer == self.me => {
-                self.tell(NodeEvent::Cloned { advice: CLONED_ADVICE.to_owned() });
+                self.tell(NodeEvent::Cloned { advice: CLONED_ADVICE.to_owned(), proven: false });
             }
             discovery::Event::Cloned { peer, .. } => {
                 tracing::warn!(peer = %peer.short(), "two nodes use one identity");

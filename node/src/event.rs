@@ -55,6 +55,8 @@ pub enum NodeEvent {
     Cloned {
         /// What to do.
         advice: String,
+        /// Whether it is certain. Without, someone on the LAN may be playing back recorded beacons.
+        proven: bool,
     },
     /// A subscription was not read for so long that messages passed it by.
     Lagged {

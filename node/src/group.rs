@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use djembe_protocol::error::DraftError;
 use djembe_protocol::id::{GroupId, Lane};
 use djembe_protocol::message::Draft;
 use tokio::sync::mpsc;
@@ -65,6 +66,14 @@ impl Publish {
     pub fn content_type(mut self, content_type: impl Into<String>) -> Self {
         self.draft.content_type = content_type.into();
         self
+    }
+
+    /// What publishing would find wrong with it.
+    ///
+    /// # Errors
+    /// [`DraftError`], the first thing found wrong.
+    pub fn check(&self) -> Result<(), DraftError> {
+        self.draft.check()
     }
 
     /// A name and a value that travel beside the body, encrypted like it.

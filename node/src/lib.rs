@@ -23,6 +23,9 @@
 
 mod builder;
 mod check;
+#[doc(hidden)]
+pub mod cli;
+mod control;
 mod datadir;
 mod discovery;
 mod driver;

@@ -31,6 +31,14 @@ impl Message {
         &self.group
     }
 
+    pub(crate) fn group_shared(&self) -> Arc<str> {
+        self.group.clone()
+    }
+
+    pub(crate) fn body_shared(&self) -> bytes::Bytes {
+        self.inner().content.clone()
+    }
+
     /// Who wrote it.
     pub fn author(&self) -> PeerId {
         self.envelope.log.author

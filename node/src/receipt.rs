@@ -211,6 +211,14 @@ impl Receipt {
         .await
     }
 
+    /// Waits until the state is another than `known`, and says which. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`NodeError::Dropped`] if the message was dropped and that is known, [`NodeError::Ended`] if the node ends.
+    pub async fn changed(&self, known: &ReceiptState) -> Result<ReceiptState, NodeError> {
+        self.wait(|state| (state != known).then(|| state.clone())).await
+    }
+
     async fn wait<T>(&self, done: impl Fn(&ReceiptState) -> Option<T>) -> Result<T, NodeError> {
         loop {
             let changed = self.lane.changed.notified();

@@ -23,6 +23,10 @@ pub struct Status {
     pub counters: std::collections::BTreeMap<String, u64>,
     /// What discovery tried and heard, per interface.
     pub discovery: serde_json::Value,
+    /// The same in a few lines for a person.
+    pub discovery_text: String,
+    /// What to try where nobody is found, the likeliest first.
+    pub advice: Vec<String>,
 }
 
 /// A peer.

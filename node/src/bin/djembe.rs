@@ -1,3 +1,7 @@
-//! `djembe`: the node as a command.
+//! The `djembe` command. All of it is in the library, where tests and embedders' builds see it too.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    djembe::cli::main()
+}

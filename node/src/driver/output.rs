@@ -88,7 +88,9 @@ impl Driver {
                 let id = MessageId { log: LogId { ..log }, seq, index: 0 };
                 self.tell_of(group, |group| NodeEvent::Fork { group, id });
             }
-            Event::Cloned { .. } => self.tell(NodeEvent::Cloned { advice: CLONED_ADVICE.to_owned() }),
+            Event::Cloned { .. } => {
+                self.tell(NodeEvent::Cloned { advice: CLONED_ADVICE.to_owned(), proven: true });
+            }
             Event::Presence { peer, state, cause } => self.tell(NodeEvent::Peer { peer, state, cause }),
             Event::MemberJoined { group, peer } => {
                 self.tell_of(group, |group| NodeEvent::MemberJoined { group, peer });

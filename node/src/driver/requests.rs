@@ -56,6 +56,7 @@ impl Driver {
 
     fn status(&self) -> Status {
         let status = self.engine.status();
+        let report = self.discovery.report();
         let peers = status.peers.iter().map(|peer| {
             let path = peer.link.and_then(|link| self.links.get(&link));
             PeerInfo {
@@ -89,7 +90,9 @@ impl Driver {
             peers: peers.collect(),
             groups: groups.collect(),
             counters: status.counters.iter().map(|(cause, n)| (cause.to_owned(), n)).collect(),
-            discovery: serde_json::to_value(self.discovery.report()).unwrap_or_default(),
+            discovery: serde_json::to_value(&report).unwrap_or_default(),
+            discovery_text: report.to_string(),
+            advice: report.advice(),
         }
     }
 }
