@@ -129,6 +129,7 @@ impl DataDir {
     }
 
     /// The directory itself.
+    #[cfg(test)]
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

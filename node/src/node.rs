@@ -35,12 +35,15 @@ impl Handle {
     }
 }
 
+/// The driver's task, until somebody waits for its end.
+pub(crate) type Running = JoinHandle<Result<(), NodeError>>;
+
 /// A running node. Cheap to clone; it runs until [`Node::shutdown`] or until all handles are dropped.
 #[derive(Clone, Debug)]
 pub struct Node {
     pub(crate) handle: Handle,
     pub(crate) network: Arc<str>,
-    pub(crate) driver: Arc<Mutex<Option<JoinHandle<Result<(), NodeError>>>>>,
+    pub(crate) driver: Arc<Mutex<Option<Running>>>,
 }
 
 impl Node {
@@ -117,7 +120,10 @@ impl Node {
             Some(driver) => {
                 driver.await.unwrap_or_else(|error| Err(NodeError::Ended(Some(error.to_string()))))
             }
-            None => Ok(self.handle.requests.closed().await),
+            None => {
+                self.handle.requests.closed().await;
+                Ok(())
+            }
         }
     }
 }

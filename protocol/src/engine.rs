@@ -66,6 +66,7 @@ pub struct Engine {
     addresses: Vec<Address>,
     tell_peers_at: Option<Timestamp>,
     shut_down: bool,
+    is_restored: bool,
 }
 
 impl Engine {
@@ -92,7 +93,16 @@ impl Engine {
             addresses: Vec::new(),
             tell_peers_at: None,
             shut_down: false,
+            is_restored: false,
         }
+    }
+
+    /// Says that the identity is older than the store: a restored key, a lost disk. In groups of which the store
+    /// knows nothing the engine then waits for its own log from peers before it publishes.
+    #[must_use]
+    pub fn restored(mut self) -> Self {
+        self.is_restored = true;
+        self
     }
 
     /// Takes one input in. Drain [`Engine::poll_output`] afterwards.
@@ -127,8 +137,8 @@ impl Engine {
                 }
             }
             Input::PersistFailed(token, error) => {
-                if let Some((group, purpose)) = self.tokens.take(token) {
-                    self.with_group(group, |group, cx| group.on_persist_failed(cx, purpose, &error));
+                if self.tokens.fail(now, token) {
+                    self.event(Event::StoreFailed { error });
                 }
             }
             Input::Fetched(token, answer) => {
@@ -141,7 +151,9 @@ impl Engine {
         if self.shut_down {
             return;
         }
-        self.on_deadlines();
+        if self.next_deadline().is_some_and(|at| at <= now) {
+            self.on_deadlines();
+        }
         self.settle();
     }
 
@@ -159,12 +171,17 @@ impl Engine {
         }
         let links = self.links.values().filter_map(Link::next_deadline);
         let groups = self.groups.values().filter_map(Group::next_deadline);
-        [self.presence.next_deadline(), self.overlay.next_deadline(), self.tell_peers_at]
-            .into_iter()
-            .flatten()
-            .chain(links)
-            .chain(groups)
-            .min()
+        [
+            self.presence.next_deadline(),
+            self.overlay.next_deadline(),
+            self.tokens.next_deadline(),
+            self.tell_peers_at,
+        ]
+        .into_iter()
+        .flatten()
+        .chain(links)
+        .chain(groups)
+        .min()
     }
 
     /// Whether a publish in this lane would be taken now; if not, [`Event::Accepts`] says when it would.
@@ -272,6 +289,10 @@ impl Engine {
             let observers = self.overlay.observers(&peer);
             self.presence.unlinked(self.now, peer, cause, observers);
             self.tell_peers_soon();
+        }
+        if cause != LinkEnd::Closed {
+            // Who died while it was sending has told only some of us.
+            self.compare_soon();
         }
         let cause = match cause {
             LinkEnd::Reset => PresenceCause::Reset,
@@ -388,7 +409,12 @@ impl Engine {
             Frame::Alert(alert) => self.presence.alert(self.now, alert, &self.identity),
             Frame::Alive(alive) => self.presence.alive(self.now, alive),
             Frame::Gone(gone) => self.presence.gone(self.now, gone, &self.identity),
-            Frame::Peers(peers) => self.overlay.neighbours_of(self.now, peer, peers.peers),
+            Frame::Peers(peers) => {
+                if let Some(state) = self.links.get_mut(&link) {
+                    state.neighbours = peers.peers.iter().map(|(neighbour, _)| *neighbour).collect();
+                }
+                self.overlay.neighbours_of(self.now, peer, peers.peers);
+            }
             Frame::Digest(digest) => self.on_digest(link, &digest),
             Frame::Roots(roots) => self.on_roots(link, &roots),
             Frame::Clock(clock) => self.with_shared(link, clock.group, |group, cx| {
@@ -531,6 +557,15 @@ impl Engine {
         self.cx().send(link, Class::Control, Roots { roots });
     }
 
+    /// Logs may differ: neighbours are asked again at the shortest pause.
+    fn compare_soon(&mut self) {
+        for link in self.links.values_mut().filter(|link| link.digest_at.is_some()) {
+            let jitter = self.choices.next_u32() % 1024;
+            link.digest_differs();
+            link.schedule_digest(self.now, jitter);
+        }
+    }
+
     fn on_roots(&mut self, link: LinkId, roots: &Roots) {
         let jitter = self.choices.next_u32() % 256;
         if let Some(state) = self.links.get_mut(&link) {
@@ -557,6 +592,9 @@ impl Engine {
         let overlay = &self.overlay;
         self.presence.on_deadline(now, &self.identity, |peer| overlay.observers(peer));
         self.overlay.on_deadline(now);
+        for (token, ops) in self.tokens.take_retries(now) {
+            self.out.push_back(Output::Persist { token, ops });
+        }
         let due: Vec<GroupId> = self
             .groups
             .iter()
@@ -718,6 +756,7 @@ impl Engine {
             out: &mut self.out,
             counters: &mut self.counters,
             tokens: &mut self.tokens,
+            is_restored: self.is_restored,
         }
     }
 

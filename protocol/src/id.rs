@@ -100,6 +100,13 @@ hex_id!(
 impl EnvelopeId {
     /// What stands for "no previous envelope".
     pub const NONE: Self = Self([0; 32]);
+
+    /// The first bytes: enough to notice a difference.
+    pub fn hint(&self) -> [u8; 8] {
+        let mut hint = [0; 8];
+        hint.copy_from_slice(&self.0[..8]);
+        hint
+    }
 }
 
 /// Which of an author's three logs in a group an envelope belongs to. The numbers are on the wire.

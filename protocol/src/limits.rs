@@ -92,6 +92,10 @@ pub const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const RECENT_BYTES_MAX: usize = 1024 * 1024;
 /// Numbers reserved in the store before they are used.
 pub const SEQ_BLOCK: u64 = 1024;
+/// What the store could not write is written again after this.
+pub const STORE_RETRY: Duration = Duration::from_secs(1);
+/// How long an identity that is older than its store waits for peers who know its log before it publishes.
+pub const OWN_LOG_PATIENCE: Duration = Duration::from_secs(3);
 /// Drafts waiting in a lane that cannot be sealed yet (nobody there, or links full).
 pub const DRAFTS_MAX: usize = 1024;
 /// Bytes of such drafts.
@@ -101,6 +105,11 @@ pub const DRAFT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Announcements wait this long for others to share a frame.
 pub const ANNOUNCE_DELAY: Duration = Duration::from_millis(20);
+/// Of the members that get an author's envelopes from the author itself, so many are told of each envelope all the
+/// same, by everybody: whom the author did not reach learns of it from about so many others.
+pub const ANNOUNCE_FANOUT: usize = 2;
+/// "Stored" waits this long for others to share a frame.
+pub const STORED_DELAY: Duration = Duration::from_millis(50);
 /// Ranges in one announcement frame.
 pub const ANNOUNCE_RANGES_MAX: usize = 256;
 /// How long after an announcement the payload may take before it is asked for. Chosen by measurement (60 ms
@@ -122,7 +131,7 @@ pub const LIVE_GAP_PATIENCE: Duration = Duration::from_millis(300);
 pub const DIGEST_MIN: Duration = Duration::from_secs(1);
 /// Longest pause between two digests on a link.
 pub const DIGEST_MAX: Duration = Duration::from_secs(30);
-/// Logs in one clock frame: 32 + 1 + 9 bytes each stay inside [`FRAME_MAX`].
+/// Logs in one clock frame: 32 + 1 + 9 + 9 + 8 bytes each stay inside [`FRAME_MAX`].
 pub const CLOCK_ENTRIES_MAX: usize = 1024;
 
 // Presence.

@@ -2,7 +2,7 @@
 //!
 //! Not here: whether the peer is alive (presence), whether to be linked to it (overlay).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{GroupId, LinkId, PeerId};
 use crate::limits;
@@ -27,6 +27,8 @@ pub(crate) struct Link {
     shared: BTreeMap<GroupIx, (GroupId, [u8; 32])>,
     /// Proofs that match no group of ours, in case we join one.
     unmatched: BTreeMap<GroupIx, [u8; 32]>,
+    /// Whom it says it is linked to.
+    pub(crate) neighbours: BTreeSet<PeerId>,
     queued: [usize; 4],
     full_since: Option<Timestamp>,
     /// Full for so long that payload is left to repair.
@@ -53,6 +55,7 @@ impl Link {
             bad_frames: 0,
             shared: BTreeMap::new(),
             unmatched: BTreeMap::new(),
+            neighbours: BTreeSet::new(),
             queued: [0; 4],
             full_since: None,
             passed_over: false,

@@ -30,6 +30,8 @@ pub struct Host {
     pub engine: Option<Engine>,
     /// What survives a crash.
     pub disk: Disk,
+    /// Commits fail.
+    pub disk_fails: bool,
     /// How often it was started.
     pub run: u64,
     /// The network it says it belongs to.
@@ -79,6 +81,7 @@ impl Host {
             peer: PeerId([0; 32]),
             engine: None,
             disk: Disk::default(),
+            disk_fails: false,
             run: 0,
             network,
             is_paused: false,
@@ -114,7 +117,9 @@ impl Host {
             seed: split(Purpose::Choices).next_u64(),
         };
         let secrets = Box::new(SeededSecrets(split(Purpose::Secrets)));
-        self.engine = Some(Engine::new(config, self.identity(), secrets));
+        let engine = Engine::new(config, self.identity(), secrets);
+        let is_restored = self.run > 1 && self.disk.n_commits() == 0;
+        self.engine = Some(if is_restored { engine.restored() } else { engine });
     }
 
     /// Its process is dead; the disk is as it was.

@@ -17,6 +17,8 @@ pub mod disk;
 pub mod host;
 pub mod ledger;
 pub mod network;
+pub mod report;
 pub mod rng;
+pub mod scenario;
 pub mod scheduler;
 pub mod world;

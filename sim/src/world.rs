@@ -488,8 +488,13 @@ impl World {
             Happening::Discover { node, run, about } => self.discover(node, run, about),
             Happening::Committed { node, run, token, ops } => {
                 if self.is_run(node, run) {
-                    self.hosts[node].disk.commit(ops);
-                    self.input(node, Input::Persisted(token));
+                    let input = if self.hosts[node].disk_fails {
+                        Input::PersistFailed(token, "the disk is full".to_owned())
+                    } else {
+                        self.hosts[node].disk.commit(ops);
+                        Input::Persisted(token)
+                    };
+                    self.input(node, input);
                 }
             }
             Happening::Looked { node, run, token, query } => {

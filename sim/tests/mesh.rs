@@ -7,54 +7,8 @@ use djembe_protocol::io::PresenceState;
 use djembe_sim::network::NodeIx;
 use djembe_sim::world::{Fault, World, WorldConfig};
 
-fn secs(n: u64) -> Duration {
-    Duration::from_secs(n)
-}
-
-fn millis(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
-
-fn lossy(loss: f64) -> WorldConfig {
-    let mut config = WorldConfig::default();
-    config.network.loss = loss;
-    config
-}
-
-/// `n` nodes that have found each other.
-fn meshed(config: WorldConfig, n: usize) -> World {
-    let mut world = World::lan(config, n);
-    let took = world.run_while(secs(10), |world| !world.is_full_mesh());
-    assert!(took.is_some(), "no full mesh in 10 s");
-    world.run_for(secs(3));
-    world
-}
-
-/// Everybody publishes in turn, `n` messages in all, one each `pause`.
-fn chatter(world: &mut World, nodes: &[NodeIx], lane: Lane, n: usize, pause: Duration) -> Vec<usize> {
-    let mut numbers = Vec::new();
-    for i in 0..n {
-        numbers.extend(world.publish(nodes[i % nodes.len()], 0, lane, 200));
-        world.run_for(pause);
-    }
-    numbers
-}
-
-fn assert_clean(world: &World) {
-    assert_eq!(world.ledger.violations, []);
-}
-
-fn assert_reached(world: &World, numbers: &[usize], nodes: impl Iterator<Item = NodeIx> + Clone) {
-    for number in numbers {
-        let sent = &world.ledger.messages[*number];
-        assert!(
-            world.ledger.reached(*number, nodes.clone()),
-            "message {number} of node {} reached only {:?}",
-            sent.author,
-            sent.delivered
-        );
-    }
-}
+mod support;
+use support::*;
 
 /// Goal: the least there is. Method: two nodes find each other and each publishes in both lanes.
 #[test]
@@ -143,8 +97,7 @@ fn a_partition_heals() {
             assert_eq!(world.ledger.state(node, &peer), Some(PresenceState::Alive));
         }
     }
-    let roots: Vec<_> = (0..16).map(|node| world.host(node).disk.frontiers(&world.group_id(0))).collect();
-    assert!(roots.iter().all(|root| *root == roots[0]), "the same logs on every disk");
+    assert_same_logs(&world, 0..16);
     assert_clean(&world);
 }
 

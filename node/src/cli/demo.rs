@@ -38,13 +38,13 @@ const DEATH: Duration = Duration::from_secs(45);
 
 /// See a conversation of three nodes on this machine: found, encrypted, interrupted, caught up.
 #[derive(Debug, clap::Args)]
-pub struct DemoArgs {}
+pub(super) struct DemoArgs {}
 
 /// Runs the demo; success only if every step was true.
 ///
 /// # Errors
 /// If a step was not true. It has been printed, with what to try.
-pub async fn run(_: DemoArgs, global: &Global) -> Result<(), Failure> {
+pub(super) async fn run(_: DemoArgs, global: &Global) -> Result<(), Failure> {
     let printer = Printer { json: global.json, began: Instant::now() };
     printer.headline();
     let ended = match Demo::new(printer) {

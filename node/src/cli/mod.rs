@@ -3,18 +3,22 @@
 //! Every command talks to a [`Session`]: a node it starts, or the one that runs on its data directory already.
 //! Not a part of the library's interface.
 
+mod bench;
 mod chat;
+mod demo;
 mod exit;
 mod global;
 mod id;
 mod output;
 mod peers;
 mod publish;
+mod scratch;
 mod signal;
 mod status;
 mod subscribe;
 mod up;
 mod waiting;
+mod worker;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -55,6 +59,14 @@ enum Command {
     Peers(peers::PeersArgs),
     /// Show how the node is
     Status,
+    /// See it work on this machine: three nodes meet, talk, one is killed, returns and catches up
+    Demo(demo::DemoArgs),
+    /// Measure rate, latency, fan-out and cost on this machine
+    Bench(bench::BenchArgs),
+    #[command(hide = true, name = demo::WORKER)]
+    DemoWorker,
+    #[command(hide = true, name = bench::WORKER)]
+    BenchWorker,
 }
 
 impl Command {
@@ -63,7 +75,14 @@ impl Command {
         match self {
             Self::Up(_) | Self::Chat(_) => true,
             Self::Sub(args) => args.runs_until_stopped(),
-            Self::Id | Self::Pub(_) | Self::Peers(_) | Self::Status => false,
+            Self::Id
+            | Self::Pub(_)
+            | Self::Peers(_)
+            | Self::Status
+            | Self::Demo(_)
+            | Self::Bench(_)
+            | Self::DemoWorker
+            | Self::BenchWorker => false,
         }
     }
 }
@@ -104,9 +123,15 @@ fn log(global: &Global) {
 
 async fn run(cli: Cli) -> Result<(), Failure> {
     let Cli { command, global } = cli;
-    if let Command::Id = command {
-        return id::run(&global).await;
-    }
+    // These need no node of their own.
+    let command = match command {
+        Command::Id => return id::run(&global).await,
+        Command::Demo(args) => return demo::run(args, &global).await,
+        Command::Bench(args) => return bench::run(args, &global).await,
+        Command::DemoWorker => return demo::run_worker().await,
+        Command::BenchWorker => return bench::run_worker().await,
+        command => command,
+    };
     if let Command::Pub(args) = &command {
         args.check()?;
     }
@@ -136,7 +161,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
 
 async fn carry_out(command: Command, session: &Session, global: &Global) -> Result<(), Failure> {
     match command {
-        Command::Id => Ok(()),
+        Command::Id | Command::Demo(_) | Command::Bench(_) | Command::DemoWorker | Command::BenchWorker => {
+            Ok(())
+        }
         Command::Up(args) => up::run(args, session, global).await,
         Command::Chat(args) => chat::run(args, session, global).await,
         Command::Pub(args) => publish::run(args, session, global).await,

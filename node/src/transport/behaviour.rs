@@ -301,6 +301,7 @@ impl<T: Send + 'static> ConnectionHandler for Handler<T> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<Open, Class, Signal>> {
         self.link.handler.register(cx.waker());
+        self.link.report_written();
         if let Some(class) = self.to_open.pop_front() {
             let protocol = SubstreamProtocol::new(Open(class), class).with_timeout(HELLO_PATIENCE);
             return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });

@@ -391,29 +391,22 @@ async fn an_address_without_a_name_finds_out_who_is_there() {
     assert_eq!(peer, b.id);
 }
 
-/// Both dial at once: each side reports both links, and closing one leaves the other as it was.
-#[tokio::test(flavor = "multi_thread")]
+/// Both dial at once: each side reports both links, and closing one leaves the other as it was. Method: neither
+/// driver goes on before both have dialled, so neither can know of the other's connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn simultaneous_dials_make_two_links_and_close_closes_one() {
     let (mut a, mut b) = (Peer::tcp(1).await, Peer::tcp(2).await);
-    // Dialling starts in the command and is only driven afterwards, so neither can see the other's in time; where
-    // the scheduler makes it otherwise, the second dial finds a link and there is one: then again.
-    let mut links = Vec::new();
-    for _ in 0..100 {
-        tokio::join!(a.dial(&b), b.dial(&a));
-        links.push((a.up().await, b.up().await));
-        if let Ok(Some(TransportEvent::LinkUp { link: second, .. })) =
-            timeout(Duration::from_millis(200), a.events.recv()).await
-        {
-            links.push((second, b.up().await));
-            break;
+    let both = Arc::new(std::sync::Barrier::new(2));
+    let dial = |peer: &Peer| {
+        let (id, address, both) = (peer.id, peer.address.clone(), both.clone());
+        move |transport: &mut Transport<Bytes>| {
+            transport.dial(Some(id), vec![address]);
+            both.wait();
         }
-        let (at_a, _) = links.pop().expect("just added");
-        a.ask(move |transport| transport.close(at_a)).await;
-        a.down().await;
-        b.down().await;
-    }
-    assert_eq!(links.len(), 2, "two dials at once, two links");
-    let (first, second) = (links[0].0, links[1].0);
+    };
+    tokio::join!(a.ask(dial(&b)), b.ask(dial(&a)));
+    let (first, second) = (a.up().await, a.up().await);
+    assert_ne!(b.up().await, b.up().await);
     a.ask(move |transport| transport.close(first)).await;
     assert_eq!(a.down().await, (first, Cause::Ours));
     let (_, cause) = b.down().await;
@@ -521,4 +514,28 @@ async fn links_are_bounded() {
         }
     }
     assert_eq!(n_failed, 1);
+}
+
+/// Goal: whoever connects and never opens a control stream does not hold a place. Method: a libp2p node that
+/// speaks no protocol at all and would stay for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_peer_is_closed() {
+    let a = Peer::tcp(1).await;
+    let keypair = identity::Keypair::ed25519_from_bytes([2; 32]).expect("a key");
+    let local = keypair.public().to_peer_id();
+    let config = swarm::Config::with_tokio_executor().with_idle_connection_timeout(10 * DEADLINE);
+    let mut silent =
+        Swarm::new(connections(&keypair).expect("a transport"), swarm::dummy::Behaviour, local, config);
+    silent.dial(a.address.clone()).expect("dials");
+    within(async {
+        let mut was_connected = false;
+        loop {
+            match silent.select_next_some().await {
+                SwarmEvent::ConnectionEstablished { .. } => was_connected = true,
+                SwarmEvent::ConnectionClosed { .. } => break assert!(was_connected),
+                _ => {}
+            }
+        }
+    })
+    .await;
 }

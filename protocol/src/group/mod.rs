@@ -13,6 +13,7 @@ mod publish;
 mod receive;
 mod repair;
 mod serve;
+mod store;
 mod tree;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -23,12 +24,13 @@ use crate::io::{Counters, Delivered, Event, GroupStatus, Outbox, Output, Presenc
 use crate::limits;
 use crate::link::Link;
 use crate::message::{self, Body, Draft};
-use crate::persist::{Answer, Frontier, GroupRecord, Query, StoreOp, StoredEnvelope, Token};
+use crate::persist::{Answer, Frontier, GroupRecord, Query, StoreOp, StoredEnvelope};
 use crate::time::{Hlc, Timestamp, WallTime};
 use crate::wire::frame::{Announce, Class, Frame, GroupIx, Range, Subscribe, Unsubscribe, Want};
 use log::{Log, Place};
 use publish::{OwnLane, Pending};
 use repair::Repair;
+pub(crate) use store::{Purpose, Tokens};
 use tree::Tree;
 
 /// Everything a group may touch outside itself.
@@ -43,43 +45,8 @@ pub(crate) struct Ctx<'a> {
     pub(crate) out: &'a mut Outbox,
     pub(crate) counters: &'a mut Counters,
     pub(crate) tokens: &'a mut Tokens,
-}
-
-/// What the store was asked for, by token, until it answers.
-#[derive(Debug, Default)]
-pub(crate) struct Tokens {
-    n_issued: u64,
-    open: BTreeMap<Token, (GroupId, Purpose)>,
-}
-
-/// Why the store was asked.
-#[derive(Debug)]
-pub(crate) enum Purpose {
-    /// To take up the group.
-    Load,
-    /// To use more numbers of our own.
-    Reserve { lane: Lane, upto: Seq },
-    /// To release an envelope of our own.
-    Own { envelope: Box<CheckedEnvelope>, messages: Vec<Body>, tickets: (u64, u64) },
-    /// To say "stored" to its author: the log is complete on disk below `next`.
-    Theirs { log: LogId, next: Seq },
-    /// To answer a WANT.
-    Serve { link: LinkId, want: Want },
-    /// To deliver what was kept before the gap in front of it was closed.
-    Deliver { log: LogId },
-}
-
-impl Tokens {
-    fn issue(&mut self, group: GroupId, purpose: Purpose) -> Token {
-        self.n_issued += 1;
-        let token = Token(self.n_issued);
-        self.open.insert(token, (group, purpose));
-        token
-    }
-
-    pub(crate) fn take(&mut self, token: Token) -> Option<(GroupId, Purpose)> {
-        self.open.remove(&token)
-    }
+    /// This identity is older than its store.
+    pub(crate) is_restored: bool,
 }
 
 impl Ctx<'_> {
@@ -102,12 +69,12 @@ impl Ctx<'_> {
     }
 
     fn persist(&mut self, group: GroupId, purpose: Purpose, ops: Vec<StoreOp>) {
-        let token = self.tokens.issue(group, purpose);
+        let token = self.tokens.issue(group, purpose, ops.clone());
         self.out.push_back(Output::Persist { token, ops });
     }
 
     fn fetch(&mut self, group: GroupId, purpose: Purpose, query: Query) {
-        let token = self.tokens.issue(group, purpose);
+        let token = self.tokens.issue(group, purpose, Vec::new());
         self.out.push_back(Output::Fetch { token, query });
     }
 
@@ -130,6 +97,12 @@ pub(crate) struct Group {
     members: BTreeMap<LinkId, PeerId>,
     logs: BTreeMap<LogId, LogState>,
     lanes: [OwnLane; 2],
+    /// Sealed by us and on their way to the disk; seen by nobody before they and all before them are there.
+    unreleased: BTreeMap<(Lane, Seq), Unreleased>,
+    /// Until when peers are waited for who may know more of our own log than we do.
+    hold_until: Option<Timestamp>,
+    /// Until when what peers have of our own log is taken back before our first word.
+    take_back_until: Option<Timestamp>,
     tree: Tree,
     repair: Repair,
     recent: Recent,
@@ -137,6 +110,9 @@ pub(crate) struct Group {
     serving: BTreeMap<LinkId, usize>,
     /// Live gaps being waited for.
     live_gaps: BTreeMap<LogId, Timestamp>,
+    /// What is on our disk and its authors have not been told.
+    unacknowledged: BTreeMap<LogId, Seq>,
+    acknowledge_at: Option<Timestamp>,
     /// Over all kept logs; computed when asked for.
     root: Option<[u8; 32]>,
 }
@@ -149,9 +125,23 @@ struct LogState {
     delivered: Seq,
     /// Opened, and waiting for a number before them.
     held: BTreeMap<Seq, Held>,
-    /// The store was asked for what is to be delivered next.
-    fetching: bool,
+    /// The store was asked for what is to be delivered next, when so many writes were done.
+    fetching: Option<u64>,
+    n_written: u64,
+    /// On disk below this, as far as the store has said.
+    durable: Seq,
+    /// Its author signed two envelopes of one place.
+    is_forked: bool,
     touched: Timestamp,
+}
+
+/// An envelope of our own before anybody may see it.
+#[derive(Debug)]
+struct Unreleased {
+    envelope: CheckedEnvelope,
+    messages: Vec<Body>,
+    tickets: (u64, u64),
+    is_kept: bool,
 }
 
 #[derive(Debug)]
@@ -195,11 +185,11 @@ impl Recent {
 }
 
 impl Group {
-    /// Joins: asks the store for what is known and the neighbours who else is in it.
+    /// Joins: asks the store for what is known.
     pub(crate) fn join(cx: &mut Ctx<'_>, key: Box<GroupKey>, name: String, ix: GroupIx) -> Self {
         let id = key.group_id();
         cx.fetch(id, Purpose::Load, Query::Group(id));
-        let mut group = Self {
+        Self {
             id,
             key,
             name,
@@ -209,24 +199,26 @@ impl Group {
             members: BTreeMap::new(),
             logs: BTreeMap::new(),
             lanes: [OwnLane::new(Lane::Durable, 0, None), OwnLane::new(Lane::Live, 0, None)],
+            unreleased: BTreeMap::new(),
+            hold_until: None,
+            take_back_until: None,
             tree: Tree::default(),
             repair: Repair::default(),
             recent: Recent::default(),
             held_bytes: 0,
             serving: BTreeMap::new(),
             live_gaps: BTreeMap::new(),
+            unacknowledged: BTreeMap::new(),
+            acknowledge_at: None,
             root: None,
-        };
-        let links: Vec<LinkId> = cx.links.keys().copied().collect();
-        for link in links {
-            group.subscribe(cx, link);
-            group.match_unmatched(cx, link);
         }
-        group
     }
 
-    /// Tells a greeted neighbour that we are in the group.
+    /// Tells a greeted neighbour that we are in the group, once the store has said what we know of it.
     pub(crate) fn subscribe(&self, cx: &mut Ctx<'_>, link: LinkId) {
+        if !self.loaded {
+            return;
+        }
         let me = cx.me;
         let Some(state) = cx.links.get(&link) else { return };
         let Some(hello) = &state.hello else { return };
@@ -295,10 +287,15 @@ impl Group {
         for link in self.members.keys().copied().collect::<Vec<_>>() {
             cx.send(link, Class::Control, Unsubscribe { group: self.ix });
         }
+        for ((lane, _), own) in std::mem::take(&mut self.unreleased) {
+            let reason = "the group was left".to_owned();
+            cx.event(Event::Dropped { group: self.id, lane, tickets: own.tickets, reason });
+        }
         for lane in [Lane::Durable, Lane::Live] {
             self.drop_drafts(cx, lane, "the group was left");
         }
         let id = self.id;
+        cx.tokens.forget(&id);
         for link in cx.links.values_mut() {
             link.forget_group(&id);
         }
@@ -405,7 +402,12 @@ impl Group {
             return;
         }
         let id = self.id;
-        while !self.is_held_up(cx, lane) {
+        loop {
+            let is_held_up = self.is_held_up(cx, lane);
+            self.lane(lane).set_held_up(is_held_up);
+            if is_held_up {
+                break;
+            }
             let Some(batch) = self.lane(lane).take_batch(cx.now) else {
                 break;
             };
@@ -439,8 +441,10 @@ impl Group {
                     StoreOp::Append(self.stored(&envelope)),
                     StoreOp::Frontier(Frontier { group: id, log, next, head, floor: 0 }),
                 ];
-                let envelope = Box::new(envelope);
-                cx.persist(id, Purpose::Own { envelope, messages, tickets: batch.tickets }, ops);
+                let own = Unreleased { envelope, messages, tickets: batch.tickets, is_kept: false };
+                self.unreleased.insert((lane, batch.seq), own);
+                let seq = batch.seq;
+                cx.persist(id, Purpose::Own { lane, seq }, ops);
             } else {
                 self.release(cx, envelope, messages, batch.tickets);
             }
@@ -453,10 +457,34 @@ impl Group {
         }
     }
 
-    /// A full link makes publishers wait for a while; a live message waits until somebody is there.
+    /// A full link makes publishers wait for a while; a live message waits until somebody is there; and before our
+    /// first word in this run we take back what others have of our own log.
     fn is_held_up(&self, cx: &Ctx<'_>, lane: Lane) -> bool {
         (!lane.is_kept() && self.members.is_empty())
+            || self.hold_until.is_some_and(|at| cx.now < at)
+            || lane.is_kept() && self.is_taking_back(cx, lane)
             || self.members.keys().any(|link| cx.links.get(link).is_some_and(Link::holds_up))
+    }
+
+    fn is_taking_back(&self, cx: &Ctx<'_>, lane: Lane) -> bool {
+        let log = LogId { author: cx.me, lane };
+        self.take_back_until.is_some_and(|at| cx.now < at)
+            && !self.lanes[0].has_published()
+            && self.repair.first_claimed(&log).is_some()
+    }
+
+    /// Releases what is on disk with everything before it.
+    fn release_kept(&mut self, cx: &mut Ctx<'_>, lane: Lane) {
+        while let Some(first) = self.unreleased.range((lane, 0)..=(lane, Seq::MAX)).next()
+            && first.1.is_kept
+        {
+            let key = *first.0;
+            let Some(own) = self.unreleased.remove(&key) else {
+                return;
+            };
+            self.lane(lane).on_persisted(own.envelope.as_bytes().len());
+            self.release(cx, own.envelope, own.messages, own.tickets);
+        }
     }
 
     /// Our own envelope may be seen by others from now on.
@@ -489,24 +517,41 @@ impl Group {
         from: Option<LinkId>,
     ) -> usize {
         let mut sent = 0;
-        let seq = envelope.header().seq;
         let is_own = from.is_none();
+        // Those who have a link to the author, and so the envelope already, or soon.
+        let mut served = Vec::new();
         let links: Vec<(LinkId, PeerId)> = self.members.iter().map(|(link, peer)| (*link, *peer)).collect();
         for (link, peer) in links {
             if Some(link) == from || peer == log.author {
                 continue;
             }
-            let passed_over = cx.links.get(&link).is_none_or(Link::is_passed_over);
+            let Some(state) = cx.links.get(&link) else {
+                continue;
+            };
+            let (passed_over, is_served) = (state.is_passed_over(), state.neighbours.contains(&log.author));
             if !passed_over && (is_own || self.tree.is_child(&log.author, link)) {
                 let class = if is_own { Class::Own } else { Class::Forward };
-                let bytes = envelope.as_bytes().clone();
-                cx.send(link, class, Frame::Data { group: self.ix, envelope: bytes });
+                let (group, envelope) = (self.ix, envelope.as_bytes().clone());
+                cx.send(link, class, Frame::Data { group, envelope });
                 sent += 1;
+            } else if !is_own && is_served {
+                served.push(link);
             } else {
-                self.tree.announce(cx.now, link, Range { log, from: seq, to: seq });
+                self.announce(cx, link, log, envelope);
             }
         }
+        // A few of them, others each time and at each node.
+        let first = usize::from(cx.me.0[0]) + usize::from(envelope.id().0[0]);
+        for n in 0..served.len().min(limits::ANNOUNCE_FANOUT) {
+            self.announce(cx, served[(first + n) % served.len()], log, envelope);
+        }
         sent
+    }
+
+    fn announce(&mut self, cx: &Ctx<'_>, link: LinkId, log: LogId, envelope: &CheckedEnvelope) {
+        let seq = envelope.header().seq;
+        let range = Range { log, from: seq, to: seq };
+        self.tree.announce(cx.now, link, range);
     }
 
     fn stored(&self, envelope: &CheckedEnvelope) -> StoredEnvelope {
@@ -552,33 +597,16 @@ impl Group {
                 self.lane(lane).on_reserved(upto);
                 self.pump_lane(cx, lane);
             }
-            Purpose::Own { envelope, messages, tickets } => {
-                let lane = envelope.header().lane;
-                self.lane(lane).on_persisted(envelope.as_bytes().len());
-                self.release(cx, *envelope, messages, tickets);
+            Purpose::Own { lane, seq } => {
+                if let Some(own) = self.unreleased.get_mut(&(lane, seq)) {
+                    own.is_kept = true;
+                }
+                self.release_kept(cx, lane);
                 self.pump_lane(cx, lane);
             }
-            Purpose::Theirs { log, next } => self.acknowledge(cx, log, next),
+            Purpose::Theirs { log, next } => self.on_kept(cx, log, next),
             Purpose::Load | Purpose::Serve { .. } | Purpose::Deliver { .. } => {}
         }
-    }
-
-    pub(crate) fn on_persist_failed(&mut self, cx: &mut Ctx<'_>, purpose: Purpose, error: &str) {
-        match purpose {
-            Purpose::Reserve { lane, .. } => {
-                self.lane(lane).on_reserve_failed();
-                self.drop_drafts(cx, lane, &format!("nothing can be kept: {error}"));
-            }
-            Purpose::Own { envelope, tickets, .. } => {
-                let lane = envelope.header().lane;
-                self.lane(lane).on_persisted(envelope.as_bytes().len());
-                let reason = format!("could not be kept: {error}");
-                cx.event(Event::Dropped { group: self.id, lane, tickets, reason });
-            }
-            // Not acknowledged; the author will not count on it.
-            Purpose::Theirs { .. } | Purpose::Load | Purpose::Serve { .. } | Purpose::Deliver { .. } => {}
-        }
-        cx.event(Event::StoreFailed { error: error.to_owned() });
     }
 
     pub(crate) fn on_fetched(&mut self, cx: &mut Ctx<'_>, purpose: Purpose, answer: Answer) {
@@ -591,7 +619,9 @@ impl Group {
                 }
                 cx.event(Event::StoreFailed { error });
             }
-            (Purpose::Serve { link, want }, answer) => self.serve_fetched(cx, link, &want, answer),
+            (Purpose::Serve { link, want, beyond }, answer) => {
+                self.serve_fetched(cx, link, want, beyond, answer);
+            }
             (Purpose::Deliver { log }, answer) => self.deliver_fetched(cx, log, answer),
             (_, Answer::Failed(error)) => cx.event(Event::StoreFailed { error }),
             _ => {}
@@ -623,7 +653,15 @@ impl Group {
         }
         self.loaded = true;
         self.root = None;
+        self.take_back_until = Some(cx.now + 4 * limits::OWN_LOG_PATIENCE);
+        if cx.is_restored && self.lanes[0].next() == 0 {
+            self.hold_until = Some(cx.now + limits::OWN_LOG_PATIENCE);
+        }
         cx.event(Event::Joined { group: self.id });
+        for link in cx.links.keys().copied().collect::<Vec<_>>() {
+            self.subscribe(cx, link);
+            self.match_unmatched(cx, link);
+        }
         self.pump(cx);
     }
 
@@ -631,6 +669,7 @@ impl Group {
         let state = self.logs.entry(log).or_default();
         // Nothing is taken in before the store has answered, so there is nothing to merge with.
         state.delivered = loaded.next();
+        state.durable = loaded.next();
         state.log = loaded;
     }
 
@@ -643,21 +682,30 @@ impl Group {
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
         let seals = self.lanes.iter().filter(|_| self.loaded).filter_map(OwnLane::seal_at);
         let gaps = self.live_gaps.values().copied();
-        [self.tree.next_deadline(), self.repair.next_deadline()]
-            .into_iter()
-            .flatten()
-            .chain(seals)
-            .chain(gaps)
-            .min()
+        [
+            self.tree.next_deadline(),
+            self.repair.next_deadline(),
+            self.hold_until,
+            self.take_back_until,
+            self.acknowledge_at,
+        ]
+        .into_iter()
+        .flatten()
+        .chain(seals)
+        .chain(gaps)
+        .min()
     }
 
     pub(crate) fn on_deadline(&mut self, cx: &mut Ctx<'_>) {
+        self.hold_until = self.hold_until.filter(|at| *at > cx.now);
+        self.take_back_until = self.take_back_until.filter(|at| *at > cx.now);
         self.pump(cx);
         for (link, ranges) in self.tree.take_announcements(cx.now) {
             if self.members.contains_key(&link) && !ranges.is_empty() {
                 cx.send(link, Class::Control, Announce { group: self.ix, ranges });
             }
         }
+        self.acknowledge(cx);
         self.give_up_live_gaps(cx);
         self.ask_for_missing(cx);
     }
@@ -676,6 +724,9 @@ impl Group {
             }
             let want = Want { request: ask.request, group: self.ix, range: ask.range, graft };
             cx.send(ask.link, Class::Control, want);
+        }
+        if self.lanes[0].is_held_up() {
+            self.pump_lane(cx, Lane::Durable);
         }
     }
 

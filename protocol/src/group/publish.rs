@@ -52,15 +52,19 @@ pub(crate) struct OwnLane {
     unpersisted: usize,
     /// The host was told to wait and wants to know when it may go on.
     refused: bool,
+    /// Something outside keeps it from sealing; it will be pumped when that ends.
+    held_up: bool,
 }
 
 impl OwnLane {
-    /// A lane taken up again: everything below `reserved` may have been issued.
+    /// A lane taken up again: everything below `reserved` may have been issued. What was taken back from peers
+    /// after the store was lost can lie beyond it.
     pub(crate) fn new(lane: Lane, reserved: Seq, head: Option<(Seq, EnvelopeId)>) -> Self {
+        let next = head.map_or(reserved, |(seq, _)| reserved.max(seq + 1));
         Self {
             lane,
-            next: reserved,
-            reserved,
+            next,
+            reserved: next,
             reserving: None,
             head,
             drafts: VecDeque::new(),
@@ -68,7 +72,16 @@ impl OwnLane {
             sealed_at: None,
             unpersisted: 0,
             refused: false,
+            held_up: false,
         }
+    }
+
+    pub(crate) fn set_held_up(&mut self, held_up: bool) {
+        self.held_up = held_up;
+    }
+
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.held_up
     }
 
     pub(crate) fn lane(&self) -> Lane {
@@ -153,11 +166,6 @@ impl OwnLane {
         self.reserving = None;
     }
 
-    /// The store could not; nothing was reserved.
-    pub(crate) fn on_reserve_failed(&mut self) {
-        self.reserving = None;
-    }
-
     /// Our own log is longer than we knew (a restored identity): go on behind it.
     pub(crate) fn resume_after(&mut self, seq: Seq, id: EnvelopeId) {
         if seq >= self.next {
@@ -181,7 +189,7 @@ impl OwnLane {
 
     /// When a batch that is not full yet will be sealed.
     pub(crate) fn seal_at(&self) -> Option<Timestamp> {
-        if self.drafts.is_empty() || !self.may_seal() || self.is_full() {
+        if self.held_up || self.drafts.is_empty() || !self.may_seal() || self.is_full() {
             return None;
         }
         self.sealed_at.map(|at| at + limits::BATCH_DELAY)
@@ -304,6 +312,30 @@ mod tests {
         lane.push(pending(1, 1));
         let batch = lane.take_batch(Timestamp::ZERO).expect("idle");
         assert_eq!((batch.seq, batch.skip, batch.prev), (1024, 1019, EnvelopeId([5; 32])));
+    }
+
+    /// A store that was lost and filled from peers has no reservation, but a head.
+    #[test]
+    fn what_was_taken_back_counts_as_issued() {
+        let mut lane = OwnLane::new(Lane::Durable, 0, Some((4, EnvelopeId([5; 32]))));
+        let upto = lane.take_reservation().expect("nothing is reserved");
+        assert_eq!(upto, 5 + limits::SEQ_BLOCK);
+        lane.on_reserved(upto);
+        lane.push(pending(1, 1));
+        let batch = lane.take_batch(Timestamp::ZERO).expect("idle");
+        assert_eq!((batch.seq, batch.skip), (5, 0));
+    }
+
+    /// A lane that nothing can leave asks for no time-out.
+    #[test]
+    fn a_lane_that_is_held_up_does_not_spin() {
+        let mut lane = ready();
+        lane.push(pending(1, 10));
+        seal(&mut lane, Timestamp::ZERO).expect("idle");
+        lane.push(pending(2, 10));
+        assert!(lane.seal_at().is_some());
+        lane.set_held_up(true);
+        assert_eq!(lane.seal_at(), None);
     }
 
     #[test]

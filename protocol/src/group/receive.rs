@@ -1,13 +1,15 @@
 //! What comes in: envelopes, announcements, clocks; and what goes on to the application, in order.
 
+use std::collections::BTreeMap;
+
 use super::{Ctx, Group, Held, LogState, Purpose, is_expired};
 use crate::crypto::{self, CheckedEnvelope};
-use crate::id::{Lane, LinkId, LogId, PeerId, Seq};
+use crate::id::{EnvelopeId, Lane, LinkId, LogId, PeerId, Seq};
 use crate::io::{Delivered, Event};
 use crate::limits;
 use crate::persist::{Answer, Frontier, Query, StoreOp};
 use crate::wire::envelope::Envelope;
-use crate::wire::frame::{Announce, Class, Clock, ClockEntry, Prune, Range, Stored};
+use crate::wire::frame::{Announce, Class, Clock, ClockEntry, Frame, Prune, Range, Stored, Want};
 
 use super::log::{Log, Placed};
 
@@ -38,6 +40,9 @@ impl Group {
         }
         let header = envelope.header();
         let (seq, skip, ttl_secs) = (header.seq, header.skip, header.ttl_secs);
+        if seq > limits::SEQ_MAX {
+            return Err(());
+        }
         let log = LogId { author: header.author, lane: header.lane };
         let asked = self.repair.on_progress(cx.now, link, &log, seq);
         if let Some(state) = self.logs.get(&log) {
@@ -77,8 +82,7 @@ impl Group {
                 return Ok(());
             }
             Placed::Fork => {
-                cx.counters.add("fork", 1);
-                cx.event(Event::Fork { group: self.id, log, seq });
+                self.on_fork(cx, log, &envelope);
                 return Ok(());
             }
         }
@@ -122,13 +126,32 @@ impl Group {
     /// Two envelopes of one number are evidence against their author.
     fn note_fork(&mut self, cx: &mut Ctx<'_>, log: LogId, envelope: &CheckedEnvelope) {
         let seq = envelope.header().seq;
-        if self.recent.find(log, seq).is_some_and(|known| known.id() != envelope.id()) {
-            cx.counters.add("fork", 1);
-            if log.author == cx.me {
-                self.set_cloned(cx);
-            } else {
-                cx.event(Event::Fork { group: self.id, log, seq });
-            }
+        let recent = self.recent.find(log, seq).map(CheckedEnvelope::id);
+        let head = self.logs.get(&log).filter(|state| state.log.next() == seq + 1);
+        let known = recent.or(head.map(|state| state.log.head()));
+        if known.is_some_and(|known| known != envelope.id() && known != EnvelopeId::NONE) {
+            self.on_fork(cx, log, envelope);
+        }
+    }
+
+    /// The author signed another envelope of this place. It is told, because it may not know that its key is
+    /// used elsewhere; the application is told once for each log.
+    fn on_fork(&mut self, cx: &mut Ctx<'_>, log: LogId, envelope: &CheckedEnvelope) {
+        cx.counters.add("fork", 1);
+        if log.author == cx.me {
+            return self.set_cloned(cx);
+        }
+        let Some(state) = self.logs.get_mut(&log) else {
+            return;
+        };
+        if std::mem::replace(&mut state.is_forked, true) {
+            return;
+        }
+        cx.event(Event::Fork { group: self.id, log, seq: envelope.header().seq });
+        let author = self.members.iter().find(|(_, peer)| **peer == log.author);
+        if let Some(link) = author.map(|(link, _)| *link) {
+            let (group, envelope) = (self.ix, envelope.as_bytes().clone());
+            cx.send(link, Class::Bulk, Frame::Data { group, envelope });
         }
     }
 
@@ -182,11 +205,36 @@ impl Group {
 
     // "Stored".
 
-    /// A log of another is on our disk below `next`: tell its author.
-    pub(super) fn acknowledge(&mut self, cx: &mut Ctx<'_>, log: LogId, next: Seq) {
-        let link = self.members.iter().find(|(_, peer)| **peer == log.author).map(|(link, _)| *link);
-        if let Some(link) = link {
-            cx.send(link, Class::Control, Stored { group: self.ix, logs: vec![(log, next)] });
+    /// A log of another is on our disk below `next`, unless an earlier write failed.
+    pub(super) fn on_kept(&mut self, cx: &mut Ctx<'_>, log: LogId, next: Seq) {
+        let is_sound = !cx.tokens.has_failed(&self.id, &log);
+        if let Some(state) = self.logs.get_mut(&log) {
+            state.n_written += 1;
+            if is_sound && next > state.durable {
+                state.durable = next;
+                self.unacknowledged.insert(log, next);
+                self.acknowledge_at.get_or_insert(cx.now + limits::STORED_DELAY);
+            }
+        }
+        // What could not be read before it was written can be now.
+        self.deliver_held(cx, log);
+    }
+
+    /// Tells the authors, when it is time. Who is not linked is told when it is met.
+    pub(super) fn acknowledge(&mut self, cx: &mut Ctx<'_>) {
+        if self.acknowledge_at.is_none_or(|at| at > cx.now) {
+            return;
+        }
+        self.acknowledge_at = None;
+        let mut told: BTreeMap<LinkId, Vec<(LogId, Seq)>> = BTreeMap::new();
+        for (log, next) in std::mem::take(&mut self.unacknowledged) {
+            let link = self.members.iter().find(|(_, peer)| **peer == log.author);
+            if let Some((link, _)) = link {
+                told.entry(*link).or_default().push((log, next));
+            }
+        }
+        for (link, logs) in told {
+            cx.send(link, Class::Control, Stored { group: self.ix, logs });
         }
     }
 
@@ -195,7 +243,7 @@ impl Group {
         let logs: Vec<(LogId, Seq)> = [Lane::Control, Lane::Durable]
             .into_iter()
             .map(|lane| LogId { author: peer, lane })
-            .filter_map(|log| self.logs.get(&log).map(|state| (log, state.log.next())))
+            .filter_map(|log| self.logs.get(&log).map(|state| (log, state.durable)))
             .filter(|(_, next)| *next > 0)
             .collect();
         if !logs.is_empty() {
@@ -232,6 +280,7 @@ impl Group {
     /// How far a neighbour has every log.
     pub(crate) fn on_clock(&mut self, cx: &mut Ctx<'_>, link: LinkId, clock: &Clock) {
         for entry in clock.entries.iter().filter(|entry| entry.log.lane.is_kept()) {
+            self.look_for_fork(cx, link, entry);
             if !self.missing(&entry.log, entry.next).is_empty() {
                 // What is on its way anyway is given time to come.
                 let due = if clock.reply { cx.now + limits::REPAIR_DELAY } else { cx.now };
@@ -244,6 +293,18 @@ impl Group {
         self.ask_for_missing(cx);
     }
 
+    /// As long as ours and with another end: the envelope itself will show who is to blame.
+    fn look_for_fork(&mut self, cx: &mut Ctx<'_>, link: LinkId, entry: &ClockEntry) {
+        let differs = self.logs.get(&entry.log).is_some_and(|state| {
+            !state.is_forked && state.log.next() == entry.next && state.log.head().hint() != entry.head
+        });
+        if let Some(last) = entry.next.checked_sub(1).filter(|_| differs) {
+            let range = Range { log: entry.log, from: last, to: last };
+            let want = Want { request: 0, group: self.ix, range, graft: false };
+            cx.send(link, Class::Control, want);
+        }
+    }
+
     /// Tells a neighbour how far we have every kept log.
     pub(crate) fn send_clock(&mut self, cx: &mut Ctx<'_>, link: LinkId, reply: bool) {
         if !self.loaded {
@@ -251,7 +312,12 @@ impl Group {
         }
         let entries: Vec<ClockEntry> = self
             .kept_logs()
-            .map(|(log, state)| ClockEntry { log: *log, next: state.log.next(), floor: 0 })
+            .map(|(log, state)| ClockEntry {
+                log: *log,
+                next: state.log.next(),
+                floor: 0,
+                head: state.log.head().hint(),
+            })
             .collect();
         let mut pages = entries.chunks(limits::CLOCK_ENTRIES_MAX).peekable();
         if pages.peek().is_none() && reply {
@@ -346,8 +412,8 @@ impl Group {
                 state.delivered = state.held.keys().next().copied().unwrap_or(state.log.next());
                 continue;
             }
-            if !state.fetching {
-                state.fetching = true;
+            if state.fetching.is_none() {
+                state.fetching = Some(state.n_written);
                 let (from, to) = (state.delivered, state.log.next() - 1);
                 let query =
                     Query::Range { group: self.id, log, from, to, bytes_max: limits::FETCH_BYTES_MAX };
@@ -359,9 +425,11 @@ impl Group {
 
     /// The store gave what was kept before its turn had come.
     pub(super) fn deliver_fetched(&mut self, cx: &mut Ctx<'_>, log: LogId, answer: Answer) {
-        if let Some(state) = self.logs.get_mut(&log) {
-            state.fetching = false;
-        }
+        let Some(state) = self.logs.get_mut(&log) else {
+            return;
+        };
+        let asked_at = state.fetching.take();
+        let is_outdated = asked_at != Some(state.n_written);
         let stored = match answer {
             Answer::Range(stored) => stored,
             Answer::Failed(error) => return cx.event(Event::StoreFailed { error }),
@@ -372,6 +440,10 @@ impl Group {
             let Some(state) = self.logs.get(&log) else { return };
             if stored.seq < state.delivered {
                 continue;
+            }
+            if stored.seq - u64::from(stored.skip).min(stored.seq) > state.delivered {
+                // One before it is not written yet.
+                break;
             }
             let opened = Envelope::parse(stored.bytes)
                 .ok()
@@ -384,8 +456,13 @@ impl Group {
             progress = true;
             self.hand_over(cx, log, Held { envelope, messages: opened.into_messages(), backfilled: true });
         }
+        if !progress && !is_outdated && cx.tokens.is_writing(&self.id, &log) {
+            // The store was read before it was written; the write asks again.
+            return;
+        }
         if let Some(state) = self.logs.get_mut(&log)
             && !progress
+            && !is_outdated
         {
             // Nothing there although it was kept: go on rather than ask for ever.
             cx.counters.add("store-hole", 1);

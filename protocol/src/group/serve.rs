@@ -47,10 +47,30 @@ impl Group {
             to: range.to,
             bytes_max: limits::FETCH_BYTES_MAX,
         };
-        cx.fetch(self.id, Purpose::Serve { link, want }, query);
+        let beyond = false;
+        cx.fetch(self.id, Purpose::Serve { link, want, beyond }, query);
     }
 
-    pub(super) fn serve_fetched(&mut self, cx: &mut Ctx<'_>, link: LinkId, want: &Want, answer: Answer) {
+    pub(super) fn serve_fetched(
+        &mut self,
+        cx: &mut Ctx<'_>,
+        link: LinkId,
+        want: Want,
+        beyond: bool,
+        answer: Answer,
+    ) {
+        if !beyond && answer == Answer::Range(Vec::new()) && self.members.contains_key(&link) {
+            // All of it was skipped after a crash: the one envelope that says so lies beyond.
+            let query = Query::Range {
+                group: self.id,
+                log: want.range.log,
+                from: want.range.from,
+                to: limits::SEQ_MAX,
+                bytes_max: 1,
+            };
+            let beyond = true;
+            return cx.fetch(self.id, Purpose::Serve { link, want, beyond }, query);
+        }
         if let Some(serving) = self.serving.get_mut(&link) {
             *serving = serving.saturating_sub(1);
         }
@@ -67,7 +87,7 @@ impl Group {
         };
         let upto = stored.last().map_or(want.range.from, |last| last.seq);
         let envelopes = stored.into_iter().map(|stored| stored.bytes).collect();
-        self.send_range(cx, link, want, Class::Bulk, envelopes, upto);
+        self.send_range(cx, link, &want, Class::Bulk, envelopes, upto);
     }
 
     /// The envelopes, then [`Served`] on the same stream, so that it comes after them.

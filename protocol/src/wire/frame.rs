@@ -209,6 +209,8 @@ pub struct ClockEntry {
     pub next: Seq,
     /// Everything below has been cut by retention.
     pub floor: Seq,
+    /// The first bytes of the last envelope's id. A hint that the author forked its log, and no proof.
+    pub head: [u8; 8],
 }
 
 /// Envelopes `from..=to` of a log.

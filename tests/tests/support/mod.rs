@@ -12,13 +12,13 @@ use djembe_tests::netns::Host;
 use serde_json::Value;
 
 /// Stands in every line of a text, so that a capture can be searched for it.
-pub const CANARY: &str = "canary-in-plain-sight";
+pub(crate) const CANARY: &str = "canary-in-plain-sight";
 
 /// Data directories, removed at the end.
-pub struct Data(PathBuf);
+pub(crate) struct Data(PathBuf);
 
 impl Data {
-    pub fn new(n: usize) -> Self {
+    pub(crate) fn new(n: usize) -> Self {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("djembe-e2e-{}-{count}", std::process::id()));
@@ -29,16 +29,16 @@ impl Data {
         data
     }
 
-    pub fn dir(&self, host: usize) -> PathBuf {
+    pub(crate) fn dir(&self, host: usize) -> PathBuf {
         self.0.join(host.to_string())
     }
 
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
     /// The identity of a host, made if there is none.
-    pub fn peer_id(&self, host: usize) -> String {
+    pub(crate) fn peer_id(&self, host: usize) -> String {
         let mut command = std::process::Command::new(binary::djembe());
         command.args(["id", "--json", "--data-dir"]).arg(self.dir(host));
         let output = command.output().unwrap();
@@ -54,7 +54,7 @@ impl Drop for Data {
 }
 
 /// A running `djembe`.
-pub struct Node {
+pub(crate) struct Node {
     child: Child,
     lines: Receiver<String>,
     read: Vec<String>,
@@ -63,7 +63,7 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn start(host: &Host, data_dir: &Path, args: &[&str]) -> Self {
+    pub(crate) fn start(host: &Host, data_dir: &Path, args: &[&str]) -> Self {
         let mut command = host.command(binary::djembe());
         command.arg("--data-dir").arg(data_dir).args(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -89,13 +89,13 @@ impl Node {
     }
 
     /// Writes all of stdin and closes it.
-    pub fn write_stdin(&mut self, text: &str) {
+    pub(crate) fn write_stdin(&mut self, text: &str) {
         let mut stdin = self.child.stdin.take().unwrap();
         stdin.write_all(text.as_bytes()).unwrap();
     }
 
     /// Writes a line every `period` until the child ends.
-    pub fn tick(&mut self, period: Duration) {
+    pub(crate) fn tick(&mut self, period: Duration) {
         let mut stdin = self.child.stdin.take().unwrap();
         self.ticking = Some(std::thread::spawn(move || {
             for n in 0u64.. {
@@ -107,7 +107,7 @@ impl Node {
         }));
     }
 
-    pub fn wait(&mut self, patience: Duration) -> ExitStatus {
+    pub(crate) fn wait(&mut self, patience: Duration) -> ExitStatus {
         let deadline = Instant::now() + patience;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -118,35 +118,35 @@ impl Node {
         }
     }
 
-    pub fn next_line(&mut self, patience: Duration) -> String {
+    pub(crate) fn next_line(&mut self, patience: Duration) -> String {
         let line = self.lines.recv_timeout(patience);
         let line = line.unwrap_or_else(|_| panic!("no line within {patience:?}: {}", self.talk()));
         self.read.push(line.clone());
         line
     }
 
-    pub fn next_json(&mut self, patience: Duration) -> Value {
+    pub(crate) fn next_json(&mut self, patience: Duration) -> Value {
         serde_json::from_str(&self.next_line(patience)).unwrap()
     }
 
     /// What has come and was not read.
-    pub fn buffered_json(&mut self) -> Vec<Value> {
+    pub(crate) fn buffered_json(&mut self) -> Vec<Value> {
         self.lines.try_iter().map(|line| serde_json::from_str(&line).unwrap()).collect()
     }
 
     /// Everything on stdout, once it has ended.
-    pub fn stdout(&mut self) -> String {
+    pub(crate) fn stdout(&mut self) -> String {
         self.read.extend(self.lines.iter());
         self.read.iter().map(|line| format!("{line}\n")).collect()
     }
 
     /// Everything on stderr.
-    pub fn talk(&self) -> String {
+    pub(crate) fn talk(&self) -> String {
         self.talk.lock().unwrap().clone()
     }
 
     /// `kill -9`.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -163,7 +163,7 @@ impl Drop for Node {
 }
 
 /// A text of so many lines, each different, with the canary in it.
-pub fn text_of_lines(n: usize) -> String {
+pub(crate) fn text_of_lines(n: usize) -> String {
     let source = include_str!("../../../LICENSE-APACHE");
     let lines = source.lines().filter(|line| !line.trim().is_empty()).cycle().take(n);
     lines.enumerate().map(|(i, line)| format!("{i} {CANARY} {}\n", line.trim())).collect()

@@ -26,7 +26,7 @@ const CONTENT_MAX: i64 = djembe_protocol::limits::CONTENT_MAX as i64;
 
 /// Measure rate, latency, loss, memory and processor time on this machine's loopback.
 #[derive(clap::Args, Clone, Debug)]
-pub struct BenchArgs {
+pub(super) struct BenchArgs {
     /// What to measure.
     #[arg(value_enum)]
     pub measure: Measure,
@@ -49,7 +49,7 @@ pub struct BenchArgs {
 
 /// What to measure.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Measure {
+pub(super) enum Measure {
     /// One publisher as fast as it can, one subscriber
     Throughput,
     /// One publisher at a steady rate, one subscriber
@@ -60,7 +60,7 @@ pub enum Measure {
 
 /// Which promise the messages are given.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LaneArg {
+pub(super) enum LaneArg {
     /// For who is there now
     Live,
     /// For everybody, also later
@@ -77,7 +77,7 @@ fn secs(text: &str) -> Result<f64, String> {
 ///
 /// # Errors
 /// If a process failed or got stuck, or a message came changed, doubled or out of order.
-pub async fn run(args: BenchArgs, global: &Global) -> Result<(), Failure> {
+pub(super) async fn run(args: BenchArgs, global: &Global) -> Result<(), Failure> {
     let sizes = match (args.size, args.measure) {
         (Some(size), _) => vec![size],
         (None, Measure::Throughput) => vec![64, 1024],

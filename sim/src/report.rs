@@ -1,0 +1,219 @@
+//! What came of a run: a table for people, one JSON object for machines.
+
+use core::fmt;
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use djembe_protocol::limits;
+use djembe_protocol::time::Timestamp;
+use serde::Serialize;
+
+use crate::ledger::Violation;
+use crate::scenario::Scenario;
+use crate::world::World;
+
+/// The figures of one run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Nodes at the start.
+    pub nodes: usize,
+    /// Everything random grew from it.
+    pub seed: u64,
+    /// Virtual seconds.
+    pub seconds: f64,
+    /// Messages that left their authors.
+    pub messages: usize,
+    /// Messages that were refused, dropped with a reason, or lost with their author before they left it.
+    pub not_sent: u64,
+    /// Deliveries of those that were due, at nodes other than the author.
+    pub delivered: u64,
+    /// Deliveries that were due.
+    pub expected: u64,
+    /// `delivered / expected`.
+    pub delivery_ratio: f64,
+    /// Publish to delivery, in milliseconds.
+    pub latency_p50_ms: f64,
+    /// The same.
+    pub latency_p99_ms: f64,
+    /// The same.
+    pub latency_max_ms: f64,
+    /// Envelopes that arrived for each that was new.
+    pub copies: f64,
+    /// Everything on the wire, overhead included, for each byte of content delivered.
+    pub bytes_per_payload_byte: f64,
+    /// Everything on the wire, a node and second.
+    pub wire_bytes_per_node_second: f64,
+    /// Until every node was linked to every other; none if never.
+    pub mesh_seconds: Option<f64>,
+    /// Nodes declared gone that were there.
+    pub presence_false_alarms: u64,
+    /// Frames by kind, with their bytes.
+    pub frames: BTreeMap<u8, (u64, u64)>,
+    /// Events that the simulator worked off.
+    pub events: u64,
+    /// The hash over all of them.
+    pub hash: String,
+    /// What must never be.
+    pub violations: Vec<Violation>,
+}
+
+impl Report {
+    /// Whether everything was delivered and nothing was violated.
+    pub fn is_good(&self) -> bool {
+        self.violations.is_empty() && self.delivered == self.expected
+    }
+}
+
+/// Runs a scenario to its end.
+pub fn run(scenario: &Scenario, mut progress: impl FnMut(Timestamp)) -> Report {
+    let mut world = scenario.world();
+    let end = Timestamp::ZERO + scenario.duration;
+    let mesh = world.run_while(scenario.duration, |world| !world.is_full_mesh());
+    let settled = Timestamp::ZERO + scenario.quiet_at() + scenario.settle;
+    let mut next = world.now() + Duration::from_secs(1);
+    while next < end {
+        world.run_until(next);
+        progress(next);
+        check_bounds(&mut world);
+        if world.now() < settled && next + Duration::from_secs(1) >= settled {
+            world.run_until(settled);
+            check_same_logs(&mut world);
+        }
+        next = world.now().max(next) + Duration::from_secs(1);
+    }
+    world.run_until(end);
+    check_same_logs(&mut world);
+    check_bounds(&mut world);
+    summarize(scenario, &world, mesh)
+}
+
+/// After faults and messages have stopped, all running nodes hold the same kept logs.
+pub fn check_same_logs(world: &mut World) {
+    let group = world.group_id(0);
+    let up: Vec<usize> = (0..world.n_nodes()).filter(|node| world.host(*node).engine.is_some()).collect();
+    let Some((first, rest)) = up.split_first() else {
+        return;
+    };
+    let frontiers = world.host(*first).disk.frontiers(&group);
+    for node in rest {
+        if world.host(*node).disk.frontiers(&group) != frontiers {
+            let text = format!("its logs differ from those of node {first}");
+            world.ledger.violate(world.now(), *node, "convergence", text);
+        }
+    }
+}
+
+/// Queues and tables stay within their limits.
+pub fn check_bounds(world: &mut World) {
+    for node in 0..world.n_nodes() {
+        let Some(engine) = &world.host(node).engine else {
+            continue;
+        };
+        let status = engine.status();
+        let queued_max = limits::LINK_QUEUE_HIGH
+            + limits::CONTROL_QUEUE_MAX
+            + 2 * limits::BULK_QUEUE_MAX
+            + limits::DRAFT_BYTES_MAX;
+        let links = status.peers.iter().filter(|peer| peer.link.is_some()).count();
+        let queue = status.peers.iter().map(|peer| peer.queued).max().unwrap_or(0);
+        let drafts = status.groups.iter().map(|group| group.drafts).max().unwrap_or(0);
+        let found = [
+            ("links", links, limits::LINKS_MAX),
+            ("queue", queue, queued_max),
+            ("drafts", drafts, 2 * (limits::DRAFTS_MAX + limits::BATCH_MESSAGES)),
+            ("peers", status.peers.len(), limits::GONE_MAX + limits::LINKS_MAX),
+        ];
+        for (what, n, max) in found {
+            if n > max {
+                world.ledger.violate(world.now(), node, "bounds", format!("{what}: {n} of {max}"));
+            }
+        }
+    }
+}
+
+fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>) -> Report {
+    let ledger = &world.ledger;
+    let (mut delivered, mut expected, mut not_sent) = (0, 0, ledger.n_refused);
+    let is_up = |node: &usize| world.host(*node).engine.is_some();
+    for sent in &ledger.messages {
+        if !sent.is_sealed {
+            not_sent += 1;
+            continue;
+        }
+        // What is kept is due to all that run at the end; what is live to those who were there.
+        let due: Vec<usize> = if sent.lane.is_kept() {
+            (0..world.n_nodes()).filter(is_up).collect()
+        } else {
+            sent.expected.iter().copied().filter(is_up).collect()
+        };
+        let due = due.into_iter().filter(|node| *node != sent.author);
+        for node in due {
+            expected += 1;
+            delivered += u64::from(sent.delivered.contains(&node));
+        }
+    }
+    let mut latencies = ledger.latencies.clone();
+    latencies.sort_unstable();
+    let quantile = |share: f64| {
+        let last = latencies.len().saturating_sub(1);
+        let at = (share * last as f64).round() as usize;
+        latencies.get(at).map_or(0.0, |micros| *micros as f64 / 1000.0)
+    };
+    let seconds = scenario.duration.as_secs_f64();
+    Report {
+        nodes: scenario.nodes,
+        seed: scenario.seed,
+        seconds,
+        messages: ledger.messages.iter().filter(|sent| sent.is_sealed).count(),
+        not_sent,
+        delivered,
+        expected,
+        delivery_ratio: ratio(delivered, expected),
+        latency_p50_ms: quantile(0.5),
+        latency_p99_ms: quantile(0.99),
+        latency_max_ms: quantile(1.0),
+        copies: ratio(ledger.n_copies, ledger.n_envelopes),
+        bytes_per_payload_byte: ratio(world.network().bytes, ledger.payload),
+        wire_bytes_per_node_second: world.network().bytes as f64 / scenario.nodes as f64 / seconds,
+        mesh_seconds: mesh.map(|time| time.as_secs_f64()),
+        presence_false_alarms: ledger.n_false_alarms,
+        frames: world.frames.clone(),
+        events: world.n_events,
+        hash: world.trace_hash(),
+        violations: ledger.violations.clone(),
+    }
+}
+
+fn ratio(a: u64, b: u64) -> f64 {
+    if b == 0 { 1.0 } else { a as f64 / b as f64 }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = |what: &str, value: String| writeln!(f, "{what:<28}{value}");
+        line("nodes", self.nodes.to_string())?;
+        line("virtual time", format!("{} s", self.seconds))?;
+        line("messages", format!("{} sent, {} not sent", self.messages, self.not_sent))?;
+        line("delivered", format!("{:.4} ({} of {})", self.delivery_ratio, self.delivered, self.expected))?;
+        line(
+            "latency p50 / p99 / max",
+            format!(
+                "{:.2} / {:.2} / {:.2} ms",
+                self.latency_p50_ms, self.latency_p99_ms, self.latency_max_ms
+            ),
+        )?;
+        line("copies of a payload", format!("{:.4}", self.copies))?;
+        line("wire bytes / payload byte", format!("{:.2}", self.bytes_per_payload_byte))?;
+        line("wire bytes / node / s", format!("{:.0}", self.wire_bytes_per_node_second))?;
+        let mesh = self.mesh_seconds.map_or("never".to_owned(), |s| format!("{s:.3} s"));
+        line("full mesh after", mesh)?;
+        line("presence false alarms", self.presence_false_alarms.to_string())?;
+        line("events", self.events.to_string())?;
+        line("hash", self.hash.clone())?;
+        for violation in self.violations.iter().take(10) {
+            let Violation { at, node, check, text } = violation;
+            line("violation", format!("{check} at node {node}, {:.6} s: {text}", *at as f64 / 1e6))?;
+        }
+        Ok(())
+    }
+}

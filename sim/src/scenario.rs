@@ -1,0 +1,445 @@
+//! Scenarios: a TOML file of a network, its faults and its messages, and the world made from it.
+
+use core::fmt;
+use core::time::Duration;
+
+use djembe_protocol::id::Lane;
+use djembe_protocol::time::Timestamp;
+use serde::{Deserialize, Deserializer};
+
+use crate::network::Conditions;
+use crate::rng::{Purpose, Rng};
+use crate::world::{Fault, World, WorldConfig};
+
+/// Scenarios that are compiled in, by name.
+pub const SHIPPED: [(&str, &str); 1] = [("lan-30", include_str!("../scenarios/lan-30.toml"))];
+
+/// A network and what happens in it. Every field has a default but `nodes` and `duration`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// How many nodes.
+    pub nodes: usize,
+    /// Virtual time from start to end.
+    #[serde(deserialize_with = "time")]
+    pub duration: Duration,
+    /// Everything random grows from it.
+    #[serde(default = "one")]
+    pub seed: u64,
+    /// Time of one way.
+    #[serde(default = "micros_200", deserialize_with = "time")]
+    pub latency: Duration,
+    /// Up to this much more.
+    #[serde(default, deserialize_with = "time")]
+    pub jitter: Duration,
+    /// Share of packets sent again, 0 to 0.9.
+    #[serde(default)]
+    pub loss: f64,
+    /// Bits a second that a node can send; 0 is no limit.
+    #[serde(default)]
+    pub bandwidth: u64,
+    /// A node hears of another within this.
+    #[serde(default = "millis_500", deserialize_with = "time")]
+    pub discovery: Duration,
+    /// And again after so long; zero is never.
+    #[serde(default = "secs_5", deserialize_with = "time")]
+    pub beacon: Duration,
+    /// A commit takes half of this to this.
+    #[serde(default = "millis_5", deserialize_with = "time")]
+    pub persist: Duration,
+    /// A look-up takes half of this to this.
+    #[serde(default = "millis_1", deserialize_with = "time")]
+    pub fetch: Duration,
+    /// After the last fault and message, logs are the same within this.
+    #[serde(default = "secs_10", deserialize_with = "time")]
+    pub settle: Duration,
+    /// Who publishes what.
+    #[serde(default)]
+    pub messages: Messages,
+    /// The first so many nodes are cut off for a while.
+    #[serde(default)]
+    pub partitions: Vec<Partition>,
+    /// Processes that die.
+    #[serde(default)]
+    pub crashes: Vec<Crash>,
+    /// Nodes that stand still.
+    #[serde(default)]
+    pub pauses: Vec<Span>,
+    /// Nodes whose sockets are not read.
+    #[serde(default)]
+    pub stalls: Vec<Span>,
+}
+
+/// Who publishes what.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Messages {
+    /// A second and sender.
+    pub rate: f64,
+    /// Bytes of content.
+    pub size: usize,
+    /// `durable` or `live`.
+    #[serde(deserialize_with = "lane")]
+    pub lane: Lane,
+    /// The first so many nodes; all if there are fewer.
+    pub senders: usize,
+    /// From then on.
+    #[serde(deserialize_with = "time")]
+    pub start: Duration,
+    /// Until then.
+    #[serde(deserialize_with = "time")]
+    pub stop: Duration,
+}
+
+/// A cut between the first nodes and the others.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Partition {
+    /// How many are cut off.
+    pub nodes: usize,
+    /// From then on.
+    #[serde(deserialize_with = "time")]
+    pub at: Duration,
+    /// Until then.
+    #[serde(deserialize_with = "time")]
+    pub until: Duration,
+}
+
+/// A process that dies.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Crash {
+    /// Whose.
+    pub node: usize,
+    /// When.
+    #[serde(deserialize_with = "time")]
+    pub at: Duration,
+    /// When it is back.
+    #[serde(default, deserialize_with = "some_time")]
+    pub restart: Option<Duration>,
+    /// The machine goes with it, so that nobody is told.
+    #[serde(default)]
+    pub power_off: bool,
+}
+
+/// A node and a while.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Span {
+    /// Which node.
+    pub node: usize,
+    /// From then on.
+    #[serde(deserialize_with = "time")]
+    pub at: Duration,
+    /// Until then.
+    #[serde(deserialize_with = "time")]
+    pub until: Duration,
+}
+
+impl Default for Messages {
+    fn default() -> Self {
+        Self {
+            rate: 1.0,
+            size: 200,
+            lane: Lane::Durable,
+            senders: usize::MAX,
+            start: Duration::from_secs(5),
+            stop: Duration::from_secs(15),
+        }
+    }
+}
+
+/// Why there is no such scenario. The text is for people.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ScenarioError(String);
+
+impl ScenarioError {
+    fn new(text: impl fmt::Display) -> Self {
+        Self(text.to_string())
+    }
+}
+
+impl Scenario {
+    /// Reads a scenario and puts `key=value` pairs over it; a dot goes into a table (`messages.rate=5`).
+    ///
+    /// # Errors
+    /// [`ScenarioError`] that names the key and says what was expected.
+    pub fn parse(text: &str, sets: &[String]) -> Result<Self, ScenarioError> {
+        let mut table: toml::Table = text.parse().map_err(ScenarioError::new)?;
+        for set in sets {
+            let (key, value) = set
+                .split_once('=')
+                .ok_or_else(|| ScenarioError::new(format!("--set {set}: expected key=value")))?;
+            put(&mut table, key.trim(), parse_value(value.trim()))
+                .map_err(|error| ScenarioError::new(format!("--set {set}: {error}")))?;
+        }
+        let scenario: Self = table.try_into().map_err(ScenarioError::new)?;
+        scenario.check().map_err(ScenarioError::new)?;
+        Ok(scenario)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let in_range = |what: &str, node: usize| {
+            if node < self.nodes {
+                Ok(())
+            } else {
+                Err(format!("{what}: node {node} of {} (they count from 0)", self.nodes))
+            }
+        };
+        let in_order = |what: &str, at: Duration, until: Duration| {
+            if at < until { Ok(()) } else { Err(format!("{what}: ends before it begins")) }
+        };
+        if !(1..=100_000).contains(&self.nodes) {
+            return Err(format!("nodes = {}: expected 1 to 100000", self.nodes));
+        }
+        if !(0.0..=0.9).contains(&self.loss) {
+            return Err(format!("loss = {}: expected 0 to 0.9", self.loss));
+        }
+        if !(0.0..=100_000.0).contains(&self.messages.rate) {
+            return Err(format!("messages.rate = {}: expected 0 to 100000", self.messages.rate));
+        }
+        let size_max = djembe_protocol::limits::CONTENT_MAX;
+        if self.messages.size > size_max {
+            return Err(format!("messages.size: at most {size_max}"));
+        }
+        for partition in &self.partitions {
+            in_order("partitions", partition.at, partition.until)?;
+        }
+        for crash in &self.crashes {
+            in_range("crashes", crash.node)?;
+            if let Some(restart) = crash.restart {
+                in_order("crashes", crash.at, restart)?;
+            }
+        }
+        for (what, spans) in [("pauses", &self.pauses), ("stalls", &self.stalls)] {
+            for span in spans {
+                in_range(what, span.node)?;
+                in_order(what, span.at, span.until)?;
+            }
+        }
+        if self.quiet_at() + self.settle > self.duration {
+            return Err(format!(
+                "duration = {:?}: the last fault or message is at {:?}, and {:?} to settle come after it",
+                self.duration,
+                self.quiet_at(),
+                self.settle
+            ));
+        }
+        Ok(())
+    }
+
+    /// When the last fault is over and the last message is published.
+    pub fn quiet_at(&self) -> Duration {
+        let partitions = self.partitions.iter().map(|partition| partition.until);
+        let crashes = self.crashes.iter().map(|crash| crash.restart.unwrap_or(crash.at));
+        let spans = self.pauses.iter().chain(&self.stalls).map(|span| span.until);
+        let last = partitions.chain(crashes).chain(spans).max().unwrap_or_default();
+        last.max(self.messages.stop)
+    }
+
+    /// The world at its beginning, everything scheduled.
+    pub fn world(&self) -> World {
+        let mut world = World::lan(
+            WorldConfig {
+                seed: self.seed,
+                network: Conditions {
+                    latency: self.latency,
+                    jitter: self.jitter,
+                    loss: self.loss,
+                    bandwidth: self.bandwidth,
+                },
+                discovery: self.discovery,
+                beacon: self.beacon,
+                persist: self.persist,
+                fetch: self.fetch,
+            },
+            self.nodes,
+        );
+        self.schedule_faults(&mut world);
+        self.schedule_messages(&mut world);
+        world
+    }
+
+    fn schedule_faults(&self, world: &mut World) {
+        let mut fault = |at: Duration, fault| world.fault_at(Timestamp::ZERO + at, fault);
+        for partition in &self.partitions {
+            fault(partition.at, Fault::Partition((0..partition.nodes.min(self.nodes)).collect()));
+            fault(partition.until, Fault::Heal);
+        }
+        for crash in &self.crashes {
+            let node = crash.node;
+            fault(crash.at, if crash.power_off { Fault::PowerOff(node) } else { Fault::Crash(node) });
+            if let Some(restart) = crash.restart {
+                fault(restart, Fault::Restart(node));
+            }
+        }
+        for span in &self.pauses {
+            fault(span.at, Fault::Pause(span.node));
+            fault(span.until, Fault::Resume(span.node));
+        }
+        for span in &self.stalls {
+            fault(span.at, Fault::Stall(span.node));
+            fault(span.until, Fault::Unstall(span.node));
+        }
+    }
+
+    fn schedule_messages(&self, world: &mut World) {
+        let messages = &self.messages;
+        if messages.rate <= 0.0 {
+            return;
+        }
+        let pause = Duration::from_secs_f64(1.0 / messages.rate).max(Duration::from_micros(1));
+        for node in 0..messages.senders.min(self.nodes) {
+            let mut rng = Rng::split(self.seed, node, 0, Purpose::Workload);
+            // Evenly, each sender with its own phase.
+            let mut at = messages.start + rng.time_below(pause);
+            while at < messages.stop {
+                world.publish_at(Timestamp::ZERO + at, node, 0, messages.lane, messages.size);
+                at += pause;
+            }
+        }
+    }
+}
+
+fn put(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<(), String> {
+    match key.split_once('.') {
+        None => {
+            table.insert(key.to_owned(), value);
+            Ok(())
+        }
+        Some((first, rest)) => {
+            let inner = table.entry(first).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            let inner = inner.as_table_mut().ok_or(format!("{first} is not a table"))?;
+            put(inner, rest, value)
+        }
+    }
+}
+
+/// What TOML makes of it, else a text.
+fn parse_value(text: &str) -> toml::Value {
+    let parsed = format!("x = {text}").parse::<toml::Table>().ok();
+    parsed.and_then(|mut table| table.remove("x")).unwrap_or_else(|| toml::Value::String(text.to_owned()))
+}
+
+/// A time: `"5ms"`, `"200us"`, `"1.5s"`, `"2min"`, or a number of seconds.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let scale = match unit {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "min" => 60.0,
+        _ => {
+            return Err(format!("{text:?} is not a time: expected a number with us, ms, s or min"));
+        }
+    };
+    let number: f64 = number
+        .trim()
+        .parse()
+        .map_err(|_| format!("{text:?} is not a time: expected a number with us, ms, s or min"))?;
+    let micros = (number * scale * 1e6).round();
+    if (0.0..1e15).contains(&micros) {
+        Ok(Duration::from_micros(micros as u64))
+    } else {
+        Err(format!("{text:?} is out of range"))
+    }
+}
+
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a time like \"5ms\", or a number of seconds")]
+    enum Time {
+        Text(String),
+        Seconds(f64),
+    }
+    let text = match Time::deserialize(deserializer)? {
+        Time::Text(text) => text,
+        Time::Seconds(seconds) => format!("{seconds}s"),
+    };
+    parse_time(&text).map_err(serde::de::Error::custom)
+}
+
+fn some_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    time(deserializer).map(Some)
+}
+
+fn lane<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Lane, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "durable" => Ok(Lane::Durable),
+        "live" => Ok(Lane::Live),
+        other => Err(serde::de::Error::custom(format!(
+            "{other:?} is not a lane: expected \"durable\" or \"live\""
+        ))),
+    }
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn micros_200() -> Duration {
+    Duration::from_micros(200)
+}
+
+fn millis_1() -> Duration {
+    Duration::from_millis(1)
+}
+
+fn millis_5() -> Duration {
+    Duration::from_millis(5)
+}
+
+fn millis_500() -> Duration {
+    Duration::from_millis(500)
+}
+
+fn secs_5() -> Duration {
+    Duration::from_secs(5)
+}
+
+fn secs_10() -> Duration {
+    Duration::from_secs(10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shipped_scenario_is_one() {
+        for (name, text) in SHIPPED {
+            assert!(Scenario::parse(text, &[]).is_ok(), "{name}: {:?}", Scenario::parse(text, &[]));
+        }
+    }
+
+    #[test]
+    fn a_set_overrides_and_a_mistake_is_named() {
+        let parse = |sets: &[&str]| {
+            let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+            Scenario::parse(SHIPPED[0].1, &sets)
+        };
+        let scenario =
+            parse(&["nodes=7", "latency=3ms", "messages.lane=live", "messages.rate=2"]).expect("fine");
+        assert_eq!((scenario.nodes, scenario.latency), (7, Duration::from_millis(3)));
+        assert_eq!((scenario.messages.lane, scenario.messages.rate), (Lane::Live, 2.0));
+        for (set, told) in [
+            ("nods=7", "expected one of `nodes`, `duration`, `seed`"),
+            ("nodes=many", "invalid type"),
+            ("latency=3", ""),
+            ("latency=3parsecs", "expected a number with us, ms, s or min"),
+            ("messages.lane=fast", "expected \"durable\" or \"live\""),
+            ("loss=2", "expected 0 to 0.9"),
+            ("duration=5s", "to settle come after it"),
+            ("nodes", "expected key=value"),
+            ("crashes=[{node=99, at=\"1s\"}]", "node 99 of 30"),
+        ] {
+            match parse(&[set]) {
+                Ok(_) => assert_eq!(told, "", "{set} is a mistake"),
+                Err(error) => assert!(error.to_string().contains(told) && !told.is_empty(), "{set}: {error}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! What breaks one node at a time: lost disks, copied keys, standing still, not listening, strangers.
+
+use core::time::Duration;
+
+use djembe_protocol::id::{Lane, LogId};
+use djembe_protocol::io::PresenceState;
+use djembe_sim::network::NodeIx;
+use djembe_sim::world::{Fault, World, WorldConfig};
+
+mod support;
+use support::*;
+
+/// Goal: a number is never used twice. Method: an author crashes right after publishing, its last commits are
+/// lost although the disk had said they were safe; it restarts and goes on; everybody gets the rest.
+#[test]
+fn a_lost_tail_is_skipped_and_not_reused() {
+    for lost in [1, 2, 3] {
+        let mut world = meshed(WorldConfig::default(), 4);
+        chatter(&mut world, &[0], Lane::Durable, 20, millis(20));
+        world.publish(0, 0, Lane::Durable, 100);
+        world.fault(Fault::Crash(0));
+        world.host_mut(0).disk.lose_commits(lost);
+        world.run_for(secs(3));
+        world.fault(Fault::Restart(0));
+        world.run_for(secs(3));
+        let after = chatter(&mut world, &[0], Lane::Durable, 5, millis(20));
+        world.run_for(secs(3));
+        assert_eq!(after.len(), 5);
+        assert_reached(&world, &after, 0..4);
+        for node in 0..4 {
+            assert!(
+                !world.ledger.noted(node, "fork") && !world.ledger.noted(node, "cloned"),
+                "{:?}",
+                world.ledger.notes
+            );
+        }
+        // A late joiner crosses the gap in the numbers, whoever serves it.
+        let late = world.add_node();
+        world.member(late, 0);
+        world.start(late);
+        world.run_for(secs(5));
+        assert_reached(&world, &after, [late].into_iter());
+        assert_clean(&world);
+    }
+}
+
+/// Goal: an identity whose store is lost goes on behind its own log. Method: wipe the disk of one of three, restart
+/// it, let it publish at once; nothing forks, all get everything.
+#[test]
+fn a_restored_identity_resumes_behind_its_own_log() {
+    let mut world = meshed(WorldConfig::default(), 3);
+    let before = chatter(&mut world, &[0, 1], Lane::Durable, 150, millis(10));
+    world.run_for(secs(1));
+    world.fault(Fault::Crash(0));
+    world.host_mut(0).disk.wipe();
+    world.run_for(secs(2));
+    world.fault(Fault::Restart(0));
+    let after = chatter(&mut world, &[0], Lane::Durable, 5, millis(10));
+    assert_eq!(after.len(), 5);
+    world.run_for(secs(6));
+    assert!(world.ledger.notes.is_empty(), "{:?}", world.ledger.notes);
+    assert_reached(&world, &before, 0..3);
+    assert_reached(&world, &after, 0..3);
+    // And once more, from the disk that was filled by others.
+    world.fault(Fault::Crash(0));
+    world.run_for(secs(2));
+    world.fault(Fault::Restart(0));
+    world.run_for(secs(3));
+    let again = chatter(&mut world, &[0], Lane::Durable, 5, millis(10));
+    world.run_for(secs(1));
+    assert_reached(&world, &again, 0..3);
+    assert_same_logs(&world, 0..3);
+    assert_clean(&world);
+}
+
+/// Goal: two nodes with one key are noticed, and told. Method: a clone of node 0 with an empty disk joins in
+/// another corner of a network of five and publishes.
+#[test]
+fn a_cloned_identity_is_detected() {
+    let mut world = meshed(WorldConfig::default(), 4);
+    chatter(&mut world, &[0, 1], Lane::Durable, 20, millis(20));
+    let clone = world.add_clone(0);
+    world.member(clone, 0);
+    // The original and its copy have each a neighbour of its own: over 1 it is known, over 2 comes the copy.
+    world.cut(clone, 1);
+    world.cut(clone, 3);
+    world.cut(0, 2);
+    world.start(clone);
+    world.run_for(secs(1));
+    for _ in 0..40 {
+        world.publish(0, 0, Lane::Durable, 50);
+        world.publish(clone, 0, Lane::Durable, 50);
+        world.run_for(millis(250));
+    }
+    let notes: Vec<_> = world.ledger.notes.iter().map(|(_, node, text)| (*node, text.as_str())).collect();
+    assert!(
+        notes.iter().any(|(node, text)| (*node == clone || *node == 0) && *text == "cloned"),
+        "one of the two is told: {notes:?}"
+    );
+}
+
+/// Goal: strangers stay strangers. Method: a node of another network, which discovery shows all the same.
+#[test]
+fn another_network_is_refused() {
+    let mut world = World::lan(WorldConfig::default(), 3);
+    let stranger = world.add_node_of_network(*b"elsewher");
+    world.member(stranger, 0);
+    world.start(stranger);
+    world.run_for(secs(10));
+    assert!(world.host(stranger).links.is_empty());
+    assert!((0..3).any(|node| world.count(node, "wrong-network") > 0));
+    let number = world.publish(0, 0, Lane::Durable, 10).expect("room");
+    world.run_for(secs(1));
+    assert_reached(&world, &[number], 0..3);
+    assert!(!world.ledger.reached(number, [stranger]));
+    let dials: u64 = (0..4).map(|node| world.count(node, "wrong-network")).sum();
+    assert!(dials < 60, "{dials} tries in 10 s");
+    let peer = world.host(stranger).peer;
+    assert!((0..3).all(|node| world.ledger.state(node, &peer).is_none()), "not even known");
+    assert_clean(&world);
+}
+
+/// Goal: of two connections made at once one stays, the same on both sides. Method: two nodes told of each other
+/// at the same moment; and 30 seeds of six nodes.
+#[test]
+fn simultaneous_dials_leave_one_link() {
+    for seed in 0..30 {
+        let config = WorldConfig { seed, discovery: Duration::from_micros(300), ..WorldConfig::default() };
+        let mut world = World::lan(config, 6);
+        world.run_for(secs(2));
+        for node in 0..6 {
+            assert_eq!(world.host(node).links.len(), 5, "seed {seed}, node {node}");
+        }
+        assert_eq!(world.network().n_wires(), 15, "seed {seed}");
+        let number = world.publish(0, 0, Lane::Durable, 10).expect("room");
+        world.run_for(secs(1));
+        assert_reached(&world, &[number], 0..6);
+        assert_clean(&world);
+    }
+}
+
+/// Goal: one that does not read does not hold up the rest for longer than LINK_PATIENCE, and gets everything when
+/// it reads again. Method: stall one of five under load for 8 s.
+#[test]
+fn a_slow_reader_is_passed_over_and_catches_up() {
+    let mut world = meshed(WorldConfig::default(), 5);
+    world.fault(Fault::Stall(4));
+    let mut numbers = Vec::new();
+    let mut late = 0;
+    for i in 0..800 {
+        numbers.extend(world.publish(i % 2, 0, Lane::Durable, 4000));
+        world.run_for(millis(10));
+        if i >= 500 {
+            late = late.max(numbers.len() - reached(&world, &numbers, 0..4));
+        }
+    }
+    assert!(numbers.len() >= 700, "{} of 800 were taken", numbers.len());
+    assert!(late <= 4, "{late} messages behind although the slow one was passed over");
+    assert!(reached(&world, &numbers, 4..5) < numbers.len());
+    world.fault(Fault::Unstall(4));
+    world.run_for(secs(5));
+    assert_reached(&world, &numbers, 0..5);
+    assert_clean(&world);
+}
+
+/// Goal: who stood still does not blame the others. Method: pause one of six for 20 s; the others declare it gone,
+/// it comes back, declares nobody gone, refutes, and is alive for all.
+#[test]
+fn a_paused_node_blames_nobody() {
+    let mut world = meshed(WorldConfig::default(), 6);
+    world.run_for(secs(5));
+    world.fault(Fault::Pause(3));
+    world.run_for(secs(20));
+    let paused = world.host(3).peer;
+    for node in (0..6).filter(|node| *node != 3) {
+        assert_eq!(world.ledger.state(node, &paused), Some(PresenceState::Gone));
+    }
+    world.fault(Fault::Resume(3));
+    world.run_for(secs(10));
+    let blamed: Vec<_> = world.ledger.gone_at.keys().collect();
+    assert!(blamed.is_empty(), "{blamed:?}");
+    for node in (0..6).filter(|node| *node != 3) {
+        assert_eq!(world.ledger.state(node, &paused), Some(PresenceState::Alive));
+        assert_eq!(world.ledger.state(3, &world.host(node).peer), Some(PresenceState::Alive));
+    }
+    let engine = world.host(3).engine.as_ref().expect("it runs");
+    assert!(engine.status().incarnation.0 > 1000, "it raised its incarnation");
+    let numbers = chatter(&mut world, &[3, 0], Lane::Durable, 4, millis(20));
+    world.run_for(secs(1));
+    assert_reached(&world, &numbers, 0..6);
+    assert_clean(&world);
+}
+
+/// Two cliques of three, joined by node 6 alone.
+fn two_cliques(config: WorldConfig) -> World {
+    let mut world = World::new(config);
+    let lobby = world.add_group("lobby");
+    for _ in 0..7 {
+        let node = world.add_node();
+        world.member(node, lobby);
+    }
+    for a in 0..3 {
+        for b in 3..6 {
+            world.cut(a, b);
+        }
+    }
+    (0..7).for_each(|node| world.start(node));
+    world.run_for(secs(5));
+    world
+}
+
+/// Goal: a member between two cliques passes messages on, the first after the repair delay, the next at once.
+#[test]
+fn a_bridge_passes_messages_on() {
+    for lane in [Lane::Durable, Lane::Live] {
+        let mut world = two_cliques(WorldConfig::default());
+        let first = world.publish(0, 0, lane, 100).expect("room");
+        world.run_for(secs(2));
+        assert_reached(&world, &[first], 0..7);
+        for _ in 0..5 {
+            let next = world.publish(0, 0, lane, 100).expect("room");
+            world.run_for(millis(30));
+            assert_reached(&world, &[next], 0..7);
+        }
+        let copies = world.ledger.n_copies as f64 / world.ledger.n_envelopes as f64;
+        assert!(copies <= 1.35, "{copies} copies in the {} lane", lane.name());
+        world.run_for(secs(20));
+        assert_clean(&world);
+    }
+}
+
+/// Goal: the same for a crash of the bridge's parent link: history still arrives. Method: publish while the bridge
+/// is down, restart it.
+#[test]
+fn a_bridge_that_was_down_brings_what_was_missed() {
+    let mut world = two_cliques(WorldConfig::default());
+    chatter(&mut world, &[0, 4], Lane::Durable, 10, millis(20));
+    world.fault(Fault::Crash(6));
+    let numbers = chatter(&mut world, &[0, 4], Lane::Durable, 100, millis(20));
+    world.fault(Fault::Restart(6));
+    world.run_for(secs(40));
+    assert_reached(&world, &numbers, 0..7);
+    assert_same_logs(&world, 0..7);
+    assert_clean(&world);
+}
+
+/// Goal: messages outlive a disk that fails for a while, and nothing is released before it is kept.
+#[test]
+fn a_failing_disk_delays() {
+    let mut world = meshed(WorldConfig::default(), 3);
+    chatter(&mut world, &[0], Lane::Durable, 3, millis(20));
+    world.host_mut(0).disk_fails = true;
+    let numbers = chatter(&mut world, &[0, 1], Lane::Durable, 10, millis(20));
+    world.run_for(secs(3));
+    let own = LogId { author: world.host(0).peer, lane: Lane::Durable };
+    let kept = |world: &World, node: NodeIx| {
+        let frontiers = world.host(node).disk.frontiers(&world.group_id(0));
+        frontiers.iter().find(|frontier| frontier.log == own).map(|frontier| frontier.next)
+    };
+    assert_eq!(kept(&world, 1), Some(3), "nothing of it was seen");
+    assert!(world.ledger.noted(0, "store"));
+    world.host_mut(0).disk_fails = false;
+    world.run_for(secs(3));
+    assert_reached(&world, &numbers, 0..3);
+    assert_same_logs(&world, 0..3);
+    assert_clean(&world);
+}
