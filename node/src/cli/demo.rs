@@ -5,17 +5,18 @@
 //! have a network name, a beacon port and a passphrase of their own, so the demo disturbs nobody and meets nobody.
 
 mod node;
+mod printer;
+mod told;
 
-use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::Path;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use self::node::{Report, Setup};
+use self::printer::Printer;
+use self::told::{Told, search};
 use super::exit::{Exit, Failure};
 use super::global::Global;
 use super::scratch::{Scratch, free_port, monotonic_ns, random_name};
@@ -33,6 +34,8 @@ const LINES: usize = 3;
 const LINES_AWAY: usize = 2;
 /// Everything but the detection of a death takes a fraction of this.
 const SOON: Duration = Duration::from_secs(20);
+/// For a node to say how it sees things after a failure.
+const STATE_PATIENCE: Duration = Duration::from_secs(2);
 /// Detecting a death may take several rounds of probing.
 const DEATH: Duration = Duration::from_secs(45);
 
@@ -53,6 +56,9 @@ pub(super) async fn run(_: DemoArgs, global: &Global) -> Result<(), Failure> {
                 played = demo.play() => played.map_err(Some),
                 () = interrupted() => Err(None),
             };
+            if let Err(Some(_)) = played {
+                demo.tell_state().await;
+            }
             demo.end(played).await
         }
         Err(error) => {
@@ -83,54 +89,6 @@ struct Untrue {
 impl Untrue {
     fn new(step: &'static str, what: impl ToString, hint: &'static str) -> Self {
         Self { step, what: what.to_string(), hint }
-    }
-}
-
-/// What one of the nodes has told.
-#[derive(Debug, Default)]
-struct Told {
-    peer: String,
-    started: u64,
-    ready: u64,
-    members: BTreeMap<String, u64>,
-    gone: BTreeMap<String, u64>,
-    heard: Vec<Heard>,
-    stored: BTreeMap<String, (usize, u64)>,
-}
-
-#[derive(Debug)]
-struct Heard {
-    author: String,
-    text: String,
-    at: u64,
-}
-
-impl Told {
-    fn take(&mut self, report: Report) {
-        match report {
-            Report::Ready { peer, at } => (self.peer, self.ready) = (peer, at),
-            Report::Member { peer, at } => {
-                self.gone.remove(&peer);
-                self.members.insert(peer, at);
-            }
-            Report::Gone { peer, at } => {
-                self.members.remove(&peer);
-                self.gone.insert(peer, at);
-            }
-            Report::Heard { author, text, at } => self.heard.push(Heard { author, text, at }),
-            Report::Stored { text, at, by } => {
-                self.stored.insert(text, (by, at));
-            }
-        }
-    }
-
-    /// What it heard of somebody, in the order in which it heard it.
-    fn heard_of(&self, author: &str) -> Vec<&str> {
-        self.heard.iter().filter(|heard| heard.author == author).map(|heard| heard.text.as_str()).collect()
-    }
-
-    fn heard_at(&self, text: &str) -> Option<u64> {
-        self.heard.iter().find(|heard| heard.text == text).map(|heard| heard.at)
     }
 }
 
@@ -375,6 +333,33 @@ impl Demo {
         Ok(())
     }
 
+    /// How each node sees it, for whoever has to find out why a step was not true.
+    async fn tell_state(&mut self) {
+        let mut asked = self.crew.running();
+        for number in asked.clone() {
+            let _ = self.crew.tell(number, &node::tell()).await;
+        }
+        let deadline = Instant::now() + STATE_PATIENCE;
+        while !asked.is_empty() {
+            match self.crew.next(deadline).await {
+                Ok((number, Report::Status { groups, peers })) => {
+                    asked.retain(|other| *other != number);
+                    let (name, heard) = (self.crew.name(number), self.told[number].heard.len());
+                    let state = json!({ "node": name, "peer_id": self.told[number].peer, "groups": groups, "peers": peers });
+                    self.printer.print(
+                        false,
+                        "state",
+                        &format!("{name} saw {heard} lines: {state}"),
+                        state.clone(),
+                    );
+                }
+                Ok((number, report)) => self.told[number].take(report),
+                Err(Trouble::Late) => return,
+                Err(_) => {}
+            }
+        }
+    }
+
     /// Whatever happened, nothing is left behind.
     async fn end(self, played: Result<(), Option<Untrue>>) -> Result<(), Option<Untrue>> {
         let Self { crew, scratch, printer, .. } = self;
@@ -418,11 +403,18 @@ impl Demo {
     /// Waits until each of them has seen every line from that one on, and says when the last was seen.
     async fn all_heard(&mut self, who: &[usize], from: usize) -> Result<u64, Untrue> {
         let texts: Vec<String> = self.said[from..].iter().map(|line| line.text.clone()).collect();
-        self.until(SOON, "not every line was seen by everybody", |told| {
+        let all = self.until(SOON, "not every line was seen by everybody", |told| {
             let times = who.iter().flat_map(|n| texts.iter().map(|text| told[*n].heard_at(text)));
             times.collect::<Option<Vec<u64>>>()?.into_iter().max()
+        });
+        let all = all.await;
+        all.map_err(|mut untrue| {
+            let missed = who.iter().flat_map(|n| texts.iter().map(move |text| (*n, text)));
+            for (n, text) in missed.filter(|(n, text)| self.told[*n].heard_at(text).is_none()) {
+                untrue.what.push_str(&format!("; {} missed \"{text}\"", self.crew.name(n)));
+            }
+            untrue
         })
-        .await
     }
 
     /// Waits until each line from that one on is on the disks of all the others there.
@@ -471,9 +463,7 @@ impl Demo {
         from: usize,
     ) -> Result<(), Untrue> {
         let mut n_heard = 0;
-        for author in
-            self.said.iter().map(|line| line.author.as_str()).collect::<std::collections::BTreeSet<_>>()
-        {
+        for author in self.said.iter().map(|line| line.author.as_str()).collect::<BTreeSet<_>>() {
             let said = self.said[from..].iter().filter(|line| line.author == author);
             let said: Vec<&str> = said.map(|line| line.text.as_str()).collect();
             let heard = heard(author);
@@ -537,84 +527,7 @@ fn hint(step: &str) -> &'static str {
     }
 }
 
-/// Looks for words in all files below a directory; how many bytes were searched.
-fn search(below: &Path, words: &[&str]) -> Result<u64, String> {
-    let unreadable = |error: std::io::Error| format!("{} could not be read: {error}", below.display());
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(below).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        if path.is_dir() {
-            bytes += search(&path, words)?;
-        } else if path.is_file() {
-            let content = std::fs::read(&path).map_err(unreadable)?;
-            bytes += content.len() as u64;
-            let has = |word: &&&str| content.windows(word.len()).any(|window| window == word.as_bytes());
-            if let Some(word) = words.iter().find(has) {
-                return Err(format!("\"{word}\" can be read in {}", path.display()));
-            }
-        }
-    }
-    Ok(bytes)
-}
-
 #[expect(clippy::cast_precision_loss, reason = "a duration of hours is exact to the microsecond")]
 fn ms(nanoseconds: u64) -> f64 {
     (nanoseconds / 1000) as f64 / 1000.0
-}
-
-/// One line for people, or one object for programs, at each step.
-#[derive(Clone, Copy)]
-struct Printer {
-    json: bool,
-    began: Instant,
-}
-
-#[derive(Serialize)]
-struct StepLine<'a> {
-    step: &'a str,
-    ok: bool,
-    text: &'a str,
-    #[serde(flatten)]
-    measured: Map<String, Value>,
-}
-
-impl Printer {
-    fn headline(self) {
-        if !self.json {
-            self.line("Three nodes on this machine, strangers to each other, in a network of their own.\n");
-        }
-    }
-
-    fn step(self, step: &str, text: &str, measured: Value) {
-        self.print(true, step, text, measured);
-    }
-
-    fn verdict(self) {
-        let secs = self.began.elapsed().as_secs_f64();
-        let text = format!("All of it was true. It took {secs:.1} s and left nothing behind.");
-        self.print(true, "verdict", &text, json!({ "seconds": secs }));
-    }
-
-    fn untrue(self, untrue: &Untrue) {
-        let Untrue { step, what, hint } = untrue;
-        self.print(false, step, &format!("Not true: {what}"), json!({}));
-        let text = format!("Failed at \"{step}\". What to try: {hint}.");
-        self.print(false, "verdict", &text, json!({ "failed": step, "try": hint }));
-    }
-
-    fn print(self, ok: bool, step: &str, text: &str, measured: Value) {
-        if self.json {
-            let measured = measured.as_object().cloned().unwrap_or_default();
-            let line = StepLine { step, ok, text, measured };
-            self.line(&serde_json::to_string(&line).unwrap_or_default());
-        } else {
-            let mark = if ok { "ok " } else { "BAD" };
-            self.line(&format!("{mark} {step:<9} {text}"));
-        }
-    }
-
-    fn line(self, line: &str) {
-        // A reader that has gone changes nothing of what is true.
-        let _ = writeln!(std::io::stdout().lock(), "{line}");
-    }
 }

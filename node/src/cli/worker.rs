@@ -122,9 +122,10 @@ impl<E: DeserializeOwned + Send + 'static> Crew<E> {
     pub(crate) async fn kill(&mut self, number: usize) {
         let worker = &mut self.workers[number];
         worker.may_end = true;
-        worker.input = None;
         // Fails only if it has ended.
         let _ = worker.process.kill().await;
+        // Only now: the end of its input would have let it say goodbye.
+        worker.input = None;
     }
 
     /// Lets all end by themselves, and ends those that do not. Whether all ended well.
@@ -154,6 +155,11 @@ impl<E: DeserializeOwned + Send + 'static> Crew<E> {
         for worker in &mut self.workers {
             let _ = worker.process.kill().await;
         }
+    }
+
+    /// Those that are not known to have ended.
+    pub(crate) fn running(&self) -> Vec<usize> {
+        (0..self.workers.len()).filter(|n| self.workers[*n].input.is_some()).collect()
     }
 
     /// What it was called when it was started.

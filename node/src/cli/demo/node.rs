@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{Group, Node, NodeError, NodeEvent, PresenceState};
+use crate::{Group, GroupInfo, Node, NodeError, NodeEvent, PeerInfo, PresenceState, Status};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::exit::Failure;
@@ -25,6 +25,7 @@ pub(super) struct Setup {
 enum Command {
     Begin(Setup),
     Say(String),
+    Tell,
 }
 
 /// The commands, as the demo writes them.
@@ -37,6 +38,11 @@ pub(super) fn say(text: &str) -> impl Serialize {
     Command::Say(text.to_owned())
 }
 
+/// See [`begin`]: asks for a [`Report::Status`].
+pub(super) fn tell() -> impl Serialize {
+    Command::Tell
+}
+
 /// What a node tells. Stamps are on the clock that all processes share.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -46,6 +52,7 @@ pub(super) enum Report {
     Gone { peer: String, at: u64 },
     Heard { author: String, text: String, at: u64 },
     Stored { text: String, at: u64, by: usize },
+    Status { groups: Vec<GroupInfo>, peers: Vec<PeerInfo> },
 }
 
 /// The hidden subcommand.
@@ -79,6 +86,10 @@ async fn serve() -> Result<(), NodeError> {
             Some(event) = events.next() => on_event(event),
             command = commands.recv() => match command {
                 Some(Command::Say(text)) => speak(&group, text).await?,
+                Some(Command::Tell) => {
+                    let Status { groups, peers, .. } = node.status().await?;
+                    report(&Report::Status { groups, peers });
+                }
                 Some(Command::Begin(_)) => {}
                 None => break,
             },
