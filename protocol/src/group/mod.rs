@@ -361,6 +361,16 @@ impl Group {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn n_claims(&self) -> usize {
+        self.repair.claimed().count()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn n_logs(&self) -> usize {
+        self.logs.len()
+    }
+
     fn kept_logs(&self) -> impl Iterator<Item = (&LogId, &LogState)> + '_ {
         self.logs.iter().filter(|(log, _)| log.lane.is_kept())
     }
