@@ -167,7 +167,8 @@ fn log(n: u64) -> LogId {
 /// Goal: another network or version is refused at HELLO, in both directions of time.
 #[test]
 fn strangers_are_refused_by_their_hello() {
-    let cases: [(&str, fn(&mut Hello)); 4] = [
+    type Change = fn(&mut Hello);
+    let cases: [(&str, Change); 4] = [
         ("another network", |hello| hello.network = *b"elsewher"),
         ("no common version", |hello| (hello.min, hello.max) = (2, 9)),
         ("no common version", |hello| (hello.min, hello.max) = (0, 0)),
