@@ -59,7 +59,7 @@ pub struct Engine {
     links: BTreeMap<LinkId, Link>,
     overlay: Overlay,
     presence: Presence,
-    groups: BTreeMap<GroupId, Group>,
+    groups: BTreeMap<GroupId, Box<Group>>,
     n_groups: u16,
     tokens: Tokens,
     counters: Counters,
@@ -170,7 +170,7 @@ impl Engine {
             return None;
         }
         let links = self.links.values().filter_map(Link::next_deadline);
-        let groups = self.groups.values().filter_map(Group::next_deadline);
+        let groups = self.groups.values().filter_map(|group| group.next_deadline());
         [
             self.presence.next_deadline(),
             self.overlay.next_deadline(),
@@ -191,7 +191,7 @@ impl Engine {
 
     /// What there is to know, for people.
     pub fn status(&self) -> Status {
-        let mut groups: Vec<_> = self.groups.values().map(Group::status).collect();
+        let mut groups: Vec<_> = self.groups.values().map(|group| group.status()).collect();
         groups.sort_by(|a, b| a.name.cmp(&b.name));
         let peers = self.presence.iter().map(|(peer, state)| {
             let link = self.overlay.link(&peer).and_then(|link| self.links.get(&link));
@@ -221,7 +221,7 @@ impl Engine {
             Command::Join { key, name } => {
                 let id = key.group_id();
                 if self.groups.contains_key(&id) {
-                    if self.groups.get(&id).is_some_and(Group::is_loaded) {
+                    if self.groups.get(&id).is_some_and(|group| group.is_loaded()) {
                         self.event(Event::Joined { group: id });
                     }
                     return;
@@ -234,7 +234,7 @@ impl Engine {
                 }
                 self.n_groups = self.n_groups.wrapping_add(1);
                 let ix = self.n_groups;
-                let group = Group::join(&mut self.cx(), key, name, ix);
+                let group = Box::new(Group::join(&mut self.cx(), key, name, ix));
                 self.groups.insert(id, group);
             }
             Command::Leave { group } => {
@@ -527,7 +527,7 @@ impl Engine {
     fn combined_root(&mut self, link: LinkId) -> Option<[u8; 32]> {
         let state = self.links.get(&link)?;
         let mut shared: Vec<GroupId> = state.shared_groups().collect();
-        shared.sort_by_key(|id| self.groups.get(id).map(Group::topic_tag));
+        shared.sort_by_key(|id| self.groups.get(id).map(|group| group.topic_tag()));
         let mut hasher = blake3::Hasher::new();
         for id in shared {
             let group = self.groups.get_mut(&id)?;

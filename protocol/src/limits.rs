@@ -66,6 +66,9 @@ pub const LINK_QUEUE_LOW: usize = 256 * 1024;
 pub const CONTROL_QUEUE_MAX: usize = 1024 * 1024;
 /// Bytes of history queued for one link beyond which a WANT is answered with nothing.
 pub const BULK_QUEUE_MAX: usize = 1024 * 1024;
+/// Bytes of history and answers queued for one link beyond which it is closed. Below [`BULK_QUEUE_MAX`] all of
+/// [`SERVING_MAX`] answers of [`FETCH_BYTES_MAX`] may come at once, and what is recent.
+pub const ANSWER_QUEUE_MAX: usize = BULK_QUEUE_MAX + SERVING_MAX * FETCH_BYTES_MAX + RECENT_BYTES_MAX;
 /// How long a full link holds up the publisher before it is passed over and left to repair.
 pub const LINK_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a link may take to say HELLO.

@@ -142,6 +142,7 @@ impl Link {
             self.full_since = Some(now);
         }
         self.queued[Class::Control as usize] <= limits::CONTROL_QUEUE_MAX
+            && self.queued[Class::Bulk as usize] <= limits::ANSWER_QUEUE_MAX
     }
 
     /// Whether more history may be queued.
@@ -179,8 +180,9 @@ impl Link {
         self.full_since.is_some() && !self.passed_over
     }
 
+    /// Payload is left to repair: it has been full for too long, or what is passed on has doubled the queue.
     pub(crate) fn is_passed_over(&self) -> bool {
-        self.passed_over
+        self.passed_over || self.waiting() >= 2 * limits::LINK_QUEUE_HIGH
     }
 
     /// True when the publisher stops waiting for this link.

@@ -208,26 +208,26 @@ impl Overlay {
         if self.next.is_none_or(|next| next > now) {
             return;
         }
-        self.next = None;
-        let peers: Vec<PeerId> = self.known.keys().copied().collect();
-        for peer in peers {
-            let Some(known) = self.known.get_mut(&peer) else {
-                continue;
+        let mut next = None::<Timestamp>;
+        let (mut overdue, mut retry) = (Vec::new(), Vec::new());
+        for (peer, known) in &self.known {
+            let due = match known.dialing {
+                Some(since) => Some(since + DIAL_PATIENCE),
+                None => known.retry_at,
             };
-            if let Some(since) = known.dialing {
-                if now - since < DIAL_PATIENCE {
-                    self.wake_at(since + DIAL_PATIENCE);
-                    continue;
-                }
+            match due {
                 // The host never answered.
-                self.dial_failed(now, peer, 0);
-                continue;
+                Some(at) if at <= now && known.dialing.is_some() => overdue.push(*peer),
+                Some(at) if at <= now => retry.push(*peer),
+                later => next = later.into_iter().chain(next).min(),
             }
-            match known.retry_at {
-                Some(at) if at > now => self.wake_at(at),
-                Some(_) => self.dial(now, peer),
-                None => {}
-            }
+        }
+        self.next = next;
+        for peer in overdue {
+            self.dial_failed(now, peer, 0);
+        }
+        for peer in retry {
+            self.dial(now, peer);
         }
     }
 

@@ -211,7 +211,7 @@ impl Presence {
             if alert.incarnation >= self.incarnation && !is_early {
                 self.incarnation = Incarnation(alert.incarnation.0.min(limits::INCARNATION_MAX - 1) + 1);
                 self.refuted_at = Some(now);
-                self.health.worse();
+                self.health.worse(now);
                 self.facts.push(Fact::Broadcast(Alive::new(self.incarnation, identity).into()));
             }
             return;
@@ -442,15 +442,15 @@ impl Health {
     /// Late timers make it worse at once; every ten quiet seconds make it better by one.
     fn observe(&mut self, now: Timestamp, late: Duration) {
         if late >= limits::LATE_TIMER {
-            self.worse();
-            self.changed_at = now;
+            self.worse(now);
         } else if self.score > 0 && now - self.changed_at >= Duration::from_secs(10) {
             self.score -= 1;
             self.changed_at = now;
         }
     }
 
-    fn worse(&mut self) {
+    fn worse(&mut self, now: Timestamp) {
+        self.changed_at = now;
         self.score = (self.score + 1).min(limits::HEALTH_MAX);
     }
 

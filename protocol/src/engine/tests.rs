@@ -1,1 +1,510 @@
+//! One engine among strangers: what it refuses, whom it cuts off, and that nobody can make it grow or fall.
 
+use bytes::Bytes;
+
+use super::*;
+use crate::crypto::GroupKey;
+use crate::error::{DecodeError, Reject};
+use crate::id::{EnvelopeId, LogId, Seq};
+use crate::io::Input;
+use crate::message::Draft;
+use crate::persist::{Answer, GroupRecord, Query};
+use crate::wire::frame::{
+    Alert, Announce, Beat, Clock, ClockEntry, Gone, Prune, Range, Served, Signature, Stored, Unsubscribe,
+    Want, check,
+};
+
+const NETWORK: [u8; 8] = *b"the-test";
+
+struct Zeros;
+
+impl Secrets for Zeros {
+    fn fill(&mut self, out: &mut [u8]) {
+        out.fill(0);
+    }
+}
+
+fn key() -> Box<GroupKey> {
+    Box::new(GroupKey::open("test", "lobby", None).expect("a name"))
+}
+
+/// An engine with a store that answers at once and keeps nothing, and a neighbour that can say anything.
+struct Bench {
+    engine: Engine,
+    now: Timestamp,
+    hostile: Identity,
+    n_links: u64,
+    /// What the neighbour was sent, by kind.
+    sent: BTreeMap<u8, usize>,
+    closed: Vec<&'static str>,
+    events: Vec<String>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let config = Config { network: NETWORK, incarnation: Incarnation(7), seed: 1 };
+        let mut bench = Self {
+            engine: Engine::new(config, Identity::from_seed([1; 32]), Box::new(Zeros)),
+            now: Timestamp::from_micros(1),
+            hostile: Identity::from_seed([2; 32]),
+            n_links: 0,
+            sent: BTreeMap::new(),
+            closed: Vec::new(),
+            events: Vec::new(),
+        };
+        let name = "lobby".to_owned();
+        bench.input(Input::Command(Command::Join { key: key(), name }));
+        bench
+    }
+
+    fn input(&mut self, input: Input) {
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            self.engine.handle_input(self.now, input);
+            while let Some(output) = self.engine.poll_output() {
+                match output {
+                    Output::Send { link, class, frame } => {
+                        let bytes = frame.encode().len();
+                        *self.sent.entry(frame.kind()).or_default() += 1;
+                        inputs.push(Input::Written { link, class, bytes });
+                    }
+                    Output::Connect { peer, .. } => inputs.push(Input::DialFailed { peer, refused: true }),
+                    Output::Disconnect { link, cause } => {
+                        self.closed.push(cause);
+                        let cause = LinkEnd::Closed;
+                        inputs.push(Input::LinkDown { link, cause });
+                    }
+                    Output::Persist { token, .. } => inputs.push(Input::Persisted(token)),
+                    Output::Fetch { token, query } => {
+                        let answer = match query {
+                            Query::Group(_) => Answer::Group(GroupRecord::default()),
+                            Query::Range { .. } => Answer::Range(Vec::new()),
+                        };
+                        inputs.push(Input::Fetched(token, answer));
+                    }
+                    Output::Event(event) => self.events.push(format!("{event:?}")),
+                }
+            }
+        }
+    }
+
+    /// Bytes of a frame, as they come from a socket.
+    fn bytes(&mut self, link: LinkId, bytes: Bytes) {
+        self.input(match check(bytes, |_| false) {
+            Ok(frame) => Input::Frame { link, frame },
+            Err(reject) => Input::Rejected { link, reject },
+        });
+    }
+
+    fn say(&mut self, link: LinkId, frame: impl Into<Frame>) {
+        self.bytes(link, frame.into().encode().concat());
+    }
+
+    fn connect(&mut self) -> LinkId {
+        self.n_links += 1;
+        let (link, peer) = (LinkId(self.n_links), self.hostile.peer_id());
+        self.input(Input::LinkUp { link, peer, dialed: false });
+        link
+    }
+
+    fn hello(&self) -> Hello {
+        Hello {
+            min: 1,
+            max: 1,
+            features: 0,
+            network: NETWORK,
+            nonce: [3; 16],
+            incarnation: Incarnation(1),
+            addresses: Vec::new(),
+        }
+    }
+
+    /// A neighbour who knows the group's key.
+    fn member(&mut self) -> LinkId {
+        let link = self.connect();
+        let hello = self.hello();
+        self.say(link, hello);
+        let proof = key().link_proof(&self.hostile.peer_id(), &self.engine.me, &[3; 16], &[0; 16]);
+        self.say(link, Subscribe { group: 1, proof });
+        assert!(self.events.iter().any(|event| event.starts_with("MemberJoined")));
+        link
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        let mut rounds = 0;
+        while let Some(at) = self.engine.next_deadline().filter(|at| *at <= end) {
+            rounds += 1;
+            assert!(rounds < 10_000, "the engine asks for time-outs that do not help");
+            self.now = self.now.max(at);
+            self.input(Input::Timeout);
+        }
+        self.now = end;
+    }
+
+    fn group(&self) -> &Group {
+        self.engine.groups.values().next().expect("joined")
+    }
+}
+
+fn log(n: u64) -> LogId {
+    let mut id = [9; 32];
+    id[..8].copy_from_slice(&n.to_le_bytes());
+    LogId { author: PeerId(id), lane: Lane::Durable }
+}
+
+/// Goal: another network or version is refused at HELLO, in both directions of time.
+#[test]
+fn strangers_are_refused_by_their_hello() {
+    type Change = fn(&mut Hello);
+    let cases: [(&str, Change); 4] = [
+        ("another network", |hello| hello.network = *b"elsewher"),
+        ("no common version", |hello| (hello.min, hello.max) = (2, 9)),
+        ("no common version", |hello| (hello.min, hello.max) = (0, 0)),
+        ("", |hello| (hello.min, hello.max) = (0, 9)),
+    ];
+    for (cause, change) in cases {
+        let mut bench = Bench::new();
+        let link = bench.connect();
+        let mut hello = bench.hello();
+        change(&mut hello);
+        bench.say(link, hello);
+        assert_eq!(bench.closed, [cause].into_iter().filter(|c| !c.is_empty()).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn whoever_does_not_greet_is_cut_off() {
+    let mut bench = Bench::new();
+    let link = bench.connect();
+    bench.say(link, Digest { root: [1; 32] });
+    assert_eq!(bench.closed, ["spoke before HELLO"]);
+    let mut bench = Bench::new();
+    bench.connect();
+    bench.pass(limits::HELLO_PATIENCE - Duration::from_millis(1));
+    assert!(bench.closed.is_empty());
+    bench.pass(Duration::from_millis(1));
+    assert_eq!(bench.closed, ["no HELLO"]);
+}
+
+/// Goal: fifteen bad frames are suffered, the sixteenth is the last.
+#[test]
+fn bad_frames_end_in_disconnection() {
+    let mut bench = Bench::new();
+    let link = bench.member();
+    for n in 1..=limits::BAD_FRAMES_MAX {
+        assert!(bench.closed.is_empty(), "after {} bad frames", n - 1);
+        bench.bytes(link, Bytes::from_static(&[100, 1, 2, 3]));
+    }
+    assert_eq!(bench.closed, ["too many bad frames"]);
+    assert_eq!(bench.engine.counters.count("unreadable"), u64::from(limits::BAD_FRAMES_MAX));
+    assert_eq!(Reject::Decode(DecodeError::Kind(100)).cause(), "unreadable", "what was counted");
+}
+
+/// Goal: an engine whose host closes a link late does not ask for time-outs meanwhile.
+#[test]
+fn a_link_being_closed_asks_for_nothing() {
+    let mut bench = Bench::new();
+    let (link, peer) = (LinkId(77), bench.hostile.peer_id());
+    bench.engine.handle_input(bench.now, Input::LinkUp { link, peer, dialed: false });
+    bench.now = bench.now + limits::HELLO_PATIENCE;
+    bench.engine.handle_input(bench.now, Input::Timeout);
+    let closes = |engine: &mut Engine| {
+        let outputs = std::iter::from_fn(|| engine.poll_output());
+        outputs.filter(|output| matches!(output, Output::Disconnect { .. })).count()
+    };
+    assert_eq!(closes(&mut bench.engine), 1);
+    assert!(bench.engine.next_deadline().is_none_or(|at| at > bench.now));
+    bench.now = bench.now + Duration::from_secs(1);
+    bench.engine.handle_input(bench.now, Input::Timeout);
+    assert_eq!(closes(&mut bench.engine), 0, "once is enough");
+}
+
+/// Goal: drafts that cannot leave keep no clock ticking. Method: a member comes, a live message leaves, the member
+/// goes, another is published.
+#[test]
+fn a_live_lane_without_members_waits_without_time_outs() {
+    let mut bench = Bench::new();
+    let link = bench.member();
+    let group = key().group_id();
+    let publish = |ticket| {
+        Input::Command(Command::Publish {
+            group,
+            lane: Lane::Live,
+            ttl_secs: 0,
+            draft: Draft::default(),
+            ticket,
+        })
+    };
+    bench.input(publish(1));
+    let is_sealed = |bench: &Bench| bench.events.iter().filter(|event| event.starts_with("Sealed")).count();
+    assert_eq!(is_sealed(&bench), 1);
+    let cause = LinkEnd::Reset;
+    bench.input(Input::LinkDown { link, cause });
+    bench.input(publish(2));
+    bench.pass(Duration::from_secs(30));
+    assert_eq!(is_sealed(&bench), 1);
+    bench.member();
+    assert_eq!(is_sealed(&bench), 2, "somebody is there again");
+}
+
+/// Goal: whoever leaves a group and comes back finds the members that are still there.
+#[test]
+fn a_group_can_be_left_and_joined_again() {
+    let mut bench = Bench::new();
+    bench.member();
+    let group = key().group_id();
+    bench.input(Input::Command(Command::Leave { group }));
+    bench.events.clear();
+    let name = "lobby".to_owned();
+    bench.input(Input::Command(Command::Join { key: key(), name }));
+    assert!(bench.events.iter().any(|event| event.starts_with("MemberJoined")), "{:?}", bench.events);
+}
+
+/// Goal: claims about logs that do not exist stay bounded. Method: clocks and announcements of 10,000 authors.
+#[test]
+fn claims_do_not_grow_without_bound() {
+    let mut bench = Bench::new();
+    let link = bench.member();
+    for page in 0..20u64 {
+        let mut entries: Vec<ClockEntry> = (0..512)
+            .map(|n| ClockEntry { log: log(page * 512 + n), next: limits::SEQ_MAX, floor: 0, head: [0; 8] })
+            .collect();
+        entries.sort_by_key(|entry| entry.log);
+        let ranges =
+            entries.iter().take(256).map(|entry| Range { log: entry.log, from: 0, to: limits::SEQ_MAX });
+        let ranges = ranges.collect();
+        bench.say(link, Announce { group: 1, ranges });
+        bench.say(link, Clock { group: 1, reply: true, entries });
+    }
+    let claims = bench.group().status().missing;
+    assert!(claims > 0, "it does believe some of them");
+    assert!(bench.group().n_claims() <= limits::AUTHORS_MAX);
+    assert!(bench.group().n_logs() <= limits::AUTHORS_MAX);
+    let wants = bench.sent.get(&15).copied().unwrap_or(0);
+    assert!(wants <= 4, "{wants} requests to one neighbour at once");
+    // Nothing comes: they are given up one after the other.
+    bench.pass(Duration::from_secs(2));
+    assert!(bench.closed.is_empty(), "{:?}", bench.closed);
+    assert!(bench.group().n_claims() < limits::AUTHORS_MAX);
+}
+
+/// Goal: asking costs the asker. Method: 10,000 WANTs of one who never reads, with messages there to be had.
+#[test]
+fn requests_of_one_who_does_not_read_are_bounded() {
+    let mut bench = Bench::new();
+    let link = bench.member();
+    let group = key().group_id();
+    for ticket in 1..=20 {
+        let draft = Draft { content: Bytes::from(vec![7; 40_000]), ..Draft::default() };
+        let command = Command::Publish { group, lane: Lane::Durable, ttl_secs: 0, draft, ticket };
+        bench.input(Input::Command(command));
+        bench.pass(Duration::from_millis(5));
+    }
+    let author = bench.engine.me;
+    let lane = Lane::Durable;
+    let want = |request| Want {
+        request,
+        group: 1,
+        range: Range { log: LogId { author, lane }, from: 0, to: 63 },
+        graft: true,
+    };
+    // From here on nothing is reported as written.
+    let mut queued = 0usize;
+    let mut cut_off = false;
+    for request in 0..400_000 {
+        if cut_off {
+            break;
+        }
+        let frame = check(Frame::from(want(request)).encode().concat(), |_| false).expect("fine");
+        bench.engine.handle_input(bench.now, Input::Frame { link, frame });
+        while let Some(output) = bench.engine.poll_output() {
+            match output {
+                Output::Send { frame, .. } => queued += frame.encode().len(),
+                Output::Disconnect { .. } => cut_off = true,
+                _ => {}
+            }
+        }
+    }
+    let most = limits::ANSWER_QUEUE_MAX + limits::FRAME_MAX;
+    assert!(queued <= most, "{queued} bytes are queued");
+    assert!(cut_off, "and in the end it is cut off");
+}
+
+/// A small generator of frames that are well formed and make no sense.
+struct Chaos(Xoshiro256PlusPlus);
+
+impl Chaos {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0.next_u64() % n
+    }
+
+    fn seq(&mut self) -> Seq {
+        match self.below(4) {
+            0 => self.below(4),
+            1 => limits::SEQ_MAX - self.below(3),
+            2 => limits::SEQ_JUMP_MAX + self.below(3),
+            _ => self.below(200),
+        }
+    }
+
+    fn log(&mut self, me: PeerId, them: PeerId) -> LogId {
+        let author = match self.below(4) {
+            0 => me,
+            1 => them,
+            _ => log(self.below(3)).author,
+        };
+        let lane = Lane::ALL[self.below(3) as usize];
+        LogId { author, lane }
+    }
+
+    fn range(&mut self, me: PeerId, them: PeerId) -> Range {
+        let (a, b) = (self.seq(), self.seq());
+        Range { log: self.log(me, them), from: a.min(b), to: a.max(b) }
+    }
+
+    fn incarnation(&mut self) -> Incarnation {
+        Incarnation(match self.below(3) {
+            0 => limits::INCARNATION_MAX,
+            _ => self.below(20),
+        })
+    }
+
+    fn frame(&mut self, me: PeerId, hostile: &Identity) -> Frame {
+        let them = hostile.peer_id();
+        let group = self.below(3) as u16;
+        match self.below(18) {
+            0 => Subscribe { group, proof: [self.below(256) as u8; 32] }.into(),
+            1 if self.below(20) == 0 => Unsubscribe { group }.into(),
+            2 => Beat {
+                stamp: self.0.next_u64(),
+                echo: self.0.next_u64(),
+                held: self.0.next_u64(),
+                ask: self.below(2) == 0,
+            }
+            .into(),
+            3 => Alert::new(me, self.incarnation(), hostile).into(),
+            4 => Alert::new(log(1).author, self.incarnation(), hostile).into(),
+            5 => Alive::new(self.incarnation(), hostile).into(),
+            6 => Gone { alerts: vec![Alert::new(me, self.incarnation(), hostile)] }.into(),
+            7 => Peers {
+                peers: (0..self.below(33))
+                    .map(|_| (log(self.below(5000)).author, vec![Address(vec![1])]))
+                    .collect(),
+            }
+            .into(),
+            8 => Digest { root: [self.below(2) as u8; 32] }.into(),
+            9 => Roots { roots: vec![(group, [1; 32])] }.into(),
+            10 => {
+                let next = self.seq();
+                Clock {
+                    group,
+                    reply: self.below(2) == 0,
+                    entries: vec![ClockEntry {
+                        log: self.log(me, them),
+                        next,
+                        floor: next.min(self.below(10)),
+                        head: [1; 8],
+                    }],
+                }
+                .into()
+            }
+            11 => {
+                Announce { group, ranges: (0..self.below(20)).map(|_| self.range(me, them)).collect() }.into()
+            }
+            12 => Want {
+                request: self.below(10) as u32,
+                group,
+                range: self.range(me, them),
+                graft: self.below(2) == 0,
+            }
+            .into(),
+            13 => Served {
+                request: self.below(100) as u32,
+                group,
+                count: self.below(2) as u32,
+                floor: self.0.next_u64(),
+                upto: self.0.next_u64(),
+            }
+            .into(),
+            14 => Prune { group, author: self.log(me, them).author }.into(),
+            15 => Stored { group, logs: vec![(self.log(me, them), self.0.next_u64())] }.into(),
+            _ => self.data(group, hostile),
+        }
+    }
+
+    /// An envelope that is signed and opens, with numbers that a liar may choose.
+    fn data(&mut self, group: u16, hostile: &Identity) -> Frame {
+        let body = crate::message::encode_body(&Draft::default(), Hlc(self.0.next_u64())).expect("a draft");
+        let seq = match self.below(8) {
+            0 => u64::MAX,
+            1 => u64::from(u32::MAX),
+            _ => self.seq(),
+        };
+        let mut skip = self.below(seq.min(40) + 1) as u32;
+        if self.below(8) == 0 {
+            skip = u32::try_from(seq).unwrap_or(u32::MAX);
+        }
+        let is_first = u64::from(skip) == seq;
+        let input = crate::crypto::SealInput {
+            lane: Lane::ALL[self.below(3) as usize],
+            seq,
+            prev: if is_first { EnvelopeId::NONE } else { EnvelopeId([1; 32]) },
+            skip,
+            ttl_secs: 0,
+            bodies: &[body],
+            frame_salt: [self.below(256) as u8; 16],
+        };
+        let envelope = crate::crypto::seal(hostile, &*key(), &input).expect("small");
+        Frame::Data { group, envelope: envelope.as_bytes().clone() }
+    }
+}
+
+/// Goal: a member that lies in every way neither stops the engine nor makes it grow. Method: 10 seeds of 2000
+/// senseless frames, time passing, reconnecting whenever it is cut off.
+#[test]
+fn senseless_frames_do_no_harm() {
+    for seed in 0..10 {
+        let mut chaos = Chaos(Xoshiro256PlusPlus::seed_from_u64(seed));
+        let mut bench = Bench::new();
+        let mut link = bench.member();
+        for _ in 0..2000 {
+            let frame = chaos.frame(bench.engine.me, &bench.hostile);
+            bench.say(link, frame);
+            if chaos.below(10) == 0 {
+                bench.pass(Duration::from_millis(chaos.below(300)));
+            }
+            if !bench.engine.links.contains_key(&link) {
+                link = bench.member();
+            }
+        }
+        let group = bench.group();
+        assert!(group.n_claims() <= limits::AUTHORS_MAX && group.n_logs() <= limits::AUTHORS_MAX);
+        assert!(bench.engine.out.is_empty());
+        assert!(bench.engine.status().peers.len() <= limits::GONE_MAX);
+        bench.pass(Duration::from_secs(60));
+    }
+}
+
+/// Goal: bytes that are no frames at all do no harm either. Method: valid frames with bytes changed.
+#[test]
+fn broken_frames_do_no_harm() {
+    let mut chaos = Chaos(Xoshiro256PlusPlus::seed_from_u64(99));
+    let mut bench = Bench::new();
+    let mut link = bench.member();
+    for _ in 0..5000 {
+        let frame = chaos.frame(bench.engine.me, &bench.hostile);
+        let mut bytes = frame.encode().concat().to_vec();
+        for _ in 0..=chaos.below(3) {
+            let at = chaos.below(bytes.len() as u64) as usize;
+            bytes[at] = chaos.below(256) as u8;
+        }
+        bench.bytes(link, bytes.into());
+        if !bench.engine.links.contains_key(&link) {
+            link = bench.member();
+        }
+    }
+    assert!(bench.engine.counters.count("unreadable") > 100);
+    assert!(bench.engine.counters.count("signature") > 10);
+    let _ = Signature([0; 64]);
+}

@@ -9,6 +9,7 @@
 //! ```
 
 mod log;
+mod own;
 mod publish;
 mod receive;
 mod repair;
@@ -18,17 +19,17 @@ mod tree;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::crypto::{self, CheckedEnvelope, GroupKey, Identity, SealInput};
+use crate::crypto::{CheckedEnvelope, GroupKey, Identity};
 use crate::id::{EnvelopeId, GroupId, Lane, LinkId, LogId, PeerId, Seq, TopicTag};
-use crate::io::{Counters, Delivered, Event, GroupStatus, Outbox, Output, PresenceCause, Secrets};
+use crate::io::{Counters, Event, GroupStatus, Outbox, Output, PresenceCause, Secrets};
 use crate::limits;
 use crate::link::Link;
-use crate::message::{self, Body, Draft};
-use crate::persist::{Answer, Frontier, GroupRecord, Query, StoreOp, StoredEnvelope};
+use crate::message::Body;
+use crate::persist::{Answer, GroupRecord, Query, StoreOp};
 use crate::time::{Hlc, Timestamp, WallTime};
 use crate::wire::frame::{Announce, Class, Frame, GroupIx, Range, Subscribe, Unsubscribe, Want};
-use log::{Log, Place};
-use publish::{OwnLane, Pending};
+use log::Log;
+use publish::OwnLane;
 use repair::Repair;
 pub(crate) use store::{Purpose, Tokens};
 use tree::Tree;
@@ -330,6 +331,16 @@ impl Group {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn n_claims(&self) -> usize {
+        self.repair.claimed().count()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn n_logs(&self) -> usize {
+        self.logs.len()
+    }
+
     fn kept_logs(&self) -> impl Iterator<Item = (&LogId, &LogState)> + '_ {
         self.logs.iter().filter(|(log, _)| log.lane.is_kept())
     }
@@ -347,248 +358,6 @@ impl Group {
             hasher.update(&state.log.head().0);
         }
         *self.root.insert(*hasher.finalize().as_bytes())
-    }
-
-    // Publishing.
-
-    fn lane(&mut self, lane: Lane) -> &mut OwnLane {
-        match lane {
-            Lane::Live => &mut self.lanes[1],
-            Lane::Durable | Lane::Control => &mut self.lanes[0],
-        }
-    }
-
-    /// Whether a draft would be taken now. A refusal is followed by [`Event::Accepts`] in time.
-    pub(crate) fn accepts(&mut self, lane: Lane) -> bool {
-        self.lane(lane).accepts()
-    }
-
-    pub(crate) fn publish(
-        &mut self,
-        cx: &mut Ctx<'_>,
-        lane: Lane,
-        ttl_secs: u32,
-        draft: &Draft,
-        ticket: u64,
-    ) {
-        let refusal = if self.cloned {
-            Some("this identity is in use elsewhere".to_owned())
-        } else {
-            *cx.hlc = cx.hlc.tick(cx.wall);
-            match message::encode_body(draft, *cx.hlc) {
-                Ok(body) => {
-                    let pending = Pending { body, ttl_secs, ticket };
-                    (!self.lane(lane).push(pending)).then(|| "too many messages are waiting".to_owned())
-                }
-                Err(error) => Some(error.to_string()),
-            }
-        };
-        match refusal {
-            Some(reason) => {
-                cx.counters.add("draft-refused", 1);
-                let tickets = (ticket, ticket);
-                cx.event(Event::Dropped { group: self.id, lane, tickets, reason });
-            }
-            None => self.pump_lane(cx, lane),
-        }
-    }
-
-    /// Seals whatever may be sealed now.
-    pub(crate) fn pump(&mut self, cx: &mut Ctx<'_>) {
-        self.pump_lane(cx, Lane::Durable);
-        self.pump_lane(cx, Lane::Live);
-    }
-
-    fn pump_lane(&mut self, cx: &mut Ctx<'_>, lane: Lane) {
-        if !self.loaded || self.cloned {
-            return;
-        }
-        let id = self.id;
-        loop {
-            let is_held_up = self.is_held_up(cx, lane);
-            self.lane(lane).set_held_up(is_held_up);
-            if is_held_up {
-                break;
-            }
-            let Some(batch) = self.lane(lane).take_batch(cx.now) else {
-                break;
-            };
-            let mut frame_salt = [0; 16];
-            cx.secrets.fill(&mut frame_salt);
-            let input = SealInput {
-                lane,
-                seq: batch.seq,
-                prev: batch.prev,
-                skip: batch.skip,
-                ttl_secs: batch.ttl_secs,
-                bodies: &batch.bodies,
-                frame_salt,
-            };
-            let envelope = match crypto::seal(cx.identity, &*self.key, &input) {
-                Ok(envelope) => envelope,
-                Err(error) => {
-                    let (tickets, reason) = (batch.tickets, error.to_string());
-                    cx.event(Event::Dropped { group: id, lane, tickets, reason });
-                    continue;
-                }
-            };
-            let messages =
-                batch.bodies.into_iter().filter_map(|body| message::decode_body(body).ok()).collect();
-            self.lane(lane).on_sealed(batch.seq, envelope.id());
-            if lane.is_kept() {
-                let log = LogId { author: cx.me, lane };
-                let (next, head) = (batch.seq + 1, envelope.id());
-                self.lane(lane).on_persisting(envelope.as_bytes().len());
-                let ops = vec![
-                    StoreOp::Append(self.stored(&envelope)),
-                    StoreOp::Frontier(Frontier { group: id, log, next, head, floor: 0 }),
-                ];
-                let own = Unreleased { envelope, messages, tickets: batch.tickets, is_kept: false };
-                self.unreleased.insert((lane, batch.seq), own);
-                let seq = batch.seq;
-                cx.persist(id, Purpose::Own { lane, seq }, ops);
-            } else {
-                self.release(cx, envelope, messages, batch.tickets);
-            }
-        }
-        if let Some(upto) = self.lane(lane).take_reservation() {
-            cx.persist(id, Purpose::Reserve { lane, upto }, vec![StoreOp::Reserve { group: id, lane, upto }]);
-        }
-        if self.lane(lane).take_relief() {
-            cx.event(Event::Accepts { group: id, lane });
-        }
-    }
-
-    /// A full link makes publishers wait for a while; a live message waits until somebody is there; and before our
-    /// first word in this run we take back what others have of our own log.
-    fn is_held_up(&self, cx: &Ctx<'_>, lane: Lane) -> bool {
-        (!lane.is_kept() && self.members.is_empty())
-            || self.hold_until.is_some_and(|at| cx.now < at)
-            || lane.is_kept() && self.is_taking_back(cx, lane)
-            || self.members.keys().any(|link| cx.links.get(link).is_some_and(Link::holds_up))
-    }
-
-    fn is_taking_back(&self, cx: &Ctx<'_>, lane: Lane) -> bool {
-        let log = LogId { author: cx.me, lane };
-        self.take_back_until.is_some_and(|at| cx.now < at)
-            && !self.lanes[0].has_published()
-            && self.repair.first_claimed(&log).is_some()
-    }
-
-    /// Releases what is on disk with everything before it.
-    fn release_kept(&mut self, cx: &mut Ctx<'_>, lane: Lane) {
-        while let Some(first) = self.unreleased.range((lane, 0)..=(lane, Seq::MAX)).next()
-            && first.1.is_kept
-        {
-            let key = *first.0;
-            let Some(own) = self.unreleased.remove(&key) else {
-                return;
-            };
-            self.lane(lane).on_persisted(own.envelope.as_bytes().len());
-            self.release(cx, own.envelope, own.messages, own.tickets);
-        }
-    }
-
-    /// Our own envelope may be seen by others from now on.
-    fn release(
-        &mut self,
-        cx: &mut Ctx<'_>,
-        envelope: CheckedEnvelope,
-        messages: Vec<Body>,
-        tickets: (u64, u64),
-    ) {
-        let header = envelope.header();
-        let (lane, seq) = (header.lane, header.seq);
-        let log = LogId { author: cx.me, lane };
-        self.place(cx, log, &envelope);
-        if let Some(state) = self.logs.get_mut(&log) {
-            state.delivered = state.log.next();
-        }
-        let sent = self.spread(cx, log, &envelope, None);
-        cx.event(Event::Sealed { group: self.id, lane, tickets, seq, sent });
-        let delivered = Delivered { group: self.id, log, seq, envelope, messages, backfilled: false };
-        cx.event(Event::Delivered(Box::new(delivered)));
-    }
-
-    /// Sends an envelope to those who are to have it at once and announces it to the others.
-    fn spread(
-        &mut self,
-        cx: &mut Ctx<'_>,
-        log: LogId,
-        envelope: &CheckedEnvelope,
-        from: Option<LinkId>,
-    ) -> usize {
-        let mut sent = 0;
-        let is_own = from.is_none();
-        // Those who have a link to the author, and so the envelope already, or soon.
-        let mut served = Vec::new();
-        let links: Vec<(LinkId, PeerId)> = self.members.iter().map(|(link, peer)| (*link, *peer)).collect();
-        for (link, peer) in links {
-            if Some(link) == from || peer == log.author {
-                continue;
-            }
-            let Some(state) = cx.links.get(&link) else {
-                continue;
-            };
-            let (passed_over, is_served) = (state.is_passed_over(), state.neighbours.contains(&log.author));
-            if !passed_over && (is_own || self.tree.is_child(&log.author, link)) {
-                let class = if is_own { Class::Own } else { Class::Forward };
-                let (group, envelope) = (self.ix, envelope.as_bytes().clone());
-                cx.send(link, class, Frame::Data { group, envelope });
-                sent += 1;
-            } else if !is_own && is_served {
-                served.push(link);
-            } else {
-                self.announce(cx, link, log, envelope);
-            }
-        }
-        // A few of them, others each time and at each node.
-        let first = usize::from(cx.me.0[0]) + usize::from(envelope.id().0[0]);
-        for n in 0..served.len().min(limits::ANNOUNCE_FANOUT) {
-            self.announce(cx, served[(first + n) % served.len()], log, envelope);
-        }
-        sent
-    }
-
-    fn announce(&mut self, cx: &Ctx<'_>, link: LinkId, log: LogId, envelope: &CheckedEnvelope) {
-        let seq = envelope.header().seq;
-        let range = Range { log, from: seq, to: seq };
-        self.tree.announce(cx.now, link, range);
-    }
-
-    fn stored(&self, envelope: &CheckedEnvelope) -> StoredEnvelope {
-        let header = envelope.header();
-        StoredEnvelope {
-            group: self.id,
-            log: LogId { author: header.author, lane: header.lane },
-            seq: header.seq,
-            skip: header.skip,
-            id: envelope.id(),
-            bytes: envelope.as_bytes().clone(),
-        }
-    }
-
-    /// Puts an envelope into its log and among the recent ones.
-    fn place(&mut self, cx: &mut Ctx<'_>, log: LogId, envelope: &CheckedEnvelope) -> log::Placed {
-        let header = envelope.header();
-        let place = Place { seq: header.seq, skip: header.skip, id: envelope.id(), prev: header.prev };
-        let state = self.logs.entry(log).or_default();
-        state.touched = cx.now;
-        let placed = state.log.insert(place);
-        if placed == log::Placed::New {
-            self.recent.insert(log, envelope);
-            if log.lane.is_kept() {
-                self.root = None;
-            }
-        }
-        placed
-    }
-
-    fn drop_drafts(&mut self, cx: &mut Ctx<'_>, lane: Lane, reason: &str) {
-        if let Some(tickets) = self.lane(lane).drain() {
-            let reason = reason.to_owned();
-            cx.event(Event::Dropped { group: self.id, lane, tickets, reason });
-        }
     }
 
     // The store's answers.

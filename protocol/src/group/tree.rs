@@ -107,3 +107,72 @@ impl Tree {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+    use crate::id::{Lane, LogId, Seq};
+
+    const A: LinkId = LinkId(1);
+    const B: LinkId = LinkId(2);
+
+    fn range(author: u8, from: Seq, to: Seq) -> Range {
+        let author = PeerId([author; 32]);
+        let lane = Lane::Durable;
+        Range { log: LogId { author, lane }, from, to }
+    }
+
+    /// Announcements gather for ANNOUNCE_DELAY from the first on, neighbours in number share a range, and what the
+    /// neighbour turns out to have is not told.
+    #[test]
+    fn announcements_gather() {
+        let mut tree = Tree::default();
+        let t0 = Timestamp::from_micros(5);
+        tree.announce(t0, A, range(1, 7, 7));
+        tree.announce(t0 + Duration::from_millis(10), A, range(1, 8, 8));
+        tree.announce(t0 + Duration::from_millis(10), A, range(2, 0, 0));
+        tree.announce(t0 + Duration::from_millis(15), A, range(1, 10, 10));
+        tree.announce(t0 + Duration::from_millis(15), B, range(1, 8, 8));
+        tree.has_it(B, &range(1, 8, 8));
+        let due = t0 + limits::ANNOUNCE_DELAY;
+        assert_eq!(tree.next_deadline(), Some(due));
+        let early = Timestamp::from_micros(due.as_micros() - 1);
+        assert!(tree.take_announcements(early).is_empty());
+        let told = tree.take_announcements(due);
+        assert_eq!(told[&A], [range(1, 7, 8), range(2, 0, 0), range(1, 10, 10)]);
+        assert!(told.get(&B).is_none_or(Vec::is_empty));
+        assert_eq!(tree.next_deadline(), None);
+    }
+
+    #[test]
+    fn announcements_are_bounded_from_both_sides() {
+        let mut tree = Tree::default();
+        let now = Timestamp::ZERO;
+        let max = limits::ANNOUNCE_RANGES_MAX as u64;
+        for n in 0..max + 1 {
+            tree.announce(now, A, range(1, 2 * n, 2 * n));
+        }
+        // What continues a range that is there needs no room.
+        tree.announce(now, A, range(1, 1, 1));
+        let told = tree.take_announcements(now + limits::ANNOUNCE_DELAY);
+        assert_eq!(told[&A].len(), limits::ANNOUNCE_RANGES_MAX);
+        assert_eq!(told[&A][0], range(1, 0, 1));
+    }
+
+    #[test]
+    fn a_link_that_is_down_is_nobodys_parent_and_nobodys_child() {
+        let (one, two) = (PeerId([1; 32]), PeerId([2; 32]));
+        let mut tree = Tree::default();
+        tree.graft(one, A);
+        tree.graft(one, B);
+        tree.graft(two, B);
+        tree.set_parent(two, A);
+        tree.prune(two, B);
+        assert!(tree.is_child(&one, A) && !tree.is_child(&two, B));
+        tree.link_down(A);
+        assert!(!tree.is_child(&one, A) && tree.is_child(&one, B));
+        assert_eq!(tree.parent(&two), None);
+    }
+}

@@ -1,1 +1,262 @@
+//! Every kind of frame: round trip, golden bytes, and what is refused.
 
+use super::*;
+use crate::id::Lane;
+
+fn peer(n: u8) -> PeerId {
+    PeerId([n; 32])
+}
+
+fn log(n: u8) -> LogId {
+    LogId { author: peer(n), lane: Lane::Durable }
+}
+
+fn range(from: Seq, to: Seq) -> Range {
+    Range { log: log(2), from, to }
+}
+
+fn alert(n: u8) -> Alert {
+    Alert { target: peer(1), incarnation: Incarnation(300), observer: peer(n), signature: Signature([7; 64]) }
+}
+
+fn entry(n: u8) -> ClockEntry {
+    ClockEntry { log: log(n), next: 251, floor: 3, head: [9; 8] }
+}
+
+fn hello() -> Hello {
+    Hello {
+        min: 1,
+        max: 1,
+        features: 0,
+        network: *b"lobbynet",
+        nonce: [5; 16],
+        incarnation: Incarnation(1000),
+        addresses: vec![Address(vec![4, 127, 0, 0, 1])],
+    }
+}
+
+/// One frame of each kind, small.
+fn samples() -> Vec<Frame> {
+    vec![
+        hello().into(),
+        Subscribe { group: 3, proof: [6; 32] }.into(),
+        Unsubscribe { group: 300 }.into(),
+        Beat { stamp: 1_000_000, echo: 5, held: 0, ask: true }.into(),
+        Goodbye { incarnation: Incarnation(1) }.into(),
+        alert(2).into(),
+        Alive { peer: peer(1), incarnation: Incarnation(70_000), signature: Signature([8; 64]) }.into(),
+        Gone { alerts: vec![alert(2)] }.into(),
+        Peers { peers: vec![(peer(1), vec![Address(vec![1, 2])]), (peer(2), vec![])] }.into(),
+        Digest { root: [1; 32] }.into(),
+        Roots { roots: vec![(3, [2; 32])] }.into(),
+        Clock { group: 3, reply: true, entries: vec![entry(1), entry(2)] }.into(),
+        Frame::Data { group: 0x0102, envelope: Bytes::from_static(b"envelope") },
+        Announce { group: 3, ranges: vec![range(4, 5)] }.into(),
+        Want { request: 9, group: 3, range: range(0, 63), graft: true }.into(),
+        Served { request: 9, group: 3, count: 64, floor: 0, upto: 63 }.into(),
+        Prune { group: 3, author: peer(2) }.into(),
+        Stored { group: 3, logs: vec![(log(2), 7)] }.into(),
+    ]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `xx*n` in a golden text is the byte xx, n times.
+fn written_out(golden: &str) -> String {
+    golden
+        .split_whitespace()
+        .map(|part| match part.split_once('*') {
+            Some((byte, n)) => byte.repeat(n.parse().expect("a count")),
+            None => part.to_owned(),
+        })
+        .collect()
+}
+
+/// What stands on the stream, length included. A change here is a change of the protocol.
+const GOLDEN: [&str; 18] = [
+    "26000000 01 0101006c6f6262796e6574 05*16 fbe8030105047f000001",
+    "22000000 02 03 06*32",
+    "04000000 03 fb2c01",
+    "09000000 04 fc40420f00050001",
+    "02000000 05 01",
+    "84000000 06 01*32 fb2c01 02*32 07*64",
+    "66000000 07 01*32 fc70110100 08*64",
+    "85000000 08 01*33 fb2c01 02*32 07*64",
+    "47000000 09 02 01*33 0201 02*33 00",
+    "21000000 0a 01*32",
+    "23000000 0b 0103 02*32",
+    "5e000000 0c 030102 01*33 fbfb0003 09*8 02*32 01fbfb0003 09*8",
+    "0b000000 0d 0201656e76656c6f7065",
+    "26000000 0e 0301 02*32 010405",
+    "27000000 0f 0903 02*32 01003f01",
+    "06000000 10 090340003f",
+    "22000000 11 03 02*32",
+    "25000000 12 0301 02*32 0107",
+];
+
+#[test]
+fn every_kind_has_its_golden_bytes() {
+    for (frame, golden) in samples().iter().zip(GOLDEN) {
+        let encoded = frame.encode();
+        let bytes = [&encoded.head[..], &encoded.body].concat();
+        assert_eq!(hex(&bytes), written_out(golden), "kind {}", frame.kind());
+    }
+    let kinds: Vec<u8> = samples().iter().map(Frame::kind).collect();
+    assert_eq!(kinds, (1..=18).collect::<Vec<u8>>(), "a sample of each kind");
+}
+
+#[test]
+fn every_kind_comes_back_and_has_the_length_it_says() {
+    for frame in samples() {
+        let encoded = frame.encode();
+        assert_eq!(encoded.len(), frame.encoded_len());
+        let length = u32::from_le_bytes(encoded.head[..4].try_into().expect("four bytes"));
+        assert_eq!(length as usize, encoded.concat().len());
+        assert_eq!(Frame::decode(encoded.concat()), Ok(Some(frame)));
+    }
+}
+
+/// Every frame cut anywhere, and with a byte too many, is refused; an envelope is cut by its own parser.
+#[test]
+fn missing_and_extra_bytes_are_refused() {
+    for frame in samples() {
+        let bytes = frame.encode().concat();
+        let is_data = matches!(frame, Frame::Data { .. });
+        for len in 0..bytes.len() {
+            let cut = Frame::decode(bytes.slice(..len));
+            assert!(cut.is_err() || is_data && len >= 3, "{frame:?} cut to {len}");
+        }
+        let longer: Bytes = [&bytes[..], &[0]].concat().into();
+        if !is_data {
+            assert_eq!(Frame::decode(longer), Err(DecodeError::Trailing), "{frame:?}");
+        }
+    }
+}
+
+#[test]
+fn another_encoding_of_a_value_is_refused() {
+    // 3 as a varint of three bytes instead of one.
+    let long: Bytes = vec![3, 0xfb, 3, 0].into();
+    assert_eq!(Frame::decode(long), Err(DecodeError::NotCanonical));
+    let short: Bytes = vec![3, 3].into();
+    assert!(Frame::decode(short).is_ok());
+}
+
+#[test]
+fn unknown_kinds_are_skipped_from_128_on() {
+    for kind in [0, 19, SKIPPABLE - 1] {
+        assert_eq!(Frame::decode(vec![kind, 1, 2].into()), Err(DecodeError::Kind(kind)));
+    }
+    for kind in [SKIPPABLE, 255] {
+        assert_eq!(Frame::decode(vec![kind, 1, 2].into()), Ok(None));
+        assert!(matches!(check(vec![kind].into(), |_| false), Ok(CheckedFrame(Checked::Skipped))));
+    }
+}
+
+#[test]
+fn a_frame_has_a_size_and_one_more_byte_is_too_much() {
+    let data = |len: usize| {
+        let mut bytes = vec![0; len];
+        bytes[0] = Frame::DATA;
+        Frame::decode(bytes.into())
+    };
+    assert!(data(limits::FRAME_MAX).is_ok());
+    assert_eq!(data(limits::FRAME_MAX + 1), Err(DecodeError::TooLarge("frame")));
+}
+
+/// Every list at its limit fits a frame and comes back; with one more it is refused.
+#[test]
+fn lists_are_bounded_from_both_sides() {
+    fn many<T>(n: usize, f: impl Fn(usize) -> T) -> Vec<T> {
+        (0..n).map(f).collect()
+    }
+    let author = |n: usize| {
+        let mut id = [0xff; 32];
+        id[..8].copy_from_slice(&(n as u64).to_be_bytes());
+        LogId { author: PeerId(id), lane: Lane::Live }
+    };
+    let address = |len: usize| Address(vec![1; len]);
+    let big = limits::SEQ_MAX;
+    let addresses =
+        |n| -> Frame { Hello { addresses: many(n, |_| address(Address::MAX)), ..hello() }.into() };
+    let peers = |n| -> Frame {
+        let all = || many(Hello::ADDRESSES_MAX, |_| address(Address::MAX));
+        Peers { peers: many(n, |_| (peer(1), all())) }.into()
+    };
+    let gone = |n| -> Frame { Gone { alerts: many(n, |_| alert(2)) }.into() };
+    let roots = |n| -> Frame { Roots { roots: many(n, |_| (u16::MAX, [1; 32])) }.into() };
+    let clock = |n| -> Frame {
+        Clock {
+            group: u16::MAX,
+            reply: true,
+            entries: many(n, |n| ClockEntry { log: author(n), next: big, floor: big, head: [1; 8] }),
+        }
+        .into()
+    };
+    let announce = |n| -> Frame {
+        Announce { group: u16::MAX, ranges: many(n, |n| Range { log: author(n), from: big, to: big }) }.into()
+    };
+    let stored = |n| -> Frame { Stored { group: u16::MAX, logs: many(n, |n| (author(n), big)) }.into() };
+    type Make<'a> = &'a dyn Fn(usize) -> Frame;
+    let cases: [(Make<'_>, usize); 7] = [
+        (&addresses, Hello::ADDRESSES_MAX),
+        (&peers, Peers::MAX),
+        (&gone, Gone::ALERTS_MAX),
+        (&roots, limits::GROUPS_MAX),
+        (&clock, limits::CLOCK_ENTRIES_MAX),
+        (&announce, limits::ANNOUNCE_RANGES_MAX),
+        (&stored, 3),
+    ];
+    for (make, max) in cases {
+        let frame = make(max);
+        assert_eq!(Frame::decode(frame.encode().concat()), Ok(Some(frame)));
+        let frame = make(max + 1);
+        let mut bytes = vec![frame.kind()];
+        frame.encode_body(&mut bytes);
+        assert!(
+            matches!(Frame::decode(bytes.into()), Err(DecodeError::TooLarge(_))),
+            "kind {}",
+            frame.kind()
+        );
+    }
+}
+
+#[test]
+fn values_that_contradict_themselves_are_refused() {
+    let refused = |frame: Frame| Frame::decode(frame.encode().concat()).expect_err("refused");
+    let hello = |min, max| Hello { min, max, ..hello() };
+    assert_eq!(refused(hello(2, 1).into()), DecodeError::Invalid("version range"));
+    let want = |range| Want { request: 1, group: 1, range, graft: false };
+    assert_eq!(refused(want(range(2, 1)).into()), DecodeError::Invalid("range"));
+    let far = range(0, limits::SEQ_MAX + 1);
+    assert_eq!(refused(want(far).into()), DecodeError::TooLarge("number"));
+    let clock = |entries: Vec<ClockEntry>| Clock { group: 1, reply: false, entries };
+    assert_eq!(refused(clock(vec![entry(2), entry(1)]).into()), DecodeError::NotCanonical);
+    assert_eq!(refused(clock(vec![entry(1), entry(1)]).into()), DecodeError::NotCanonical);
+    let upside_down = ClockEntry { floor: 252, ..entry(1) };
+    assert_eq!(refused(clock(vec![upside_down]).into()), DecodeError::Invalid("floor"));
+    let mixed = Alert { target: peer(9), ..alert(2) };
+    let gone = |alerts| Gone { alerts };
+    assert_eq!(refused(gone(vec![alert(2), mixed]).into()), DecodeError::Invalid("alerts"));
+    assert_eq!(refused(gone(vec![]).into()), DecodeError::Invalid("alerts"));
+    let goodbye = Goodbye { incarnation: Incarnation(limits::INCARNATION_MAX + 1) };
+    assert_eq!(refused(goodbye.into()), DecodeError::TooLarge("incarnation"));
+}
+
+#[test]
+fn votes_and_refutations_are_signed() {
+    let identity = Identity::from_seed([1; 32]);
+    let good = Alert::new(peer(9), Incarnation(4), &identity);
+    let passes = |frame: Frame| check(frame.encode().concat(), |_| false).is_ok();
+    assert!(passes(good.clone().into()));
+    assert!(passes(Gone { alerts: vec![good.clone()] }.into()));
+    let later = Alert { incarnation: Incarnation(5), ..good.clone() };
+    assert!(!passes(later.clone().into()));
+    assert!(!passes(Gone { alerts: vec![good, later] }.into()));
+    let alive = Alive::new(Incarnation(6), &identity);
+    assert!(passes(alive.clone().into()));
+    let other = Alive { peer: peer(9), ..alive };
+    assert!(!passes(other.into()));
+}
