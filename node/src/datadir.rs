@@ -81,10 +81,7 @@ pub(crate) enum DataDirError {
 }
 
 fn holder(pid: Option<u32>) -> String {
-    pid.map_or_else(
-        || "its process id is not known".to_owned(),
-        |pid| format!("process {pid}"),
-    )
+    pid.map_or_else(|| "its process id is not known".to_owned(), |pid| format!("process {pid}"))
 }
 
 impl DataDirError {
@@ -95,18 +92,10 @@ impl DataDirError {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::Full { path },
             ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { path },
             ErrorKind::PermissionDenied => {
-                let directory = if path.is_dir() {
-                    Some(path.as_path())
-                } else {
-                    path.parent()
-                };
+                let directory = if path.is_dir() { Some(path.as_path()) } else { path.parent() };
                 let is_readable = directory
                     .is_some_and(|path| rustix::fs::access(path, Access::READ_OK | Access::EXEC_OK).is_ok());
-                if is_readable {
-                    Self::ReadOnly { path }
-                } else {
-                    Self::NotReadable { path }
-                }
+                if is_readable { Self::ReadOnly { path } } else { Self::NotReadable { path } }
             }
             _ => Self::Io { path, source },
         }
@@ -126,11 +115,7 @@ impl DataDir {
     pub(crate) fn open(path: impl AsRef<Path>) -> Result<Self, DataDirError> {
         let path = path.as_ref();
         let failed = |error| DataDirError::new(path, error);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(failed)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         // Absolute, so that it stays right should the process change its directory.
         let path = path.canonicalize().map_err(failed)?;
         let lock = lock(&path)?;
@@ -144,6 +129,7 @@ impl DataDir {
     }
 
     /// The directory itself.
+    #[cfg(test)]
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -188,12 +174,7 @@ fn lock(directory: &Path) -> Result<File, DataDirError> {
         error => DataDirError::new(&path, error),
     };
     let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600);
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let mut file = options.open(&path).map_err(failed)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
@@ -201,14 +182,8 @@ fn lock(directory: &Path) -> Result<File, DataDirError> {
             // Its holder may be about to write the number: then it is not known, and the lock counts all the
             // same.
             let mut text = String::new();
-            let pid = file
-                .read_to_string(&mut text)
-                .ok()
-                .and_then(|_| text.trim().parse().ok());
-            return Err(DataDirError::Locked {
-                path: directory.to_owned(),
-                pid,
-            });
+            let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+            return Err(DataDirError::Locked { path: directory.to_owned(), pid });
         }
         Err(errno) => return Err(failed(errno.into())),
     }
@@ -225,11 +200,7 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), DataDirErro
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(failed(ErrorKind::InvalidInput.into()));
     };
-    let directory = if directory.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        directory
-    };
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     let mut temporary = OsString::from(".");
     temporary.push(name);
     temporary.push(".new");
@@ -241,9 +212,7 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), DataDirErro
         let _ = std::fs::remove_file(&temporary);
         return Err(failed(error));
     }
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(failed)
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
 }
 
 /// `create_new` follows no link and takes over no file with wider permissions.
@@ -252,11 +221,7 @@ fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -304,11 +269,7 @@ pub(crate) mod tests {
         let pid = std::fs::read_to_string(dir.path().join("lock")).expect("readable");
         assert_eq!(pid.trim().parse(), Ok(std::process::id()));
         let mut paths = [dir.identity(), dir.database(), dir.socket(), dir.peers()].to_vec();
-        assert!(
-            paths
-                .iter()
-                .all(|path| path.is_absolute() && path.parent() == Some(dir.path()))
-        );
+        assert!(paths.iter().all(|path| path.is_absolute() && path.parent() == Some(dir.path())));
         paths.dedup();
         assert_eq!(paths.len(), 4);
     }
@@ -319,10 +280,7 @@ pub(crate) mod tests {
         let first = DataDir::open(temp.join("d")).expect("free");
         let error = DataDir::open(temp.join("d")).expect_err("held");
         let own = std::process::id();
-        assert!(
-            matches!(error, DataDirError::Locked { pid: Some(pid), .. } if pid == own),
-            "{error:?}"
-        );
+        assert!(matches!(error, DataDirError::Locked { pid: Some(pid), .. } if pid == own), "{error:?}");
         assert!(error.to_string().contains(&format!("process {own}")), "{error}");
         drop(first);
         DataDir::open(temp.join("d")).expect("free again");
@@ -361,20 +319,9 @@ pub(crate) mod tests {
     fn each_refusal_names_a_remedy() {
         let error = |kind: ErrorKind| DataDirError::new(Path::new("/d"), kind.into());
         assert!(matches!(error(ErrorKind::StorageFull), DataDirError::Full { .. }));
-        assert!(
-            error(ErrorKind::StorageFull)
-                .to_string()
-                .contains("free some space")
-        );
-        assert!(matches!(
-            error(ErrorKind::ReadOnlyFilesystem),
-            DataDirError::ReadOnly { .. }
-        ));
-        assert!(
-            error(ErrorKind::ReadOnlyFilesystem)
-                .to_string()
-                .contains("mount it read-write")
-        );
+        assert!(error(ErrorKind::StorageFull).to_string().contains("free some space"));
+        assert!(matches!(error(ErrorKind::ReadOnlyFilesystem), DataDirError::ReadOnly { .. }));
+        assert!(error(ErrorKind::ReadOnlyFilesystem).to_string().contains("mount it read-write"));
         assert!(matches!(error(ErrorKind::Other), DataDirError::Io { .. }));
     }
 
@@ -383,18 +330,9 @@ pub(crate) mod tests {
         let path = |xdg: Option<&str>, home: Option<&str>| {
             default_path_from(xdg.map(OsString::from), home.map(OsString::from))
         };
-        assert_eq!(
-            path(Some("/x"), Some("/h")).expect("known"),
-            Path::new("/x/djembe")
-        );
-        assert_eq!(
-            path(Some("x"), Some("/h")).expect("known"),
-            Path::new("/h/.local/share/djembe")
-        );
-        assert_eq!(
-            path(None, Some("/h")).expect("known"),
-            Path::new("/h/.local/share/djembe")
-        );
+        assert_eq!(path(Some("/x"), Some("/h")).expect("known"), Path::new("/x/djembe"));
+        assert_eq!(path(Some("x"), Some("/h")).expect("known"), Path::new("/h/.local/share/djembe"));
+        assert_eq!(path(None, Some("/h")).expect("known"), Path::new("/h/.local/share/djembe"));
         assert!(matches!(path(Some(""), None), Err(DataDirError::NoHome)));
         assert!(DataDir::default_path().is_ok_and(|path| path.ends_with("djembe")));
     }
@@ -440,12 +378,7 @@ pub(crate) mod tests {
             });
             while !writer.is_finished() {
                 let seen = std::fs::read(&path).expect("always there");
-                assert!(
-                    contents.contains(&seen),
-                    "{} bytes, begins {:?}",
-                    seen.len(),
-                    seen.first()
-                );
+                assert!(contents.contains(&seen), "{} bytes, begins {:?}", seen.len(), seen.first());
             }
         });
     }

@@ -107,11 +107,7 @@ impl Engine {
 
     /// Takes one input in. Drain [`Engine::poll_output`] afterwards.
     pub fn handle_input(&mut self, now: Timestamp, input: Input) {
-        assert!(
-            now >= self.now,
-            "time does not go back: {now:?} after {:?}",
-            self.now
-        );
+        assert!(now >= self.now, "time does not go back: {now:?} after {:?}", self.now);
         self.now = now;
         if self.shut_down {
             return;
@@ -190,9 +186,7 @@ impl Engine {
 
     /// Whether a publish in this lane would be taken now; if not, [`Event::Accepts`] says when it would.
     pub fn accepts(&mut self, group: GroupId, lane: Lane) -> bool {
-        self.groups
-            .get_mut(&group)
-            .is_some_and(|group| group.accepts(lane))
+        self.groups.get_mut(&group).is_some_and(|group| group.accepts(lane))
     }
 
     /// What there is to know, for people.
@@ -248,32 +242,20 @@ impl Engine {
                     group.leave(&mut self.cx());
                 }
             }
-            Command::Publish {
-                group,
-                lane,
-                ttl_secs,
-                draft,
-                ticket,
-            } => {
+            Command::Publish { group, lane, ttl_secs, draft, ticket } => {
                 let known = self.groups.contains_key(&group);
                 if known {
-                    self.with_group(group, |group, cx| {
-                        group.publish(cx, lane, ttl_secs, &draft, ticket)
-                    });
+                    self.with_group(group, |group, cx| group.publish(cx, lane, ttl_secs, &draft, ticket));
                 } else {
                     let reason = "not in this group".to_owned();
-                    self.event(Event::Dropped {
-                        group,
-                        lane,
-                        tickets: (ticket, ticket),
-                        reason,
-                    });
+                    self.event(Event::Dropped { group, lane, tickets: (ticket, ticket), reason });
                 }
             }
             Command::Shutdown => {
-                let goodbye = Goodbye {
-                    incarnation: self.presence.incarnation(),
-                };
+                for id in self.groups.keys().copied().collect::<Vec<_>>() {
+                    self.with_group(id, |group, cx| group.finish(cx));
+                }
+                let goodbye = Goodbye { incarnation: self.presence.incarnation() };
                 self.broadcast(&goodbye.into());
                 self.shut_down = true;
             }
@@ -285,8 +267,7 @@ impl Engine {
     fn on_link_up(&mut self, link: LinkId, peer: PeerId, dialed: bool) {
         let mut nonce = [0; 16];
         self.secrets.fill(&mut nonce);
-        self.links
-            .insert(link, Link::new(self.now, link, peer, dialed, nonce));
+        self.links.insert(link, Link::new(self.now, link, peer, dialed, nonce));
         self.overlay.link_up(self.now, link, peer, dialed);
         let hello = Hello {
             min: frame::VERSION_MIN,
@@ -336,10 +317,7 @@ impl Engine {
     }
 
     fn on_written(&mut self, link: LinkId, class: Class, bytes: usize) {
-        let freed = self
-            .links
-            .get_mut(&link)
-            .is_some_and(|state| state.on_written(class, bytes));
+        let freed = self.links.get_mut(&link).is_some_and(|state| state.on_written(class, bytes));
         if freed {
             self.pump_groups();
         }
@@ -383,21 +361,13 @@ impl Engine {
             Checked::Data { group, envelope } => {
                 let tag = envelope.header().topic_tag;
                 self.with_shared(link, group, |group, cx| {
-                    if group.topic_tag() == tag {
-                        group.on_envelope(cx, link, *envelope)
-                    } else {
-                        Err(())
-                    }
+                    if group.topic_tag() == tag { group.on_envelope(cx, link, *envelope) } else { Err(()) }
                 });
             }
             Checked::Seen { group, envelope } => {
                 let tag = envelope.header().topic_tag;
                 self.with_shared(link, group, |group, cx| {
-                    if group.topic_tag() == tag {
-                        group.on_seen(cx, link, *envelope)
-                    } else {
-                        Err(())
-                    }
+                    if group.topic_tag() == tag { group.on_seen(cx, link, *envelope) } else { Err(()) }
                 });
             }
             Checked::Talk(talk) => self.on_talk(link, peer, talk),
@@ -408,10 +378,7 @@ impl Engine {
         match talk {
             Frame::Subscribe(subscribe) => self.on_subscribe(link, &subscribe),
             Frame::Unsubscribe(unsubscribe) => {
-                let group = self
-                    .links
-                    .get_mut(&link)
-                    .and_then(|state| state.unshare(unsubscribe.group));
+                let group = self.links.get_mut(&link).and_then(|state| state.unshare(unsubscribe.group));
                 if let Some(group) = group {
                     self.with_group(group, |group, cx| {
                         group.member_down(cx, link, Some(PresenceCause::Left));
@@ -519,10 +486,7 @@ impl Engine {
             return;
         };
         let me = self.me;
-        let proven = self
-            .groups
-            .iter()
-            .find(|(_, group)| group.is_proven(&me, state, &subscribe.proof));
+        let proven = self.groups.iter().find(|(_, group)| group.is_proven(&me, state, &subscribe.proof));
         match proven.map(|(id, _)| *id) {
             Some(id) => self.with_group(id, |group, cx| {
                 group.member_up(cx, link, subscribe.group, subscribe.proof);
@@ -629,8 +593,7 @@ impl Engine {
             self.look_at_link(link);
         }
         let overlay = &self.overlay;
-        self.presence
-            .on_deadline(now, &self.identity, |peer| overlay.observers(peer));
+        self.presence.on_deadline(now, &self.identity, |peer| overlay.observers(peer));
         self.overlay.on_deadline(now);
         for (token, ops) in self.tokens.take_retries(now) {
             self.out.push_back(Output::Persist { token, ops });
@@ -709,11 +672,7 @@ impl Engine {
             let Some(link) = self.overlay.link(peer) else {
                 continue;
             };
-            let mut peers: Vec<_> = neighbours
-                .iter()
-                .filter(|(other, _)| other != peer)
-                .cloned()
-                .collect();
+            let mut peers: Vec<_> = neighbours.iter().filter(|(other, _)| other != peer).cloned().collect();
             // All of them on a LAN; beyond that a random sample each time.
             while peers.len() > Peers::MAX {
                 let victim = self.choices.next_u32() as usize % peers.len();
@@ -774,12 +733,7 @@ impl Engine {
     }
 
     fn broadcast(&mut self, frame: &Frame) {
-        for (peer, _) in self
-            .overlay
-            .neighbours()
-            .map(|(peer, _)| (peer, ()))
-            .collect::<Vec<_>>()
-        {
+        for (peer, _) in self.overlay.neighbours().map(|(peer, _)| (peer, ())).collect::<Vec<_>>() {
             let Some(link) = self.overlay.link(&peer) else {
                 continue;
             };

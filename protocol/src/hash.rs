@@ -17,10 +17,7 @@ pub(crate) struct Label {
 
 impl Label {
     pub(crate) const fn new(context: &'static str) -> Self {
-        Self {
-            context,
-            key: OnceLock::new(),
-        }
+        Self { context, key: OnceLock::new() }
     }
 
     /// `derive_key(label, parts[0] || parts[1] || ..)`, 32 bytes.

@@ -46,9 +46,7 @@ impl FromStr for PeerId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut bytes = [0u8; 38];
-        let n = bs58::decode(text)
-            .onto(&mut bytes)
-            .map_err(|_| ParsePeerIdError)?;
+        let n = bs58::decode(text).onto(&mut bytes).map_err(|_| ParsePeerIdError)?;
         match bytes.split_at(6) {
             (prefix, key) if n == 38 && prefix == MULTIHASH_PREFIX => {
                 Ok(Self(key.try_into().map_err(|_| ParsePeerIdError)?))
@@ -177,14 +175,7 @@ pub struct MessageId {
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}/{}/{}/{}",
-            self.log.author,
-            self.log.lane.name(),
-            self.seq,
-            self.index
-        )
+        write!(f, "{}/{}/{}/{}", self.log.author, self.log.lane.name(), self.seq, self.index)
     }
 }
 

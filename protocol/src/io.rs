@@ -50,7 +50,7 @@ pub enum Input {
         /// Why.
         reject: Reject,
     },
-    /// The transport has written so many bytes of a class to the socket.
+    /// The transport has written so many bytes of a class to the socket, with the lengths of frames.
     Written {
         /// On this link.
         link: LinkId,

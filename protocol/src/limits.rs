@@ -111,7 +111,7 @@ pub const ANNOUNCE_DELAY: Duration = Duration::from_millis(20);
 /// Of the members that get an author's envelopes from the author itself, so many are told of each envelope all the
 /// same, by everybody: whom the author did not reach learns of it from about so many others.
 pub const ANNOUNCE_FANOUT: usize = 2;
-/// "Stored" waits this long for others to share a frame.
+/// "Stored" is said at once by who was silent, and again after this long at the earliest.
 pub const STORED_DELAY: Duration = Duration::from_millis(50);
 /// Ranges in one announcement frame.
 pub const ANNOUNCE_RANGES_MAX: usize = 256;

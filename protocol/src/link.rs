@@ -119,10 +119,7 @@ impl Link {
 
     /// The peer's number of the unmatched subscription whose proof `is_ours`, and the proof.
     pub(crate) fn find_unmatched(&self, is_ours: impl Fn(&[u8; 32]) -> bool) -> Option<(GroupIx, [u8; 32])> {
-        self.unmatched
-            .iter()
-            .find(|(_, proof)| is_ours(proof))
-            .map(|(ix, proof)| (*ix, *proof))
+        self.unmatched.iter().find(|(_, proof)| is_ours(proof)).map(|(ix, proof)| (*ix, *proof))
     }
 
     /// The group behind the peer's number.
@@ -190,10 +187,8 @@ impl Link {
 
     /// True when the publisher stops waiting for this link.
     pub(crate) fn lose_patience(&mut self, now: Timestamp) -> bool {
-        let lost = !self.passed_over
-            && self
-                .full_since
-                .is_some_and(|since| now - since >= limits::LINK_PATIENCE);
+        let lost =
+            !self.passed_over && self.full_since.is_some_and(|since| now - since >= limits::LINK_PATIENCE);
         self.passed_over |= lost;
         lost
     }
@@ -201,15 +196,8 @@ impl Link {
     // Beats.
 
     pub(crate) fn beat(&self, now: Timestamp, ask: bool) -> Beat {
-        let (echo, held) = self
-            .their_stamp
-            .map_or((0, 0), |(stamp, at)| (stamp, (now - at).as_micros()));
-        Beat {
-            stamp: now.as_micros().max(1),
-            echo,
-            held: u64::try_from(held).unwrap_or(u64::MAX),
-            ask,
-        }
+        let (echo, held) = self.their_stamp.map_or((0, 0), |(stamp, at)| (stamp, (now - at).as_micros()));
+        Beat { stamp: now.as_micros().max(1), echo, held: u64::try_from(held).unwrap_or(u64::MAX), ask }
     }
 
     pub(crate) fn on_beat(&mut self, now: Timestamp, beat: &Beat) {

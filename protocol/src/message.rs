@@ -77,20 +77,11 @@ impl Draft {
         }
         let headers = &self.headers;
         let well_formed = headers.len() <= HEADERS_MAX
-            && headers
-                .iter()
-                .all(|(name, value)| is_header_name(name.as_bytes()) && is_header_value(value))
-            && headers
-                .iter()
-                .map(|(name, value)| header_len(name, value))
-                .sum::<usize>()
+            && headers.iter().all(|(name, value)| is_header_name(name.as_bytes()) && is_header_value(value))
+            && headers.iter().map(|(name, value)| header_len(name, value)).sum::<usize>()
                 <= HEADERS_BYTES_MAX
             && (1..headers.len()).all(|i| headers[..i].iter().all(|(earlier, _)| *earlier != headers[i].0));
-        if well_formed {
-            Ok(())
-        } else {
-            Err(DraftError::Headers)
-        }
+        if well_formed { Ok(()) } else { Err(DraftError::Headers) }
     }
 }
 
@@ -147,9 +138,7 @@ pub fn encode_body(draft: &Draft, hlc: Hlc) -> Result<Bytes, DraftError> {
         out.push(len_u8(name.len()));
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(
-            &u16::try_from(value.len())
-                .expect("checked: at most 1024 bytes")
-                .to_le_bytes(),
+            &u16::try_from(value.len()).expect("checked: at most 1024 bytes").to_le_bytes(),
         );
         out.extend_from_slice(value.as_bytes());
     }
@@ -166,10 +155,7 @@ pub fn decode_body(bytes: Bytes) -> Result<Body, DecodeError> {
     if bytes.len() > BODY_MAX {
         return Err(DecodeError::TooLarge("message"));
     }
-    let mut reader = Reader {
-        bytes: &bytes,
-        pos: 0,
-    };
+    let mut reader = Reader { bytes: &bytes, pos: 0 };
     if reader.u8()? != TYPE_MESSAGE {
         return Err(DecodeError::Invalid("message type"));
     }
@@ -190,14 +176,7 @@ pub fn decode_body(bytes: Bytes) -> Result<Body, DecodeError> {
     if content.len() > CONTENT_MAX {
         return Err(DecodeError::TooLarge("content"));
     }
-    Ok(Body {
-        hlc,
-        parents,
-        subject,
-        content_type,
-        headers,
-        content,
-    })
+    Ok(Body { hlc, parents, subject, content_type, headers, content })
 }
 
 /// Reads a message from the front.
@@ -212,9 +191,7 @@ impl Reader<'_> {
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let array = self.bytes[self.pos..]
-            .first_chunk::<N>()
-            .ok_or(DecodeError::Truncated)?;
+        let array = self.bytes[self.pos..].first_chunk::<N>().ok_or(DecodeError::Truncated)?;
         self.pos += N;
         Ok(*array)
     }
@@ -237,10 +214,7 @@ impl Reader<'_> {
         let mut parents: Vec<Parent> = Vec::with_capacity(n);
         for _ in 0..n {
             let envelope = EnvelopeId(self.array()?);
-            let parent = Parent {
-                envelope,
-                index: u16::from_le_bytes(self.array()?),
-            };
+            let parent = Parent { envelope, index: u16::from_le_bytes(self.array()?) };
             if parents.last().is_some_and(|last| *last >= parent) {
                 return Err(DecodeError::NotCanonical);
             }
@@ -262,10 +236,7 @@ impl Reader<'_> {
             if !is_header_name(name.as_bytes()) {
                 return Err(DecodeError::Invalid("header name"));
             }
-            if headers
-                .last()
-                .is_some_and(|(last, _)| last.as_bytes() >= name.as_bytes())
-            {
+            if headers.last().is_some_and(|(last, _)| last.as_bytes() >= name.as_bytes()) {
                 return Err(DecodeError::NotCanonical);
             }
             let value_len = u16::from_le_bytes(self.array()?);
@@ -385,3 +356,6 @@ fn header_len(name: &str, value: &str) -> usize {
 fn len_u8(len: usize) -> u8 {
     u8::try_from(len).expect("checked: the limits of short fields are below 256")
 }
+
+#[cfg(test)]
+mod tests;

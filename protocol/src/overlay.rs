@@ -59,14 +59,7 @@ struct Known {
 
 impl Overlay {
     pub(crate) fn new(me: PeerId) -> Self {
-        Self {
-            me,
-            known: BTreeMap::new(),
-            n_linked: 0,
-            n_dialing: 0,
-            next: None,
-            facts: Vec::new(),
-        }
+        Self { me, known: BTreeMap::new(), n_linked: 0, n_dialing: 0, next: None, facts: Vec::new() }
     }
 
     pub(crate) fn take_facts(&mut self) -> Vec<Fact> {
@@ -129,18 +122,12 @@ impl Overlay {
     /// A link stands. Which of two stays both sides decide alike.
     pub(crate) fn link_up(&mut self, now: Timestamp, link: LinkId, peer: PeerId, dialed: bool) {
         if peer == self.me {
-            self.facts.push(Fact::Disconnect {
-                link,
-                cause: "connected to myself",
-            });
+            self.facts.push(Fact::Disconnect { link, cause: "connected to myself" });
             return;
         }
         let is_new = self.known.get(&peer).is_none_or(|known| known.links.is_empty());
         if !self.make_room(&peer) || is_new && self.n_linked >= limits::LINKS_MAX {
-            self.facts.push(Fact::Disconnect {
-                link,
-                cause: "too many links",
-            });
+            self.facts.push(Fact::Disconnect { link, cause: "too many links" });
             return;
         }
         let known = self.known.entry(peer).or_default();
@@ -154,10 +141,7 @@ impl Overlay {
         let preferred = known.links.iter().rfind(|(_, dialed)| *dialed == keep_dialed);
         let kept = preferred.copied().unwrap_or((link, dialed));
         for (other, _) in known.links.iter().filter(|entry| **entry != kept) {
-            self.facts.push(Fact::Disconnect {
-                link: *other,
-                cause: "duplicate link",
-            });
+            self.facts.push(Fact::Disconnect { link: *other, cause: "duplicate link" });
         }
         known.links = vec![kept];
     }

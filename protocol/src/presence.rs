@@ -20,11 +20,7 @@ use crate::wire::frame::{Alert, Alive, Frame, Gone};
 #[derive(Debug)]
 pub(crate) enum Fact {
     /// Tell the application.
-    Changed {
-        peer: PeerId,
-        state: PresenceState,
-        cause: PresenceCause,
-    },
+    Changed { peer: PeerId, state: PresenceState, cause: PresenceCause },
     /// Send to every neighbour.
     Broadcast(Frame),
     /// Send to one neighbour, if linked.
@@ -128,10 +124,7 @@ impl Presence {
         identity: &Identity,
     ) {
         self.make_room();
-        let known = self
-            .peers
-            .entry(peer)
-            .or_insert_with(|| Peer::new(incarnation, now));
+        let known = self.peers.entry(peer).or_insert_with(|| Peer::new(incarnation, now));
         let is_outdated = incarnation < known.incarnation
             || incarnation == known.incarnation && known.gone_at.is_some() && !known.said_goodbye;
         if is_outdated {
@@ -170,11 +163,7 @@ impl Presence {
             // A quick reconnection (two links for a moment, an address that changed) is no news.
             if before != PresenceState::Alive || !known.announced {
                 known.announced = true;
-                self.facts.push(Fact::Changed {
-                    peer,
-                    state: PresenceState::Alive,
-                    cause,
-                });
+                self.facts.push(Fact::Changed { peer, state: PresenceState::Alive, cause });
             }
         }
         self.wake_at(now + limits::EVASIVE_AFTER);
@@ -198,16 +187,8 @@ impl Presence {
         if known.state == PresenceState::Alive {
             known.observers = observers;
             known.state = PresenceState::Evasive;
-            let cause = if end == LinkEnd::Reset {
-                PresenceCause::Reset
-            } else {
-                PresenceCause::Silent
-            };
-            self.facts.push(Fact::Changed {
-                peer,
-                state: PresenceState::Evasive,
-                cause,
-            });
+            let cause = if end == LinkEnd::Reset { PresenceCause::Reset } else { PresenceCause::Silent };
+            self.facts.push(Fact::Changed { peer, state: PresenceState::Evasive, cause });
         }
         if end == LinkEnd::Reset {
             known.reset_at = Some(now);
@@ -231,8 +212,7 @@ impl Presence {
                 self.incarnation = Incarnation(alert.incarnation.0.min(limits::INCARNATION_MAX - 1) + 1);
                 self.refuted_at = Some(now);
                 self.health.worse(now);
-                self.facts
-                    .push(Fact::Broadcast(Alive::new(self.incarnation, identity).into()));
+                self.facts.push(Fact::Broadcast(Alive::new(self.incarnation, identity).into()));
             }
             return;
         }
@@ -269,18 +249,12 @@ impl Presence {
         }
         known.incarnation = alive.incarnation;
         known.alerts.clear();
-        let is_early = known
-            .passed_on_at
-            .is_some_and(|at| now - at < limits::REFUTE_PAUSE / 2);
+        let is_early = known.passed_on_at.is_some_and(|at| now - at < limits::REFUTE_PAUSE / 2);
         if !is_early {
             known.passed_on_at = Some(now);
             self.facts.push(Fact::Broadcast(alive.into()));
         }
-        if self
-            .peers
-            .get(&peer)
-            .is_some_and(|known| known.state != PresenceState::Alive)
-        {
+        if self.peers.get(&peer).is_some_and(|known| known.state != PresenceState::Alive) {
             self.heard_as(now, peer, PresenceCause::Refuted);
         }
     }
@@ -373,16 +347,9 @@ impl Presence {
                 }
                 known.state = PresenceState::Suspect;
                 known.suspected_at = Some(now);
-                let cause = if known.reset_at.is_some() {
-                    PresenceCause::Reset
-                } else {
-                    PresenceCause::Silent
-                };
-                self.facts.push(Fact::Changed {
-                    peer,
-                    state: PresenceState::Suspect,
-                    cause,
-                });
+                let cause =
+                    if known.reset_at.is_some() { PresenceCause::Reset } else { PresenceCause::Silent };
+                self.facts.push(Fact::Changed { peer, state: PresenceState::Suspect, cause });
                 if known.linked {
                     self.facts.push(Fact::Unlink(peer));
                 }
@@ -401,9 +368,7 @@ impl Presence {
     fn is_vouched_for(&self, peer: &PeerId, observers: &impl Fn(&PeerId) -> BTreeSet<PeerId>) -> bool {
         let known = self.peers.get(peer);
         known.is_some_and(|known| known.state == PresenceState::Alive && !known.linked)
-            && observers(peer)
-                .iter()
-                .any(|other| self.state(other) == Some(PresenceState::Alive))
+            && observers(peer).iter().any(|other| self.state(other) == Some(PresenceState::Alive))
     }
 
     /// Counts the votes against a suspect.
@@ -411,11 +376,8 @@ impl Presence {
         let Some(known) = self.peers.get(&peer) else {
             return;
         };
-        let others = known
-            .observers
-            .iter()
-            .filter(|other| self.state(other) == Some(PresenceState::Alive))
-            .count();
+        let others =
+            known.observers.iter().filter(|other| self.state(other) == Some(PresenceState::Alive)).count();
         let needed = limits::VOTES.min(1 + others);
         let votes = known.alerts.len();
         let due = known.suspected_at.unwrap_or(now) + suspicion_timeout(votes) * self.health.stretch();
@@ -441,11 +403,7 @@ impl Presence {
             known.state = PresenceState::Gone;
             known.announced = false;
             known.gone_at = Some(now);
-            self.facts.push(Fact::Changed {
-                peer,
-                state: PresenceState::Gone,
-                cause,
-            });
+            self.facts.push(Fact::Changed { peer, state: PresenceState::Gone, cause });
         }
     }
 
@@ -458,11 +416,7 @@ impl Presence {
         if self.peers.len() < limits::GONE_MAX {
             return;
         }
-        let oldest = self
-            .peers
-            .iter()
-            .filter_map(|(peer, known)| known.gone_at.map(|at| (at, *peer)))
-            .min();
+        let oldest = self.peers.iter().filter_map(|(peer, known)| known.gone_at.map(|at| (at, *peer))).min();
         if let Some((_, peer)) = oldest {
             self.peers.remove(&peer);
         }

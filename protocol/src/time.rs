@@ -35,10 +35,7 @@ impl Add<Duration> for Timestamp {
     type Output = Self;
 
     fn add(self, rhs: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(u64::try_from(rhs.as_micros()).unwrap_or(u64::MAX)),
-        )
+        Self(self.0.saturating_add(u64::try_from(rhs.as_micros()).unwrap_or(u64::MAX)))
     }
 }
 
@@ -80,11 +77,7 @@ impl Hlc {
     #[must_use]
     pub fn tick(self, wall: WallTime) -> Self {
         let physical = Self(wall.0 << 16);
-        if physical > self {
-            physical
-        } else {
-            Self(self.0.saturating_add(1))
-        }
+        if physical > self { physical } else { Self(self.0.saturating_add(1)) }
     }
 
     /// The clock after it has seen `remote`, which counts only as far as [`Hlc::MERGE_AHEAD_MS`] ahead.
@@ -118,10 +111,7 @@ mod tests {
     fn hlc_merge_is_limited_to_five_minutes_ahead() {
         let wall = WallTime(1_000_000);
         let far = Hlc((wall.0 + 10 * Hlc::MERGE_AHEAD_MS) << 16);
-        assert_eq!(
-            Hlc::default().merge(far, wall).millis(),
-            wall.0 + Hlc::MERGE_AHEAD_MS
-        );
+        assert_eq!(Hlc::default().merge(far, wall).millis(), wall.0 + Hlc::MERGE_AHEAD_MS);
         let near = Hlc((wall.0 + 10) << 16);
         assert_eq!(Hlc::default().merge(near, wall), near);
     }

@@ -54,38 +54,24 @@ impl Disk {
 
     /// Envelopes kept in a group.
     pub fn n_envelopes(&self, group: &GroupId) -> usize {
-        self.groups
-            .get(group)
-            .map_or(0, |records| records.envelopes.len())
+        self.groups.get(group).map_or(0, |records| records.envelopes.len())
     }
 
     /// How far every kept log is complete, and its last id.
     pub fn frontiers(&self, group: &GroupId) -> Vec<Frontier> {
         let records = self.groups.get(group);
-        records
-            .into_iter()
-            .flat_map(|records| records.frontiers.values().copied())
-            .collect()
+        records.into_iter().flat_map(|records| records.frontiers.values().copied()).collect()
     }
 
     fn apply(&mut self, op: &StoreOp) {
         match op {
             StoreOp::Reserve { group, lane, upto } => {
-                let reserved = self
-                    .groups
-                    .entry(*group)
-                    .or_default()
-                    .reserved
-                    .entry(*lane)
-                    .or_default();
+                let reserved = self.groups.entry(*group).or_default().reserved.entry(*lane).or_default();
                 *reserved = (*reserved).max(*upto);
             }
             StoreOp::Append(envelope) => {
                 let records = self.groups.entry(envelope.group).or_default();
-                records
-                    .envelopes
-                    .entry((envelope.log, envelope.seq))
-                    .or_insert_with(|| envelope.clone());
+                records.envelopes.entry((envelope.log, envelope.seq)).or_insert_with(|| envelope.clone());
             }
             StoreOp::Frontier(frontier) => {
                 let records = self.groups.entry(frontier.group).or_default();
@@ -98,17 +84,9 @@ impl Disk {
     pub fn answer(&self, me: &PeerId, query: &Query) -> Answer {
         match query {
             Query::Group(group) => Answer::Group(
-                self.groups
-                    .get(group)
-                    .map_or_else(GroupRecord::default, |records| records.record(me)),
+                self.groups.get(group).map_or_else(GroupRecord::default, |records| records.record(me)),
             ),
-            Query::Range {
-                group,
-                log,
-                from,
-                to,
-                bytes_max,
-            } => {
+            Query::Range { group, log, from, to, bytes_max } => {
                 let mut bytes = 0;
                 let mut found = Vec::new();
                 let records = self.groups.get(group);

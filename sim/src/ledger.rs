@@ -156,15 +156,10 @@ impl Ledger {
     pub(crate) fn on_event(&mut self, now: Timestamp, node: NodeIx, event: Event) {
         match event {
             Event::Delivered(delivered) => self.on_delivered(now, node, &delivered),
-            Event::Sealed {
-                group, lane, tickets, ..
-            } => self.each_ticket(node, group, lane, tickets, |sent| sent.is_sealed = true),
-            Event::Dropped {
-                group,
-                lane,
-                tickets,
-                reason,
-            } => {
+            Event::Sealed { group, lane, tickets, .. } => {
+                self.each_ticket(node, group, lane, tickets, |sent| sent.is_sealed = true)
+            }
+            Event::Dropped { group, lane, tickets, reason } => {
                 self.each_ticket(node, group, lane, tickets, |sent| sent.is_lost = true);
                 self.notes.push((now, node, format!("dropped: {reason}")));
             }
@@ -193,10 +188,8 @@ impl Ledger {
         f: impl Fn(&mut Sent),
     ) {
         for ticket in tickets.0..=tickets.1 {
-            let number = self
-                .tickets
-                .get(&(node, group, lane))
-                .and_then(|known| known.get(ticket as usize - 1));
+            let number =
+                self.tickets.get(&(node, group, lane)).and_then(|known| known.get(ticket as usize - 1));
             if let Some(number) = number.copied() {
                 f(&mut self.messages[number]);
             }
@@ -207,10 +200,7 @@ impl Ledger {
         let is_own = delivered.log.author == self.peers[node];
         let mut is_first = false;
         for body in &delivered.messages {
-            let number = body
-                .content
-                .first_chunk::<8>()
-                .map(|n| u64::from_le_bytes(*n) as usize);
+            let number = body.content.first_chunk::<8>().map(|n| u64::from_le_bytes(*n) as usize);
             let Some(number) = number.filter(|number| *number < self.messages.len()) else {
                 self.violate(now, node, "forged", "a message that nobody published".to_owned());
                 continue;
@@ -233,24 +223,14 @@ impl Ledger {
         let sent = &self.messages[number];
         let truth = (self.peers[sent.author], sent.group, sent.lane);
         if truth != (delivered.log.author, delivered.group, delivered.log.lane) {
-            self.violate(
-                now,
-                node,
-                "forged",
-                format!("message {number} came as {:?}", delivered.log),
-            );
+            self.violate(now, node, "forged", format!("message {number} came as {:?}", delivered.log));
         }
     }
 
     /// Nothing is delivered twice in one run.
     fn check_once(&mut self, now: Timestamp, node: NodeIx, number: usize) {
         if !self.this_run.entry(node).or_default().insert(number) {
-            self.violate(
-                now,
-                node,
-                "twice",
-                format!("message {number} was delivered before"),
-            );
+            self.violate(now, node, "twice", format!("message {number} was delivered before"));
         }
     }
 
@@ -263,10 +243,7 @@ impl Ledger {
                 now,
                 node,
                 "order",
-                format!(
-                    "message {} of envelope {} after {} of {}",
-                    place.1, place.0, last.1, last.0
-                ),
+                format!("message {} of envelope {} after {} of {}", place.1, place.0, last.1, last.0),
             ),
             _ => {}
         }
@@ -288,20 +265,11 @@ impl Ledger {
             return;
         }
         self.gone_at.entry((node, peer)).or_insert(now);
-        let quiet_since = subject
-            .iter()
-            .chain([&node])
-            .map(|node| self.disturbed[*node])
-            .max()
-            .unwrap_or_default();
+        let quiet_since =
+            subject.iter().chain([&node]).map(|node| self.disturbed[*node]).max().unwrap_or_default();
         if is_there && said.1 != PresenceCause::Goodbye && now - quiet_since >= PRESENCE_GRACE {
             self.n_false_alarms += 1;
-            self.violate(
-                now,
-                node,
-                "presence",
-                format!("{} was declared gone", peer.short()),
-            );
+            self.violate(now, node, "presence", format!("{} was declared gone", peer.short()));
         }
     }
 
@@ -309,12 +277,7 @@ impl Ledger {
     pub fn violate(&mut self, at: Timestamp, node: NodeIx, check: &'static str, text: String) {
         if self.violations.len() < VIOLATIONS_MAX {
             let at = at.as_micros();
-            self.violations.push(Violation {
-                at,
-                node,
-                check,
-                text,
-            });
+            self.violations.push(Violation { at, node, check, text });
         }
     }
 
@@ -325,15 +288,11 @@ impl Ledger {
 
     /// Whether a message reached all of these.
     pub fn reached(&self, number: usize, nodes: impl IntoIterator<Item = NodeIx>) -> bool {
-        nodes
-            .into_iter()
-            .all(|node| self.messages[number].delivered.contains(&node))
+        nodes.into_iter().all(|node| self.messages[number].delivered.contains(&node))
     }
 
     /// Whether a node noted something that begins so.
     pub fn noted(&self, node: NodeIx, what: &str) -> bool {
-        self.notes
-            .iter()
-            .any(|(_, at, text)| *at == node && text.starts_with(what))
+        self.notes.iter().any(|(_, at, text)| *at == node && text.starts_with(what))
     }
 }

@@ -114,11 +114,7 @@ fn replay(args: &Run, seed: u64) -> String {
     let quote = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
     let sets = args.sets.iter().map(|set| format!(" --set {}", quote(set)));
     let json = if args.json { " --json" } else { "" };
-    format!(
-        "djembe-sim run {} --seed {seed}{}{json}",
-        quote(&args.scenario),
-        sets.collect::<String>()
-    )
+    format!("djembe-sim run {} --seed {seed}{}{json}", quote(&args.scenario), sets.collect::<String>())
 }
 
 /// Writes to stdout; a reader that has gone away is no error.

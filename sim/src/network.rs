@@ -109,8 +109,7 @@ impl Network {
 
     /// One more node.
     pub fn add_node(&mut self, seed: u64) {
-        self.rngs
-            .push(Rng::split(seed, self.rngs.len(), 0, Purpose::Network));
+        self.rngs.push(Rng::split(seed, self.rngs.len(), 0, Purpose::Network));
         self.parts.push(0);
         self.uplink_free.push(Timestamp::ZERO);
     }
@@ -154,9 +153,7 @@ impl Network {
             burst: (Timestamp::ZERO, 0),
             is_open: true,
         };
-        let wire = Wire {
-            ends: [end(dialler), end(listener)],
-        };
+        let wire = Wire { ends: [end(dialler), end(listener)] };
         self.wires.insert(link, wire);
         link
     }
@@ -313,10 +310,7 @@ mod tests {
     }
 
     fn frame(n: u8) -> Encoded {
-        Encoded {
-            head: vec![n; 10].into(),
-            body: bytes::Bytes::new(),
-        }
+        Encoded { head: vec![n; 10].into(), body: bytes::Bytes::new() }
     }
 
     /// Jitter and loss delay, but neither reorders a stream nor loses anything.
@@ -340,9 +334,7 @@ mod tests {
     #[test]
     fn a_partition_holds_up_and_lets_go() {
         let (mut network, link) = network(0.0);
-        let at = network
-            .send(Timestamp::ZERO, link, 0, Class::Own, frame(1))
-            .expect("open");
+        let at = network.send(Timestamp::ZERO, link, 0, Class::Own, frame(1)).expect("open");
         network.set_part(1, 1);
         assert!(network.receive(at, link, 0, Class::Own).is_none());
         assert!(network.waiting(at).is_empty());

@@ -90,9 +90,7 @@ pub fn run(scenario: &Scenario, mut progress: impl FnMut(Timestamp)) -> Report {
 /// After faults and messages have stopped, all running nodes hold the same kept logs.
 pub fn check_same_logs(world: &mut World) {
     let group = world.group_id(0);
-    let up: Vec<usize> = (0..world.n_nodes())
-        .filter(|node| world.host(*node).engine.is_some())
-        .collect();
+    let up: Vec<usize> = (0..world.n_nodes()).filter(|node| world.host(*node).engine.is_some()).collect();
     let Some((first, rest)) = up.split_first() else {
         return;
     };
@@ -122,18 +120,12 @@ pub fn check_bounds(world: &mut World) {
         let found = [
             ("links", links, limits::LINKS_MAX),
             ("queue", queue, queued_max),
-            (
-                "drafts",
-                drafts,
-                2 * (limits::DRAFTS_MAX + limits::BATCH_MESSAGES),
-            ),
+            ("drafts", drafts, 2 * (limits::DRAFTS_MAX + limits::BATCH_MESSAGES)),
             ("peers", status.peers.len(), limits::GONE_MAX + limits::LINKS_MAX),
         ];
         for (what, n, max) in found {
             if n > max {
-                world
-                    .ledger
-                    .violate(world.now(), node, "bounds", format!("{what}: {n} of {max}"));
+                world.ledger.violate(world.now(), node, "bounds", format!("{what}: {n} of {max}"));
             }
         }
     }
@@ -201,17 +193,8 @@ impl fmt::Display for Report {
         let mut line = |what: &str, value: String| writeln!(f, "{what:<28}{value}");
         line("nodes", self.nodes.to_string())?;
         line("virtual time", format!("{} s", self.seconds))?;
-        line(
-            "messages",
-            format!("{} sent, {} not sent", self.messages, self.not_sent),
-        )?;
-        line(
-            "delivered",
-            format!(
-                "{:.4} ({} of {})",
-                self.delivery_ratio, self.delivered, self.expected
-            ),
-        )?;
+        line("messages", format!("{} sent, {} not sent", self.messages, self.not_sent))?;
+        line("delivered", format!("{:.4} ({} of {})", self.delivery_ratio, self.delivered, self.expected))?;
         line(
             "latency p50 / p99 / max",
             format!(
@@ -220,32 +203,16 @@ impl fmt::Display for Report {
             ),
         )?;
         line("copies of a payload", format!("{:.4}", self.copies))?;
-        line(
-            "wire bytes / payload byte",
-            format!("{:.2}", self.bytes_per_payload_byte),
-        )?;
-        line(
-            "wire bytes / node / s",
-            format!("{:.0}", self.wire_bytes_per_node_second),
-        )?;
-        let mesh = self
-            .mesh_seconds
-            .map_or("never".to_owned(), |s| format!("{s:.3} s"));
+        line("wire bytes / payload byte", format!("{:.2}", self.bytes_per_payload_byte))?;
+        line("wire bytes / node / s", format!("{:.0}", self.wire_bytes_per_node_second))?;
+        let mesh = self.mesh_seconds.map_or("never".to_owned(), |s| format!("{s:.3} s"));
         line("full mesh after", mesh)?;
         line("presence false alarms", self.presence_false_alarms.to_string())?;
         line("events", self.events.to_string())?;
         line("hash", self.hash.clone())?;
         for violation in self.violations.iter().take(10) {
-            let Violation {
-                at,
-                node,
-                check,
-                text,
-            } = violation;
-            line(
-                "violation",
-                format!("{check} at node {node}, {:.6} s: {text}", *at as f64 / 1e6),
-            )?;
+            let Violation { at, node, check, text } = violation;
+            line("violation", format!("{check} at node {node}, {:.6} s: {text}", *at as f64 / 1e6))?;
         }
         Ok(())
     }

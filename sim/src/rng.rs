@@ -33,9 +33,7 @@ pub struct Rng(Xoshiro256PlusPlus);
 impl Rng {
     /// The stream of a purpose of a node, in its `run`th run.
     pub fn split(seed: u64, node: usize, run: u64, purpose: Purpose) -> Self {
-        Self(Xoshiro256PlusPlus::from_seed(split_bytes(
-            seed, node, run, purpose,
-        )))
+        Self(Xoshiro256PlusPlus::from_seed(split_bytes(seed, node, run, purpose)))
     }
 
     /// The next number.

@@ -184,18 +184,11 @@ impl Scenario {
             if node < self.nodes {
                 Ok(())
             } else {
-                Err(format!(
-                    "{what}: node {node} of {} (they count from 0)",
-                    self.nodes
-                ))
+                Err(format!("{what}: node {node} of {} (they count from 0)", self.nodes))
             }
         };
         let in_order = |what: &str, at: Duration, until: Duration| {
-            if at < until {
-                Ok(())
-            } else {
-                Err(format!("{what}: ends before it begins"))
-            }
+            if at < until { Ok(()) } else { Err(format!("{what}: ends before it begins")) }
         };
         if !(1..=100_000).contains(&self.nodes) {
             return Err(format!("nodes = {}: expected 1 to 100000", self.nodes));
@@ -204,10 +197,7 @@ impl Scenario {
             return Err(format!("loss = {}: expected 0 to 0.9", self.loss));
         }
         if !(0.0..=100_000.0).contains(&self.messages.rate) {
-            return Err(format!(
-                "messages.rate = {}: expected 0 to 100000",
-                self.messages.rate
-            ));
+            return Err(format!("messages.rate = {}: expected 0 to 100000", self.messages.rate));
         }
         let size_max = djembe_protocol::limits::CONTENT_MAX;
         if self.messages.size > size_max {
@@ -274,22 +264,12 @@ impl Scenario {
     fn schedule_faults(&self, world: &mut World) {
         let mut fault = |at: Duration, fault| world.fault_at(Timestamp::ZERO + at, fault);
         for partition in &self.partitions {
-            fault(
-                partition.at,
-                Fault::Partition((0..partition.nodes.min(self.nodes)).collect()),
-            );
+            fault(partition.at, Fault::Partition((0..partition.nodes.min(self.nodes)).collect()));
             fault(partition.until, Fault::Heal);
         }
         for crash in &self.crashes {
             let node = crash.node;
-            fault(
-                crash.at,
-                if crash.power_off {
-                    Fault::PowerOff(node)
-                } else {
-                    Fault::Crash(node)
-                },
-            );
+            fault(crash.at, if crash.power_off { Fault::PowerOff(node) } else { Fault::Crash(node) });
             if let Some(restart) = crash.restart {
                 fault(restart, Fault::Restart(node));
             }
@@ -329,9 +309,7 @@ fn put(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<(), Str
             Ok(())
         }
         Some((first, rest)) => {
-            let inner = table
-                .entry(first)
-                .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            let inner = table.entry(first).or_insert_with(|| toml::Value::Table(toml::Table::new()));
             let inner = inner.as_table_mut().ok_or(format!("{first} is not a table"))?;
             put(inner, rest, value)
         }
@@ -341,9 +319,7 @@ fn put(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<(), Str
 /// What TOML makes of it, else a text.
 fn parse_value(text: &str) -> toml::Value {
     let parsed = format!("x = {text}").parse::<toml::Table>().ok();
-    parsed
-        .and_then(|mut table| table.remove("x"))
-        .unwrap_or_else(|| toml::Value::String(text.to_owned()))
+    parsed.and_then(|mut table| table.remove("x")).unwrap_or_else(|| toml::Value::String(text.to_owned()))
 }
 
 /// A time: `"5ms"`, `"200us"`, `"1.5s"`, `"2min"`, or a number of seconds.
@@ -357,9 +333,7 @@ fn parse_time(text: &str) -> Result<Duration, String> {
         "s" => 1.0,
         "min" => 60.0,
         _ => {
-            return Err(format!(
-                "{text:?} is not a time: expected a number with us, ms, s or min"
-            ));
+            return Err(format!("{text:?} is not a time: expected a number with us, ms, s or min"));
         }
     };
     let number: f64 = number
@@ -437,11 +411,7 @@ mod tests {
     #[test]
     fn every_shipped_scenario_is_one() {
         for (name, text) in SHIPPED {
-            assert!(
-                Scenario::parse(text, &[]).is_ok(),
-                "{name}: {:?}",
-                Scenario::parse(text, &[])
-            );
+            assert!(Scenario::parse(text, &[]).is_ok(), "{name}: {:?}", Scenario::parse(text, &[]));
         }
     }
 
@@ -454,10 +424,7 @@ mod tests {
         let scenario =
             parse(&["nodes=7", "latency=3ms", "messages.lane=live", "messages.rate=2"]).expect("fine");
         assert_eq!((scenario.nodes, scenario.latency), (7, Duration::from_millis(3)));
-        assert_eq!(
-            (scenario.messages.lane, scenario.messages.rate),
-            (Lane::Live, 2.0)
-        );
+        assert_eq!((scenario.messages.lane, scenario.messages.rate), (Lane::Live, 2.0));
         for (set, told) in [
             ("nods=7", "expected one of `nodes`, `duration`, `seed`"),
             ("nodes=many", "invalid type"),
@@ -471,10 +438,7 @@ mod tests {
         ] {
             match parse(&[set]) {
                 Ok(_) => assert_eq!(told, "", "{set} is a mistake"),
-                Err(error) => assert!(
-                    error.to_string().contains(told) && !told.is_empty(),
-                    "{set}: {error}"
-                ),
+                Err(error) => assert!(error.to_string().contains(told) && !told.is_empty(), "{set}: {error}"),
             }
         }
     }

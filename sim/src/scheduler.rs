@@ -39,11 +39,7 @@ struct Entry<E> {
 impl<E> Scheduler<E> {
     /// An empty calendar at the start of time.
     pub fn new() -> Self {
-        Self {
-            now: Timestamp::ZERO,
-            heap: BinaryHeap::new(),
-            n_scheduled: Vec::new(),
-        }
+        Self { now: Timestamp::ZERO, heap: BinaryHeap::new(), n_scheduled: Vec::new() }
     }
 
     /// The time of the last event taken.
@@ -58,11 +54,7 @@ impl<E> Scheduler<E> {
             self.n_scheduled.resize(ix + 1, 0);
         }
         self.n_scheduled[ix] += 1;
-        let key = Key {
-            at: at.max(self.now),
-            source,
-            n: self.n_scheduled[ix],
-        };
+        let key = Key { at: at.max(self.now), source, n: self.n_scheduled[ix] };
         self.heap.push(Reverse(Entry { key, event }));
     }
 
@@ -80,10 +72,7 @@ impl<E> Scheduler<E> {
 
     /// Time passes without an event.
     pub fn advance_to(&mut self, at: Timestamp) {
-        assert!(
-            self.next_at().is_none_or(|next| next >= at),
-            "no event is jumped over"
-        );
+        assert!(self.next_at().is_none_or(|next| next >= at), "no event is jumped over");
         self.now = self.now.max(at);
     }
 }
@@ -126,9 +115,7 @@ mod tests {
         calendar.schedule(at(1), 1, "b");
         calendar.schedule(at(1), 1, "c");
         calendar.schedule(at(1), 0, "a");
-        let order: Vec<_> = std::iter::from_fn(|| calendar.pop())
-            .map(|(_, event)| event)
-            .collect();
+        let order: Vec<_> = std::iter::from_fn(|| calendar.pop()).map(|(_, event)| event).collect();
         assert_eq!(order, ["a", "b", "c", "d"]);
         calendar.schedule(at(0), 0, "late");
         assert_eq!(calendar.next_at(), Some(at(2)), "nothing happens in the past");

@@ -76,19 +76,9 @@ enum Happening {
     /// A frame may have arrived at the other end.
     Arrive { link: LinkId, from: Side, class: Class },
     /// A dial arrives.
-    Dial {
-        from: NodeIx,
-        run: u64,
-        to: Option<NodeIx>,
-        peer: PeerId,
-    },
+    Dial { from: NodeIx, run: u64, to: Option<NodeIx>, peer: PeerId },
     /// And its answer.
-    DialFailed {
-        node: NodeIx,
-        run: u64,
-        peer: PeerId,
-        refused: bool,
-    },
+    DialFailed { node: NodeIx, run: u64, peer: PeerId, refused: bool },
     /// The dialler's end opens.
     DialOpen { link: LinkId },
     /// An end closes because its own node wants it.
@@ -98,26 +88,11 @@ enum Happening {
     /// Discovery tells.
     Discover { node: NodeIx, run: u64, about: NodeIx },
     /// A commit is durable.
-    Committed {
-        node: NodeIx,
-        run: u64,
-        token: Token,
-        ops: Vec<StoreOp>,
-    },
+    Committed { node: NodeIx, run: u64, token: Token, ops: Vec<StoreOp> },
     /// A look-up is done.
-    Looked {
-        node: NodeIx,
-        run: u64,
-        token: Token,
-        query: Query,
-    },
+    Looked { node: NodeIx, run: u64, token: Token, query: Query },
     /// Somebody publishes.
-    Publish {
-        node: NodeIx,
-        group: usize,
-        lane: Lane,
-        size: usize,
-    },
+    Publish { node: NodeIx, group: usize, lane: Lane, size: usize },
     /// Something breaks or heals.
     Fault(Fault),
 }
@@ -243,8 +218,7 @@ impl World {
         self.hosts.push(host);
         self.network.add_node(self.config.seed);
         self.memberships.push(Vec::new());
-        self.discovery
-            .push(Rng::split(self.config.seed, ix, 0, Purpose::Discovery));
+        self.discovery.push(Rng::split(self.config.seed, ix, 0, Purpose::Discovery));
         ix
     }
 
@@ -288,8 +262,7 @@ impl World {
     fn discover_soon(&mut self, node: NodeIx, about: NodeIx, within: Duration) {
         let at = self.now() + self.discovery[node].time_below(within);
         let run = self.hosts[node].run;
-        self.calendar
-            .schedule(at, source(node), Happening::Discover { node, run, about });
+        self.calendar.schedule(at, source(node), Happening::Discover { node, run, about });
     }
 
     // Looking.
@@ -391,31 +364,16 @@ impl World {
             .filter(|other| self.memberships[*other].contains(&group));
         let receivers: Vec<NodeIx> = receivers.collect();
         let (number, ticket, content) =
-            self.ledger
-                .on_publish(self.calendar.now(), node, id, lane, size, &receivers);
-        let draft = Draft {
-            content,
-            ..Draft::default()
-        };
-        let command = Command::Publish {
-            group: id,
-            lane,
-            ttl_secs: 0,
-            draft,
-            ticket,
-        };
+            self.ledger.on_publish(self.calendar.now(), node, id, lane, size, &receivers);
+        let draft = Draft { content, ..Draft::default() };
+        let command = Command::Publish { group: id, lane, ttl_secs: 0, draft, ticket };
         self.input(node, Input::Command(command));
         Some(number)
     }
 
     /// A publish at a later time.
     pub fn publish_at(&mut self, at: Timestamp, node: NodeIx, group: usize, lane: Lane, size: usize) {
-        let happening = Happening::Publish {
-            node,
-            group,
-            lane,
-            size,
-        };
+        let happening = Happening::Publish { node, group, lane, size };
         self.calendar.schedule(at, source(node), happening);
     }
 
@@ -492,8 +450,7 @@ impl World {
     fn let_go(&mut self) {
         for (link, from, class, at) in self.network.waiting(self.calendar.now()) {
             let node = self.network.node_at(link, from).unwrap_or(0);
-            self.calendar
-                .schedule(at, source(node), Happening::Arrive { link, from, class });
+            self.calendar.schedule(at, source(node), Happening::Arrive { link, from, class });
         }
     }
 
@@ -515,12 +472,7 @@ impl World {
             }
             Happening::Arrive { link, from, class } => self.arrive(link, from, class),
             Happening::Dial { from, run, to, peer } => self.dial(from, run, to, peer),
-            Happening::DialFailed {
-                node,
-                run,
-                peer,
-                refused,
-            } => {
+            Happening::DialFailed { node, run, peer, refused } => {
                 if self.is_run(node, run) {
                     self.input(node, Input::DialFailed { peer, refused });
                 }
@@ -534,12 +486,7 @@ impl World {
             }
             Happening::PeerClosed { link, side } => self.peer_closed(link, side),
             Happening::Discover { node, run, about } => self.discover(node, run, about),
-            Happening::Committed {
-                node,
-                run,
-                token,
-                ops,
-            } => {
+            Happening::Committed { node, run, token, ops } => {
                 if self.is_run(node, run) {
                     let input = if self.hosts[node].disk_fails {
                         Input::PersistFailed(token, "the disk is full".to_owned())
@@ -550,24 +497,14 @@ impl World {
                     self.input(node, input);
                 }
             }
-            Happening::Looked {
-                node,
-                run,
-                token,
-                query,
-            } => {
+            Happening::Looked { node, run, token, query } => {
                 if self.is_run(node, run) {
                     let host = &self.hosts[node];
                     let answer = host.disk.answer(&host.peer, &query);
                     self.input(node, Input::Fetched(token, answer));
                 }
             }
-            Happening::Publish {
-                node,
-                group,
-                lane,
-                size,
-            } => {
+            Happening::Publish { node, group, lane, size } => {
                 self.publish(node, group, lane, size);
             }
             Happening::Fault(fault) => self.fault(fault),
@@ -582,11 +519,7 @@ impl World {
     fn check_spin(&mut self, node: NodeIx) {
         let (at, who, n) = self.spins;
         let n = if (at, who) == (self.now(), node) { n + 1 } else { 0 };
-        assert!(
-            n < SPINS_MAX,
-            "node {node} asks for a time-out that does not help it, at {:?}",
-            self.now()
-        );
+        assert!(n < SPINS_MAX, "node {node} asks for a time-out that does not help it, at {:?}", self.now());
         self.spins = (self.now(), node, n);
     }
 
@@ -594,8 +527,7 @@ impl World {
         let wall = WallTime(WALL_AT_START + self.now().as_micros() / 1000);
         self.input(node, Input::WallTime(wall));
         let at = self.now() + WALL_EVERY;
-        self.calendar
-            .schedule(at, source(node), Happening::Wall { node, run });
+        self.calendar.schedule(at, source(node), Happening::Wall { node, run });
     }
 
     fn discover(&mut self, node: NodeIx, run: u64, about: NodeIx) {
@@ -609,8 +541,7 @@ impl World {
         }
         if !self.config.beacon.is_zero() {
             let at = self.now() + self.config.beacon;
-            self.calendar
-                .schedule(at, source(node), Happening::Discover { node, run, about });
+            self.calendar.schedule(at, source(node), Happening::Discover { node, run, about });
         }
     }
 
@@ -625,29 +556,22 @@ impl World {
                 if self.hosts[to].engine.is_some() && self.hosts[to].peer == peer {
                     let link = self.network.connect(from, to);
                     self.open(link, 1);
-                    self.calendar
-                        .schedule(now + back, source(to), Happening::DialOpen { link });
+                    self.calendar.schedule(now + back, source(to), Happening::DialOpen { link });
                     return;
                 }
                 (now + back, self.hosts[to].engine.is_none())
             }
             _ => (now + DIAL_TIMEOUT, false),
         };
-        let happening = Happening::DialFailed {
-            node: from,
-            run,
-            peer,
-            refused,
-        };
+        let happening = Happening::DialFailed { node: from, run, peer, refused };
         self.calendar.schedule(at, source(from), happening);
     }
 
     /// An end of a new connection is told to its node.
     fn open(&mut self, link: LinkId, side: Side) {
-        let (Some(node), Some(other)) = (
-            self.network.node_at(link, side),
-            self.network.node_at(link, 1 - side),
-        ) else {
+        let (Some(node), Some(other)) =
+            (self.network.node_at(link, side), self.network.node_at(link, 1 - side))
+        else {
             return;
         };
         if self.hosts[node].engine.is_none() || !self.network.is_open(link, side) {
@@ -655,14 +579,7 @@ impl World {
         }
         self.hosts[node].links.insert(link);
         let peer = self.hosts[other].peer;
-        self.input(
-            node,
-            Input::LinkUp {
-                link,
-                peer,
-                dialed: side == 0,
-            },
-        );
+        self.input(node, Input::LinkUp { link, peer, dialed: side == 0 });
         // What came before the dialler knew that its connection stands.
         self.let_go_of(link);
     }
@@ -671,8 +588,7 @@ impl World {
         let now = self.now();
         for (waiting, from, class, _) in self.network.waiting(now) {
             if waiting == link {
-                self.calendar
-                    .schedule(now, source(0), Happening::Arrive { link, from, class });
+                self.calendar.schedule(now, source(0), Happening::Arrive { link, from, class });
             }
         }
     }
@@ -685,8 +601,7 @@ impl World {
         if !self.network.reaches(node, other) {
             // It comes when the network heals; until then the link only falls silent.
             let at = self.now() + Duration::from_millis(500);
-            self.calendar
-                .schedule(at, source(node), Happening::PeerClosed { link, side });
+            self.calendar.schedule(at, source(node), Happening::PeerClosed { link, side });
             return;
         }
         self.network.close(self.now(), link, side);
@@ -697,10 +612,9 @@ impl World {
     }
 
     fn arrive(&mut self, link: LinkId, from: Side, class: Class) {
-        let (Some(sender), Some(node)) = (
-            self.network.node_at(link, from),
-            self.network.node_at(link, 1 - from),
-        ) else {
+        let (Some(sender), Some(node)) =
+            (self.network.node_at(link, from), self.network.node_at(link, 1 - from))
+        else {
             return;
         };
         if self.hosts[node].is_stalled || !self.hosts[node].links.contains(&link) {
@@ -715,11 +629,8 @@ impl World {
         self.trace.update(&frame.body[..frame.body.len().min(320)]);
         let verdicts = &mut self.verdicts;
         let host = &self.hosts[node];
-        let checked = check_with(
-            frame.concat(),
-            |id| host.has_seen(id),
-            |envelope| remember(verdicts, envelope),
-        );
+        let checked =
+            check_with(frame.concat(), |id| host.has_seen(id), |envelope| remember(verdicts, envelope));
         self.ledger.on_arrival(node, &frame);
         let input = match checked {
             Ok(frame) => {
@@ -760,8 +671,7 @@ impl World {
             host.timer = wanted;
             if let Some(at) = wanted {
                 let run = host.run;
-                self.calendar
-                    .schedule(at, source(node), Happening::Timer { node, run });
+                self.calendar.schedule(at, source(node), Happening::Timer { node, run });
             }
         }
     }
@@ -775,8 +685,7 @@ impl World {
                 let to = addresses.iter().find_map(node_at);
                 let at = now + self.network.latency(node);
                 let from = node;
-                self.calendar
-                    .schedule(at, source(node), Happening::Dial { from, run, to, peer });
+                self.calendar.schedule(at, source(node), Happening::Dial { from, run, to, peer });
             }
             Wish::Disconnect(link, cause) => {
                 *self.disconnects.entry(cause).or_default() += 1;
@@ -790,36 +699,17 @@ impl World {
                     let happening = Happening::PeerClosed { link, side: 1 - side };
                     self.calendar.schedule(at, source(node), happening);
                 }
-                self.calendar
-                    .schedule(now, source(node), Happening::Closed { node, run, link });
+                self.calendar.schedule(now, source(node), Happening::Closed { node, run, link });
             }
             Wish::Persist(token, ops) => {
                 let at = self.disk_time(node, self.config.persist);
-                self.calendar.schedule(
-                    at,
-                    source(node),
-                    Happening::Committed {
-                        node,
-                        run,
-                        token,
-                        ops,
-                    },
-                );
+                self.calendar.schedule(at, source(node), Happening::Committed { node, run, token, ops });
             }
             Wish::Fetch(token, query) => {
                 // Readers do not wait for the writer: a look-up may overtake a commit.
                 let max = self.config.fetch;
                 let at = now + max / 2 + self.hosts[node].disk_rng.time_below(max / 2);
-                self.calendar.schedule(
-                    at,
-                    source(node),
-                    Happening::Looked {
-                        node,
-                        run,
-                        token,
-                        query,
-                    },
-                );
+                self.calendar.schedule(at, source(node), Happening::Looked { node, run, token, query });
             }
             Wish::Event(event) => self.on_event(node, event),
         }
@@ -843,8 +733,7 @@ impl World {
         let kind = self.frames.entry(frame.kind()).or_default();
         *kind = (kind.0 + 1, kind.1 + encoded.len() as u64);
         if let Some(at) = self.network.send(self.calendar.now(), link, from, class, encoded) {
-            self.calendar
-                .schedule(at, source(node), Happening::Arrive { link, from, class });
+            self.calendar.schedule(at, source(node), Happening::Arrive { link, from, class });
         }
     }
 
@@ -859,8 +748,7 @@ impl World {
                     let host = &self.hosts[*subject];
                     host.is_up() && !host.is_stalled && self.network.reaches(node, *subject)
                 });
-            self.ledger
-                .on_presence(now, node, *peer, subject, (*state, *cause), is_there);
+            self.ledger.on_presence(now, node, *peer, subject, (*state, *cause), is_there);
         }
         self.ledger.on_event(now, node, event);
     }

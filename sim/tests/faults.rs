@@ -92,16 +92,9 @@ fn a_cloned_identity_is_detected() {
         world.publish(clone, 0, Lane::Durable, 50);
         world.run_for(millis(250));
     }
-    let notes: Vec<_> = world
-        .ledger
-        .notes
-        .iter()
-        .map(|(_, node, text)| (*node, text.as_str()))
-        .collect();
+    let notes: Vec<_> = world.ledger.notes.iter().map(|(_, node, text)| (*node, text.as_str())).collect();
     assert!(
-        notes
-            .iter()
-            .any(|(node, text)| (*node == clone || *node == 0) && *text == "cloned"),
+        notes.iter().any(|(node, text)| (*node == clone || *node == 0) && *text == "cloned"),
         "one of the two is told: {notes:?}"
     );
 }
@@ -123,10 +116,7 @@ fn another_network_is_refused() {
     let dials: u64 = (0..4).map(|node| world.count(node, "wrong-network")).sum();
     assert!(dials < 60, "{dials} tries in 10 s");
     let peer = world.host(stranger).peer;
-    assert!(
-        (0..3).all(|node| world.ledger.state(node, &peer).is_none()),
-        "not even known"
-    );
+    assert!((0..3).all(|node| world.ledger.state(node, &peer).is_none()), "not even known");
     assert_clean(&world);
 }
 
@@ -135,11 +125,7 @@ fn another_network_is_refused() {
 #[test]
 fn simultaneous_dials_leave_one_link() {
     for seed in 0..30 {
-        let config = WorldConfig {
-            seed,
-            discovery: Duration::from_micros(300),
-            ..WorldConfig::default()
-        };
+        let config = WorldConfig { seed, discovery: Duration::from_micros(300), ..WorldConfig::default() };
         let mut world = World::lan(config, 6);
         world.run_for(secs(2));
         for node in 0..6 {
@@ -169,10 +155,7 @@ fn a_slow_reader_is_passed_over_and_catches_up() {
         }
     }
     assert!(numbers.len() >= 700, "{} of 800 were taken", numbers.len());
-    assert!(
-        late <= 4,
-        "{late} messages behind although the slow one was passed over"
-    );
+    assert!(late <= 4, "{late} messages behind although the slow one was passed over");
     assert!(reached(&world, &numbers, 4..5) < numbers.len());
     world.fault(Fault::Unstall(4));
     world.run_for(secs(5));
@@ -198,10 +181,7 @@ fn a_paused_node_blames_nobody() {
     assert!(blamed.is_empty(), "{blamed:?}");
     for node in (0..6).filter(|node| *node != 3) {
         assert_eq!(world.ledger.state(node, &paused), Some(PresenceState::Alive));
-        assert_eq!(
-            world.ledger.state(3, &world.host(node).peer),
-            Some(PresenceState::Alive)
-        );
+        assert_eq!(world.ledger.state(3, &world.host(node).peer), Some(PresenceState::Alive));
     }
     let engine = world.host(3).engine.as_ref().expect("it runs");
     assert!(engine.status().incarnation.0 > 1000, "it raised its incarnation");
@@ -272,16 +252,10 @@ fn a_failing_disk_delays() {
     world.host_mut(0).disk_fails = true;
     let numbers = chatter(&mut world, &[0, 1], Lane::Durable, 10, millis(20));
     world.run_for(secs(3));
-    let own = LogId {
-        author: world.host(0).peer,
-        lane: Lane::Durable,
-    };
+    let own = LogId { author: world.host(0).peer, lane: Lane::Durable };
     let kept = |world: &World, node: NodeIx| {
         let frontiers = world.host(node).disk.frontiers(&world.group_id(0));
-        frontiers
-            .iter()
-            .find(|frontier| frontier.log == own)
-            .map(|frontier| frontier.next)
+        frontiers.iter().find(|frontier| frontier.log == own).map(|frontier| frontier.next)
     };
     assert_eq!(kept(&world, 1), Some(3), "nothing of it was seen");
     assert!(world.ledger.noted(0, "store"));

@@ -75,11 +75,7 @@ fn a_partition_heals() {
     for node in 0..16 {
         for other in 0..16 {
             let peer = world.host(other).peer;
-            let expected = if (node < 8) == (other < 8) {
-                PresenceState::Alive
-            } else {
-                PresenceState::Gone
-            };
+            let expected = if (node < 8) == (other < 8) { PresenceState::Alive } else { PresenceState::Gone };
             if node != other {
                 assert_eq!(
                     world.ledger.state(node, &peer),
@@ -91,10 +87,7 @@ fn a_partition_heals() {
     }
     world.fault(Fault::Heal);
     let healed = world.run_while(secs(20), |world| !world.is_full_mesh());
-    assert!(
-        healed.is_some_and(|took| took < secs(10)),
-        "full mesh again after {healed:?}"
-    );
+    assert!(healed.is_some_and(|took| took < secs(10)), "full mesh again after {healed:?}");
     numbers.extend(chatter(&mut world, &[1, 9], Lane::Durable, 4, millis(10)));
     world.run_for(secs(5));
     assert_reached(&world, &numbers, 0..16);
@@ -115,21 +108,10 @@ fn gone_within(world: &mut World, dead: NodeIx, time: Duration) {
     let peer = world.host(dead).peer;
     for node in (0..world.n_nodes()).filter(|node| *node != dead) {
         let at = world.ledger.gone_at.get(&(node, peer));
-        assert!(
-            at.is_some_and(|at| *at >= start),
-            "node {node} knows after {time:?}"
-        );
-        let others: Vec<_> = world
-            .ledger
-            .gone_at
-            .keys()
-            .filter(|(of, gone)| *of == node && *gone != peer)
-            .collect();
-        assert_eq!(
-            others,
-            Vec::<&(NodeIx, _)>::new(),
-            "nobody else is gone at {node}"
-        );
+        assert!(at.is_some_and(|at| *at >= start), "node {node} knows after {time:?}");
+        let others: Vec<_> =
+            world.ledger.gone_at.keys().filter(|(of, gone)| *of == node && *gone != peer).collect();
+        assert_eq!(others, Vec::<&(NodeIx, _)>::new(), "nobody else is gone at {node}");
     }
 }
 

@@ -17,6 +17,7 @@ import sys
 from argon2.low_level import Type, hash_secret_raw
 from blake3 import blake3
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -157,6 +158,71 @@ def seal(seed, group, lane, seq, prev, skip, ttl_secs, frame_salt, bodies):
 def proof(sealed, bodies, index):
     return (b"DJP1" + sealed["header"] + struct.pack("<HI", index, len(bodies[index])) + bodies[index]
             + sealed["salts"][index] + b"".join(siblings(sealed["leaves"], index)))
+
+
+# --- one ciphertext that two keys open ("salamander": Dodis and others, "Fast message franking", 2018) ---
+
+POLY_P = 2**130 - 5
+
+
+def keystream(key, length):
+    """ChaCha20 under a zero nonce, from block 1 on; and the Poly1305 key of block 0."""
+    raw = Cipher(algorithms.ChaCha20(key, bytes(16)), mode=None).encryptor().update(bytes(64 + length))
+    return raw[64:], raw[:32]
+
+
+def poly_coefficients(one_time_key, aad, ct, free):
+    """The tag as (constant, coefficient of each free block), modulo 2^130 - 5, and s."""
+    r = int.from_bytes(one_time_key[:16], "little") & 0x0FFFFFFC0FFFFFFC0FFFFFFC0FFFFFFF
+    blocks = [block for part in (aad, ct) for block in
+              ((part + bytes(-len(part) % 16))[i:i + 16] for i in range(0, len(part), 16))]
+    blocks.append(struct.pack("<QQ", len(aad), len(ct)))
+    n_aad = -(-len(aad) // 16)
+    constant, coefficients = 0, {}
+    for i, block in enumerate(blocks):
+        power = pow(r, len(blocks) - i, POLY_P)
+        if i - n_aad in free:
+            coefficients[i - n_aad] = power
+        else:
+            constant += (int.from_bytes(block, "little") + 2**128) * power
+    return constant % POLY_P, [coefficients[i] for i in free], int.from_bytes(one_time_key[16:], "little")
+
+
+def two_key_ciphertext(key1, key2, aad, payload):
+    """A ciphertext that opens to `payload` under key1, but for two blocks in the middle, and to something else
+    under key2, with one tag for both."""
+    stream1, mac1 = keystream(key1, len(payload))
+    _, mac2 = keystream(key2, len(payload))
+    ct = bytes(a ^ b for a, b in zip(payload, stream1))
+    free = [4, 5]
+    c1, (x1, y1), s1 = poly_coefficients(mac1, aad, ct, free)
+    c2, (x2, y2), s2 = poly_coefficients(mac2, aad, ct, free)
+    inverse = pow(x1 * y2 - x2 * y1, POLY_P - 2, POLY_P)
+    for tag in range(2**16):
+        t1, t2 = (tag - s1) % 2**128 - c1, (tag - s2) % 2**128 - c2
+        x, y = (t1 * y2 - t2 * y1) * inverse % POLY_P, (x1 * t2 - x2 * t1) * inverse % POLY_P
+        if x >> 128 == 1 and y >> 128 == 1:
+            blocks = b"".join((value - 2**128).to_bytes(16, "little") for value in (x, y))
+            ct = ct[:64] + blocks + ct[96:] + tag.to_bytes(16, "little")
+            for key in (key1, key2):
+                ChaCha20Poly1305(key).decrypt(bytes(12), ct, aad)
+            return ct
+    raise AssertionError("one tag in 16 or so does")
+
+
+def two_key_envelope(seed, topic_tag, epoch_id, message_keys):
+    body = encode_body(1, content=bytes(200))
+    payload = struct.pack("<I", len(body)) + body
+    payload += bytes(padme(len(payload)) - len(payload))
+    keyed_part = (b"DJ" + bytes([1, 1]) + topic_tag + public_key(seed) + bytes(8) + ZERO32 + epoch_id
+                  + bytes(4) + ZERO32 + bytes(16) + struct.pack("<HHIII", 1, 0, len(payload) + 16, 0, 0))
+    secrets = [keyed(key, keyed_part, 64) for key in message_keys]
+    ct = two_key_ciphertext(secrets[0][:32], secrets[1][:32], keyed_part, payload)
+    plain = ChaCha20Poly1305(secrets[0][:32]).decrypt(bytes(12), ct, keyed_part)
+    salt = keyed(secrets[0][32:], b"djembe/v1 salts", 16)
+    root = keyed(K_LEAF, salt + plain[4:4 + len(body)])
+    signed_part = keyed_part + root + blake3(ct).digest()
+    return signed_part + sign(seed, b"envelope", signed_part) + ct
 
 
 # --- key files ---
@@ -356,6 +422,10 @@ def files():
 
     yield "proof.json", {"network": "home", "group": "lobby", "envelope": first["envelope"],
                          "proofs": [proof(first, bodies, index) for index in range(5)]}
+
+    topic_tag, epoch_id, keys = bytes([3]) * 16, bytes([4]) * 32, [bytes([1]) * 32, bytes([2]) * 32]
+    yield "two_keys.json", {"topic_tag": topic_tag, "epoch_id": epoch_id, "message_keys": keys,
+                            "envelope": two_key_envelope(seed, topic_tag, epoch_id, keys)}
 
     data_key, salt = bytes([0xDA]) * 32, bytes([0x5A]) * 16
     yield "keyfile.json", {"seed": seed, "data_key": data_key, "plain": key_file(seed, data_key),

@@ -37,17 +37,8 @@ struct Log {
 
 impl Log {
     fn new(group: GroupId, log: LogId) -> Self {
-        let frontier = Frontier {
-            group,
-            log,
-            next: 0,
-            head: EnvelopeId::NONE,
-            floor: 0,
-        };
-        Self {
-            frontier,
-            envelopes: BTreeMap::new(),
-        }
+        let frontier = Frontier { group, log, next: 0, head: EnvelopeId::NONE, floor: 0 };
+        Self { frontier, envelopes: BTreeMap::new() }
     }
 }
 
@@ -55,25 +46,13 @@ impl Memory {
     /// An empty store of the node `own`, for at most `bytes_max` bytes of envelopes (repeats count until they
     /// are recognised).
     pub(crate) const fn new(own: PeerId, bytes_max: usize) -> Self {
-        Self {
-            own,
-            bytes_max,
-            n_bytes: 0,
-            incarnation: 0,
-            groups: BTreeMap::new(),
-        }
+        Self { own, bytes_max, n_bytes: 0, incarnation: 0, groups: BTreeMap::new() }
     }
 
     fn apply_one(&mut self, op: &StoreOp) {
         match op {
             StoreOp::Reserve { group, lane, upto } => {
-                let reserved = self
-                    .groups
-                    .entry(*group)
-                    .or_default()
-                    .reserved
-                    .entry(*lane)
-                    .or_default();
+                let reserved = self.groups.entry(*group).or_default().reserved.entry(*lane).or_default();
                 *reserved = (*reserved).max(*upto);
             }
             StoreOp::Append(envelope) => {
@@ -101,32 +80,18 @@ impl Store for Memory {
             n_bytes += ops.iter().map(n_bytes_of).sum::<usize>();
         }
         if n_bytes > self.bytes_max {
-            return Err(StoreError::Full {
-                path: "the store in memory".into(),
-            });
+            return Err(StoreError::Full { path: "the store in memory".into() });
         }
-        batches
-            .iter()
-            .copied()
-            .flatten()
-            .for_each(|op| self.apply_one(op));
+        batches.iter().copied().flatten().for_each(|op| self.apply_one(op));
         Ok(())
     }
 
     fn query(&mut self, query: &Query) -> Answer {
         match query {
             Query::Group(group) => Answer::Group(
-                self.groups
-                    .get(group)
-                    .map_or_else(GroupRecord::default, |group| group.record(self.own)),
+                self.groups.get(group).map_or_else(GroupRecord::default, |group| group.record(self.own)),
             ),
-            Query::Range {
-                group,
-                log,
-                from,
-                to,
-                bytes_max,
-            } => {
+            Query::Range { group, log, from, to, bytes_max } => {
                 let log = self.groups.get(group).and_then(|group| group.logs.get(log));
                 Answer::Range(log.map_or_else(Vec::new, |log| log.range(*from, *to, *bytes_max)))
             }
@@ -155,16 +120,10 @@ impl Group {
         let above = |(id, log): (&LogId, &Log)| {
             let id = *id;
             let envelopes = log.envelopes.range(log.frontier.next..);
-            envelopes
-                .map(move |(seq, envelope)| (id, *seq, envelope.skip, envelope.id))
-                .collect::<Vec<_>>()
+            envelopes.map(move |(seq, envelope)| (id, *seq, envelope.skip, envelope.id)).collect::<Vec<_>>()
         };
         let own_head = |lane: Lane| {
-            let (seq, last) = self
-                .logs
-                .get(&LogId { author: own, lane })?
-                .envelopes
-                .last_key_value()?;
+            let (seq, last) = self.logs.get(&LogId { author: own, lane })?.envelopes.last_key_value()?;
             Some((lane, *seq, last.id))
         };
         GroupRecord {

@@ -65,11 +65,7 @@ impl Sqlite {
     pub(crate) fn open(path: &Path, own: PeerId) -> Result<Self, StoreError> {
         create_file(path)?;
         let db = connect(path)?;
-        Ok(Self {
-            own,
-            path: path.to_owned(),
-            db,
-        })
+        Ok(Self { own, path: path.to_owned(), db })
     }
 }
 
@@ -82,14 +78,10 @@ impl Store for Sqlite {
     fn query(&mut self, query: &Query) -> Answer {
         let answer = match query {
             Query::Group(group) => read_group(&self.db, group, &self.own).map(Answer::Group),
-            Query::Range {
-                group,
-                log,
-                from,
-                to,
-                bytes_max,
-            } => read_range(&self.db, group, log, Numbers { from: *from, to: *to }, *bytes_max)
-                .map(Answer::Range),
+            Query::Range { group, log, from, to, bytes_max } => {
+                read_range(&self.db, group, log, Numbers { from: *from, to: *to }, *bytes_max)
+                    .map(Answer::Range)
+            }
         };
         answer.unwrap_or_else(|error| Answer::Failed(failed(&self.path, &error).to_string()))
     }
@@ -112,11 +104,7 @@ impl Store for Sqlite {
 
 /// SQLite would make a file that others can read; the files beside it take over this one's permissions.
 fn create_file(path: &Path) -> Result<(), StoreError> {
-    let created = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
+    let created = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let path = || path.to_owned();
     match created.map(drop).map_err(|error| (error.kind(), error)) {
         Ok(()) | Err((ErrorKind::AlreadyExists, _)) => Ok(()),
@@ -125,10 +113,7 @@ fn create_file(path: &Path) -> Result<(), StoreError> {
         Err((ErrorKind::PermissionDenied | ErrorKind::NotFound | ErrorKind::NotADirectory, _)) => {
             Err(StoreError::NotReadable { path: path() })
         }
-        Err((_, error)) => Err(StoreError::Io {
-            path: path(),
-            cause: error.to_string(),
-        }),
+        Err((_, error)) => Err(StoreError::Io { path: path(), cause: error.to_string() }),
     }
 }
 
@@ -137,26 +122,20 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(path, flags).map_err(failed)?;
     if db.is_readonly("main").map_err(failed)? {
-        return Err(StoreError::ReadOnly {
-            path: path.to_owned(),
-        });
+        return Err(StoreError::ReadOnly { path: path.to_owned() });
     }
     db.busy_timeout(BUSY_PATIENCE).map_err(failed)?;
     db.execute_batch(SETTINGS).map_err(failed)?;
     match versions(&db).map_err(failed)? {
         (APPLICATION_ID, SCHEMA_VERSION) => Ok(db),
-        (APPLICATION_ID, found) if found > SCHEMA_VERSION => Err(StoreError::Newer {
-            path: path.to_owned(),
-            found,
-            known: SCHEMA_VERSION,
-        }),
+        (APPLICATION_ID, found) if found > SCHEMA_VERSION => {
+            Err(StoreError::Newer { path: path.to_owned(), found, known: SCHEMA_VERSION })
+        }
         (0, 0) if is_empty(&db).map_err(failed)? => {
             create_schema(&mut db).map_err(failed)?;
             Ok(db)
         }
-        _ => Err(StoreError::Foreign {
-            path: path.to_owned(),
-        }),
+        _ => Err(StoreError::Foreign { path: path.to_owned() }),
     }
 }
 
@@ -166,9 +145,7 @@ fn versions(db: &Connection) -> rusqlite::Result<(i64, i64)> {
 }
 
 fn is_empty(db: &Connection) -> rusqlite::Result<bool> {
-    db.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| {
-        row.get(0)
-    })
+    db.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))
 }
 
 /// A crash in between leaves an empty database, which the next opening takes up again.
@@ -196,48 +173,25 @@ fn write(db: &mut Connection, batches: &[&[StoreOp]]) -> rusqlite::Result<()> {
 fn reserve(db: &Transaction<'_>, group: &GroupId, lane: Lane, upto: Seq) -> rusqlite::Result<()> {
     let sql = "INSERT INTO reservation VALUES (?1, ?2, ?3)
         ON CONFLICT DO UPDATE SET upto = max(upto, excluded.upto)";
-    db.prepare_cached(sql)?
-        .execute(params![group.0, lane as u8, signed(upto)])?;
+    db.prepare_cached(sql)?.execute(params![group.0, lane as u8, signed(upto)])?;
     Ok(())
 }
 
 fn append(db: &Transaction<'_>, envelope: &StoredEnvelope) -> rusqlite::Result<()> {
-    let StoredEnvelope {
-        group,
-        log,
-        seq,
-        skip,
-        id,
-        bytes,
-    } = envelope;
+    let StoredEnvelope { group, log, seq, skip, id, bytes } = envelope;
     let sql = "INSERT INTO envelope VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING";
     let key = (group.0, log.author.0, log.lane as u8, signed(*seq));
-    db.prepare_cached(sql)?
-        .execute(params![key.0, key.1, key.2, key.3, skip, id.0, &bytes[..]])?;
+    db.prepare_cached(sql)?.execute(params![key.0, key.1, key.2, key.3, skip, id.0, &bytes[..]])?;
     // Every log has a frontier, so that the logs of a group are found without a walk over its envelopes.
     let sql = "INSERT INTO frontier VALUES (?1, ?2, ?3, 0, ?4, 0) ON CONFLICT DO NOTHING";
-    db.prepare_cached(sql)?
-        .execute(params![key.0, key.1, key.2, EnvelopeId::NONE.0])?;
+    db.prepare_cached(sql)?.execute(params![key.0, key.1, key.2, EnvelopeId::NONE.0])?;
     Ok(())
 }
 
 fn set_frontier(db: &Transaction<'_>, frontier: &Frontier) -> rusqlite::Result<()> {
-    let Frontier {
-        group,
-        log,
-        next,
-        head,
-        floor,
-    } = frontier;
+    let Frontier { group, log, next, head, floor } = frontier;
     let sql = "INSERT OR REPLACE INTO frontier VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let values = params![
-        group.0,
-        log.author.0,
-        log.lane as u8,
-        signed(*next),
-        head.0,
-        signed(*floor)
-    ];
+    let values = params![group.0, log.author.0, log.lane as u8, signed(*next), head.0, signed(*floor)];
     db.prepare_cached(sql)?.execute(values)?;
     Ok(())
 }
@@ -327,10 +281,7 @@ fn read_range(
 
 /// Author and lane, from the first two columns.
 fn log(row: &Row<'_>) -> rusqlite::Result<LogId> {
-    Ok(LogId {
-        author: PeerId(row.get(0)?),
-        lane: lane(row, 1)?,
-    })
+    Ok(LogId { author: PeerId(row.get(0)?), lane: lane(row, 1)? })
 }
 
 fn lane(row: &Row<'_>, column: usize) -> rusqlite::Result<Lane> {

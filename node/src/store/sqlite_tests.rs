@@ -37,12 +37,8 @@ fn alter(temp: &TempDir, sql: &str) {
 fn everything_is_there_after_closing_and_after_dropping() {
     let temp = TempDir::new();
     let mut store = open(&temp);
-    store
-        .apply(&[&ops(durable(), 0..3), &[reserve_op(Lane::Durable, 1024)]])
-        .expect("applied");
-    store
-        .apply(&[&[StoreOp::Frontier(frontier(durable(), 2, 0))]])
-        .expect("applied");
+    store.apply(&[&ops(durable(), 0..3), &[reserve_op(Lane::Durable, 1024)]]).expect("applied");
+    store.apply(&[&[StoreOp::Frontier(frontier(durable(), 2, 0))]]).expect("applied");
     let before = record(&mut store, GROUP);
     assert_eq!(store.next_incarnation().expect("counted"), 1);
     Box::new(store).close().expect("closed");
@@ -63,12 +59,7 @@ fn the_files_are_for_their_owner_alone() {
     let mut store = open(&temp);
     store.apply(&[&ops(durable(), [0])]).expect("applied");
     for name in [NAME, "node.sqlite-wal", "node.sqlite-shm"] {
-        let mode = temp
-            .join(name)
-            .metadata()
-            .expect("it is there")
-            .permissions()
-            .mode();
+        let mode = temp.join(name).metadata().expect("it is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
 }
@@ -80,18 +71,13 @@ fn commits_are_synced_and_the_cache_is_small() {
     drop(open(&temp));
     let store = open(&temp);
     let pragma = |name: &str| -> String {
-        let value = store
-            .db
-            .pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0));
+        let value = store.db.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0));
         format!("{:?}", value.expect("a setting"))
     };
     assert_eq!(pragma("journal_mode"), "Text(\"wal\")");
     assert_eq!(pragma("synchronous"), "Integer(2)");
     assert_eq!(pragma("cache_size"), "Integer(-512)");
-    assert_eq!(
-        store.db.query_row("PRAGMA mmap_size", [], |row| row.get(0)),
-        Ok(0)
-    );
+    assert_eq!(store.db.query_row("PRAGMA mmap_size", [], |row| row.get(0)), Ok(0));
 }
 
 /// Goal: a crash loses nothing that was acknowledged. Method: the files are copied while the store is open.
@@ -119,10 +105,7 @@ fn a_crash_in_a_transaction_keeps_none_of_it() {
         append(&transaction, &crate::store::tests::envelope(durable(), seq)).expect("written");
     }
     let n_after = temp.join("node.sqlite-wal").metadata().expect("there").len();
-    assert!(
-        n_after > n_before + 1_000_000,
-        "the log grew from {n_before} to {n_after} only"
-    );
+    assert!(n_after > n_before + 1_000_000, "the log grew from {n_before} to {n_after} only");
     assert_eq!(seqs(&mut open(&crash(&temp)), durable()), Vec::from_iter(0..10));
 }
 
@@ -132,18 +115,13 @@ fn a_torn_log_shows_whole_transactions_only() {
     let temp = TempDir::new();
     let mut store = open(&temp);
     for first in (0..30).step_by(10) {
-        store
-            .apply(&[&ops(durable(), first..first + 10)])
-            .expect("applied");
+        store.apply(&[&ops(durable(), first..first + 10)]).expect("applied");
     }
     let length = temp.join("node.sqlite-wal").metadata().expect("there").len();
     let mut seen = Vec::new();
     for cut in (0..=length).step_by(1000).chain([length]) {
         let copy = crash(&temp);
-        let wal = std::fs::OpenOptions::new()
-            .write(true)
-            .open(copy.join("node.sqlite-wal"))
-            .expect("there");
+        let wal = std::fs::OpenOptions::new().write(true).open(copy.join("node.sqlite-wal")).expect("there");
         wal.set_len(cut).expect("cut");
         // Cut before the schema, it is a new store.
         let found = seqs(&mut open(&copy), durable());
@@ -164,28 +142,14 @@ fn a_newer_schema_is_refused_and_left_alone() {
     alter(&temp, "PRAGMA user_version = 2");
     let before = std::fs::read(temp.join(NAME)).expect("readable");
     let error = Sqlite::open(&temp.join(NAME), OWN).expect_err("newer");
-    assert!(
-        matches!(
-            error,
-            StoreError::Newer {
-                found: 2,
-                known: 1,
-                ..
-            }
-        ),
-        "{error:?}"
-    );
+    assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }), "{error:?}");
     assert!(error.to_string().contains("upgrade djembe"), "{error}");
     assert_eq!(std::fs::read(temp.join(NAME)).expect("readable"), before);
 }
 
 #[test]
 fn another_programs_database_is_refused() {
-    for sql in [
-        "CREATE TABLE t (x)",
-        "PRAGMA application_id = 7",
-        "PRAGMA user_version = 1",
-    ] {
+    for sql in ["CREATE TABLE t (x)", "PRAGMA application_id = 7", "PRAGMA user_version = 1"] {
         let temp = TempDir::new();
         alter(&temp, sql);
         let error = Sqlite::open(&temp.join(NAME), OWN).expect_err("not ours");
@@ -208,9 +172,7 @@ fn garbage_is_called_damaged() {
 fn damage_inside_is_told_and_never_a_panic() {
     let temp = TempDir::new();
     let mut store = open(&temp);
-    store
-        .apply(&[&ops(durable(), 0..200), &[reserve_op(Lane::Durable, 9)]])
-        .expect("applied");
+    store.apply(&[&ops(durable(), 0..200), &[reserve_op(Lane::Durable, 9)]]).expect("applied");
     let before = record(&mut store, GROUP);
     Box::new(store).close().expect("closed");
     let whole = std::fs::read(temp.join(NAME)).expect("readable");
@@ -222,10 +184,7 @@ fn damage_inside_is_told_and_never_a_panic() {
         let mut store = match Sqlite::open(&temp.join(NAME), OWN) {
             Ok(store) => store,
             Err(error) => {
-                assert!(
-                    matches!(error, StoreError::Corrupt { .. }),
-                    "page {page}: {error:?}"
-                );
+                assert!(matches!(error, StoreError::Corrupt { .. }), "page {page}: {error:?}");
                 n_noticed += 1;
                 continue;
             }
@@ -286,20 +245,12 @@ fn a_full_disk_is_called_so_and_keeps_what_was_there() {
     let temp = TempDir::new();
     let mut store = open(&temp);
     store.apply(&[&ops(durable(), 0..10)]).expect("applied");
-    store
-        .db
-        .query_row("PRAGMA max_page_count = 12", [], |_| Ok(()))
-        .expect("a limit");
-    let error = store
-        .apply(&[&[reserve_op(Lane::Live, 5)], &ops(durable(), 10..1000)])
-        .expect_err("full");
+    store.db.query_row("PRAGMA max_page_count = 12", [], |_| Ok(())).expect("a limit");
+    let error = store.apply(&[&[reserve_op(Lane::Live, 5)], &ops(durable(), 10..1000)]).expect_err("full");
     assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
     assert_eq!(seqs(&mut store, durable()), Vec::from_iter(0..10));
     assert_eq!(record(&mut store, GROUP).reserved, []);
-    store
-        .db
-        .query_row("PRAGMA max_page_count = 100000", [], |_| Ok(()))
-        .expect("space");
+    store.db.query_row("PRAGMA max_page_count = 100000", [], |_| Ok(())).expect("space");
     store.apply(&[&ops(durable(), 10..1000)]).expect("space again");
 }
 
@@ -346,22 +297,13 @@ fn measure() {
         let author = |n: u64| log_of(PeerId([(n * 37 % 100) as u8; 32]), Lane::Durable);
         let mut all = (0..n_rounds * 100).map(|n: u64| {
             let made = crate::store::tests::envelope(author(n), n / 100);
-            StoreOp::Append(StoredEnvelope {
-                bytes: vec![7; size].into(),
-                ..made
-            })
+            StoreOp::Append(StoredEnvelope { bytes: vec![7; size].into(), ..made })
         });
         for in_commit in [1, 16, 256] {
             let share: Vec<StoreOp> = all.by_ref().take(n_rounds as usize * 33).collect();
-            let share = if in_commit == 1 {
-                &share[..share.len() / 10]
-            } else {
-                &share[..]
-            };
+            let share = if in_commit == 1 { &share[..share.len() / 10] } else { &share[..] };
             let start = Instant::now();
-            share
-                .chunks(in_commit)
-                .for_each(|ops| store.apply(&[ops]).expect("applied"));
+            share.chunks(in_commit).for_each(|ops| store.apply(&[ops]).expect("applied"));
             let rate = share.len() as f64 / start.elapsed().as_secs_f64();
             println!(
                 "  {in_commit} in a commit: {rate:.0} envelopes/s, {:.0} commits/s",
@@ -370,25 +312,18 @@ fn measure() {
         }
         let start = Instant::now();
         for n in 0..100 {
-            let numbers = Numbers {
-                from: n_rounds / 2,
-                to: n_rounds / 2 + 63,
-            };
+            let numbers = Numbers { from: n_rounds / 2, to: n_rounds / 2 + 63 };
             read_range(&store.db, &GROUP, &author(n), numbers, 512 * 1024).expect("read");
         }
         println!("  read a range of 64 or 512 KiB: {:.3} ms", ms(start) / 100.0);
-        let frontiers: Vec<StoreOp> = (0..100)
-            .map(|n| StoreOp::Frontier(frontier(author(n), n_rounds, 0)))
-            .collect();
+        let frontiers: Vec<StoreOp> =
+            (0..100).map(|n| StoreOp::Frontier(frontier(author(n), n_rounds, 0))).collect();
         store.apply(&[&frontiers]).expect("applied");
         let start = Instant::now();
         store.query(&Query::Group(GROUP));
         println!("  take up a group: {:.2} ms", ms(start));
         Box::new(store).close().expect("closed");
-        println!(
-            "  the file: {} bytes",
-            temp.join(NAME).metadata().expect("there").len()
-        );
+        println!("  the file: {} bytes", temp.join(NAME).metadata().expect("there").len());
 
         let (mut opening, mut counting, mut closing) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..50 {
@@ -402,11 +337,7 @@ fn measure() {
             Box::new(store).close().expect("closed");
             closing.push(ms(start));
         }
-        for (what, mut times) in [
-            ("open", opening),
-            ("next_incarnation", counting),
-            ("close", closing),
-        ] {
+        for (what, mut times) in [("open", opening), ("next_incarnation", counting), ("close", closing)] {
             times.sort_by(f64::total_cmp);
             println!("  {what}: median {:.2} ms, worst {:.2} ms", times[25], times[49]);
         }

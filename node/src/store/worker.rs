@@ -72,25 +72,19 @@ impl Worker {
         let (done_out, done) = mpsc::channel(JOBS_MAX);
         let thread = std::thread::Builder::new()
             .name("djembe-store".to_owned())
-            .spawn(move || {
-                Desk {
-                    store,
-                    done: done_out,
-                    is_halted: false,
-                }
-                .run(jobs_in)
-            })?;
-        Ok(Self {
-            jobs,
-            done,
-            n_under_way: 0,
-            thread,
-        })
+            .spawn(move || Desk { store, done: done_out, is_halted: false }.run(jobs_in))?;
+        Ok(Self { jobs, done, n_under_way: 0, thread })
     }
 
     /// Whether a job would be taken now.
+    #[cfg(test)]
     pub(crate) fn has_room(&self) -> bool {
         self.n_under_way < JOBS_MAX && !self.jobs.is_closed()
+    }
+
+    /// Whether every job handed over has been answered.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.n_under_way == 0
     }
 
     /// Hands over a job, never waiting; refused if too many are under way, or if the thread is gone.
@@ -98,9 +92,7 @@ impl Worker {
         if self.n_under_way == JOBS_MAX {
             return Err(Refused(job));
         }
-        self.jobs
-            .try_send(job)
-            .map_err(|error| Refused(error.into_inner()))?;
+        self.jobs.try_send(job).map_err(|error| Refused(error.into_inner()))?;
         self.n_under_way += 1;
         Ok(())
     }
@@ -116,12 +108,7 @@ impl Worker {
     /// Does what is still queued, closes the store and ends the thread. The error is the first that nobody
     /// has heard of yet. Not cancel-safe: dropped half-way, the thread still ends in order, but unheard.
     pub(crate) async fn close(self) -> Result<(), StoreError> {
-        let Self {
-            jobs,
-            mut done,
-            thread,
-            ..
-        } = self;
+        let Self { jobs, mut done, thread, .. } = self;
         drop(jobs);
         let mut outcome = Ok(());
         while let Some(done) = done.recv().await {
@@ -170,15 +157,9 @@ impl Desk {
 
     fn commit(&mut self, group: Vec<Changes>) {
         let batches: Vec<&[StoreOp]> = group.iter().map(|changes| changes.ops.as_slice()).collect();
-        let outcome = if self.is_halted {
-            Err(StoreError::Halted)
-        } else {
-            self.store.apply(&batches)
-        };
+        let outcome = if self.is_halted { Err(StoreError::Halted) } else { self.store.apply(&batches) };
         match outcome {
-            Ok(()) => group
-                .iter()
-                .for_each(|changes| self.tell(Done::Persisted(changes.token))),
+            Ok(()) => group.iter().for_each(|changes| self.tell(Done::Persisted(changes.token))),
             Err(error) => {
                 if !self.is_halted {
                     tracing::error!(%error, "the store takes no more writes");

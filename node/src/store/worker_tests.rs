@@ -34,10 +34,7 @@ impl Store for Gated {
 
     fn query(&mut self, _: &Query) -> Answer {
         let reserved = vec![(Lane::Durable, self.upto)];
-        Answer::Group(GroupRecord {
-            reserved,
-            ..GroupRecord::default()
-        })
+        Answer::Group(GroupRecord { reserved, ..GroupRecord::default() })
     }
 
     fn next_incarnation(&mut self) -> Result<u64, StoreError> {
@@ -45,9 +42,7 @@ impl Store for Gated {
     }
 
     fn close(self: Box<Self>) -> Result<(), StoreError> {
-        Err(StoreError::Full {
-            path: "closed".into(),
-        })
+        Err(StoreError::Full { path: "closed".into() })
     }
 }
 
@@ -62,18 +57,9 @@ impl Harness {
     fn new() -> Self {
         let (gate, gate_in) = std_mpsc::channel();
         let n_transactions = Arc::new(AtomicUsize::new(0));
-        let store = Gated {
-            gate: gate_in,
-            n_transactions: n_transactions.clone(),
-            upto: 0,
-        };
+        let store = Gated { gate: gate_in, n_transactions: n_transactions.clone(), upto: 0 };
         let worker = Worker::spawn(Box::new(store)).expect("a thread");
-        Self {
-            worker,
-            gate,
-            n_transactions,
-            next_token: 0,
-        }
+        Self { worker, gate, n_transactions, next_token: 0 }
     }
 
     fn token(&mut self) -> Token {
@@ -83,20 +69,13 @@ impl Harness {
 
     fn reserve(&mut self, upto: u64) -> Result<(), Refused> {
         let token = self.token();
-        let ops = vec![StoreOp::Reserve {
-            group: GROUP,
-            lane: Lane::Durable,
-            upto,
-        }];
+        let ops = vec![StoreOp::Reserve { group: GROUP, lane: Lane::Durable, upto }];
         self.worker.try_submit(Job::Apply { token, ops })
     }
 
     fn ask(&mut self) -> Result<(), Refused> {
         let token = self.token();
-        self.worker.try_submit(Job::Query {
-            token,
-            query: Query::Group(GROUP),
-        })
+        self.worker.try_submit(Job::Query { token, query: Query::Group(GROUP) })
     }
 
     fn let_on(&self, outcome: Result<(), StoreError>) {
@@ -166,10 +145,7 @@ async fn an_impossible_job_fails_alone() {
         node.reserve(upto).expect("room");
     }
     (0..2).for_each(|_| node.let_on(Ok(())));
-    assert_eq!(
-        node.outcomes(3).await,
-        ["0 persisted", "1 too large", "2 persisted"]
-    );
+    assert_eq!(node.outcomes(3).await, ["0 persisted", "1 too large", "2 persisted"]);
 }
 
 /// The limit from both sides: as many jobs as fit, one more, and one more once there is room.
@@ -182,22 +158,10 @@ async fn more_than_fits_comes_back() {
     }
     assert!(!node.worker.has_room());
     let Refused(job) = node.ask().expect_err("full");
-    assert!(
-        matches!(
-            job,
-            Job::Query {
-                token: Token(256),
-                ..
-            }
-        ),
-        "{job:?}"
-    );
+    assert!(matches!(job, Job::Query { token: Token(256), .. }), "{job:?}");
     assert_eq!(node.outcomes(1).await, ["0 saw 0"]);
     node.worker.try_submit(job).expect("room again");
-    assert_eq!(
-        node.outcomes(JOBS_MAX).await.last().map(String::as_str),
-        Some("256 saw 0")
-    );
+    assert_eq!(node.outcomes(JOBS_MAX).await.last().map(String::as_str), Some("256 saw 0"));
 }
 
 /// Goal: closing finishes the queue, and no error stays unheard. Method: the store fails once at a write
@@ -227,22 +191,12 @@ async fn a_store_on_disk_keeps_what_the_worker_was_given() {
     let path = temp.join("node.sqlite");
     let open = || Sqlite::open(&path, PeerId([1; 32])).expect("ours");
     let reserve = |upto| {
-        let ops = vec![StoreOp::Reserve {
-            group: GROUP,
-            lane: Lane::Durable,
-            upto,
-        }];
-        Job::Apply {
-            token: Token(upto),
-            ops,
-        }
+        let ops = vec![StoreOp::Reserve { group: GROUP, lane: Lane::Durable, upto }];
+        Job::Apply { token: Token(upto), ops }
     };
     let mut worker = Worker::spawn(Box::new(open())).expect("a thread");
     worker.try_submit(reserve(1)).expect("room");
-    assert!(matches!(
-        worker.next_done().await,
-        Some(Done::Persisted(Token(1)))
-    ));
+    assert!(matches!(worker.next_done().await, Some(Done::Persisted(Token(1)))));
     worker.try_submit(reserve(2)).expect("room");
     worker.close().await.expect("closed");
 
@@ -251,9 +205,7 @@ async fn a_store_on_disk_keeps_what_the_worker_was_given() {
     let Worker { jobs, thread, .. } = worker;
     drop(jobs);
     thread.join().expect("no panic").expect("closed");
-    let Answer::Group(found) = open().query(&Query::Group(GROUP)) else {
-        panic!("a group")
-    };
+    let Answer::Group(found) = open().query(&Query::Group(GROUP)) else { panic!("a group") };
     assert_eq!(found.reserved, [(Lane::Durable, 3)]);
 }
 
@@ -275,12 +227,7 @@ async fn a_thread_that_dies_is_noticed() {
         }
     }
     let mut worker = Worker::spawn(Box::new(Dying)).expect("a thread");
-    worker
-        .try_submit(Job::Query {
-            token: Token(0),
-            query: Query::Group(GROUP),
-        })
-        .expect("room");
+    worker.try_submit(Job::Query { token: Token(0), query: Query::Group(GROUP) }).expect("room");
     assert!(worker.next_done().await.is_none());
     assert!(!worker.has_room());
     assert!(matches!(worker.close().await, Err(StoreError::Stopped)));

@@ -55,7 +55,7 @@ pub struct GroupKey {
 }
 
 impl GroupKey {
-    /// Derives the keys of an open group: microseconds without a passphrase, some 100 ms and 64 MiB with one.
+    /// Derives the keys of an open group: microseconds without a passphrase, some 200 ms and 64 MiB with one.
     ///
     /// # Errors
     /// [`GroupKeyError`] for a name that is not one, or an empty passphrase.
@@ -151,12 +151,7 @@ impl GroupKey {
 
     fn proof_of(&self, by: &PeerId, to: &PeerId, by_nonce: &[u8; 16], to_nonce: &[u8; 16]) -> Hash {
         let mut hasher = blake3::Hasher::new_keyed(&self.link);
-        hasher
-            .update(b"subscribe\0")
-            .update(&by.0)
-            .update(&to.0)
-            .update(by_nonce)
-            .update(to_nonce);
+        hasher.update(b"subscribe\0").update(&by.0).update(&to.0).update(by_nonce).update(to_nonce);
         hasher.finalize()
     }
 
@@ -173,11 +168,7 @@ impl GroupKey {
     }
 
     fn epoch_of(&self, lane: Lane) -> EpochId {
-        if lane == Lane::Control {
-            EpochId([0; 32])
-        } else {
-            self.epoch_id
-        }
+        if lane == Lane::Control { EpochId([0; 32]) } else { self.epoch_id }
     }
 }
 
@@ -220,9 +211,7 @@ fn is_name(name: &str) -> bool {
 }
 
 fn name_len(name: &str) -> [u8; 4] {
-    u32::try_from(name.len())
-        .expect("a name was found to have at most 128 bytes")
-        .to_le_bytes()
+    u32::try_from(name.len()).expect("a name was found to have at most 128 bytes").to_le_bytes()
 }
 
 #[cfg(test)]

@@ -33,15 +33,8 @@ pub enum Domain {
 
 impl Domain {
     /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Envelope,
-        Self::Beacon,
-        Self::Alert,
-        Self::Alive,
-        Self::Op,
-        Self::Root,
-        Self::Address,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Envelope, Self::Beacon, Self::Alert, Self::Alive, Self::Op, Self::Root, Self::Address];
 
     /// What stands before the signed bytes; it ends in a zero byte.
     pub const fn label(self) -> &'static [u8] {

@@ -86,7 +86,7 @@ pub struct KeyFile {
 }
 
 impl KeyFile {
-    /// The file's bytes, 77 plain or 109 locked. Locking takes some 100 ms and 64 MiB.
+    /// The file's bytes, 77 plain or 109 locked. Locking takes some 200 ms and 64 MiB.
     pub fn encode(&self, lock: Option<&Lock<'_>>) -> Zeroizing<Vec<u8>> {
         let mut secrets = Zeroizing::new([0; SECRETS_LEN]);
         secrets[..32].copy_from_slice(self.identity.seed().as_ref());
@@ -126,9 +126,7 @@ impl KeyFile {
             }
             _ => return Err(KeyFileError::Corrupt),
         }
-        let (before, check) = bytes
-            .split_last_chunk::<CHECK_LEN>()
-            .ok_or(KeyFileError::Corrupt)?;
+        let (before, check) = bytes.split_last_chunk::<CHECK_LEN>().ok_or(KeyFileError::Corrupt)?;
         if check_of(before) != *check {
             return Err(KeyFileError::Corrupt);
         }
@@ -138,9 +136,7 @@ impl KeyFile {
             (LOCKED_LEN, LOCKED) => {
                 let passphrase = passphrase.ok_or(KeyFileError::Locked)?;
                 let (aad, sealed) = before.split_at(BODY_AT + SALT_LEN);
-                let (sealed, tag) = sealed
-                    .split_last_chunk::<TAG_LEN>()
-                    .ok_or(KeyFileError::Corrupt)?;
+                let (sealed, tag) = sealed.split_last_chunk::<TAG_LEN>().ok_or(KeyFileError::Corrupt)?;
                 let (_, salt) = aad.split_last_chunk::<SALT_LEN>().ok_or(KeyFileError::Corrupt)?;
                 secrets.copy_from_slice(sealed);
                 aead::decrypt(&stretch(passphrase, salt), aad, secrets.as_mut(), tag)
@@ -152,10 +148,7 @@ impl KeyFile {
         seed.copy_from_slice(&secrets[..32]);
         let mut data_key = Zeroizing::new([0; 32]);
         data_key.copy_from_slice(&secrets[32..]);
-        let file = Self {
-            identity: Identity::from_seed(seed),
-            data_key: DataKey(data_key),
-        };
+        let file = Self { identity: Identity::from_seed(seed), data_key: DataKey(data_key) };
         zeroize::Zeroize::zeroize(&mut seed);
         Ok(file)
     }

@@ -46,20 +46,10 @@ impl MessageKey {
 
     /// `(fk, sk)` = 64 bytes of XOF(keyed mk, header[0..192]).
     pub(super) fn expand(&self, keyed_part: &[u8]) -> EnvelopeSecrets {
-        debug_assert_eq!(
-            keyed_part.len(),
-            KEYED_LEN,
-            "exactly the fields known before the root"
-        );
+        debug_assert_eq!(keyed_part.len(), KEYED_LEN, "exactly the fields known before the root");
         let mut both = Zeroizing::new([0; 64]);
-        blake3::Hasher::new_keyed(&self.0)
-            .update(keyed_part)
-            .finalize_xof()
-            .fill(both.as_mut());
-        let mut out = EnvelopeSecrets {
-            cipher: Zeroizing::new([0; 32]),
-            salts: Zeroizing::new([0; 32]),
-        };
+        blake3::Hasher::new_keyed(&self.0).update(keyed_part).finalize_xof().fill(both.as_mut());
+        let mut out = EnvelopeSecrets { cipher: Zeroizing::new([0; 32]), salts: Zeroizing::new([0; 32]) };
         out.cipher.copy_from_slice(&both[..32]);
         out.salts.copy_from_slice(&both[32..]);
         out

@@ -26,10 +26,7 @@ pub(super) static NODE_KEY: LazyLock<Node> =
 /// The salts of `count` messages, one after the other: XOF(keyed sk, "djembe/v1 salts").
 pub(super) fn salts(key: &[u8; 32], count: usize) -> Zeroizing<Vec<u8>> {
     let mut out = Zeroizing::new(vec![0; SALT_LEN * count]);
-    blake3::Hasher::new_keyed(key)
-        .update(b"djembe/v1 salts")
-        .finalize_xof()
-        .fill(&mut out);
+    blake3::Hasher::new_keyed(key).update(b"djembe/v1 salts").finalize_xof().fill(&mut out);
     out
 }
 
@@ -43,11 +40,7 @@ pub(super) fn leaf(salt: &[u8], body: &[u8]) -> Node {
         input[SALT_LEN..SALT_LEN + body.len()].copy_from_slice(body);
         *keyed_hash(&LEAF_KEY, &input[..SALT_LEN + body.len()]).as_bytes()
     } else {
-        *blake3::Hasher::new_keyed(&LEAF_KEY)
-            .update(salt)
-            .update(body)
-            .finalize()
-            .as_bytes()
+        *blake3::Hasher::new_keyed(&LEAF_KEY).update(salt).update(body).finalize().as_bytes()
     }
 }
 
@@ -109,11 +102,7 @@ pub(super) fn climb(leaf: Node, mut index: usize, mut count: usize, siblings: &[
     while count > 1 {
         if index ^ 1 < count {
             let sibling = siblings.next()?;
-            current = if index & 1 == 0 {
-                node(&current, sibling)
-            } else {
-                node(sibling, &current)
-            };
+            current = if index & 1 == 0 { node(&current, sibling) } else { node(sibling, &current) };
         }
         count = count.div_ceil(2);
         index /= 2;

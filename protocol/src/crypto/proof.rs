@@ -111,18 +111,10 @@ pub fn verify_proof(bytes: &[u8]) -> Result<Proven, ProofError> {
 impl Proof {
     /// The one encoding.
     pub fn encode(&self) -> Vec<u8> {
-        let body_len = u32::try_from(self.body.len())
-            .expect("a body is far below 4 GiB")
-            .to_le_bytes();
+        let body_len = u32::try_from(self.body.len()).expect("a body is far below 4 GiB").to_le_bytes();
         let header = self.header.to_bytes();
-        let parts: [&[u8]; 6] = [
-            &MAGIC,
-            &header,
-            &self.index.to_le_bytes(),
-            &body_len,
-            &self.body,
-            &self.salt,
-        ];
+        let parts: [&[u8]; 6] =
+            [&MAGIC, &header, &self.index.to_le_bytes(), &body_len, &self.body, &self.salt];
         [&parts.concat(), self.siblings.as_flattened()].concat()
     }
 
@@ -132,9 +124,7 @@ impl Proof {
     /// [`DecodeError`] for anything else; signature and message are not looked at.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let rest = bytes.strip_prefix(&MAGIC).ok_or(DecodeError::Magic)?;
-        let (header, rest) = rest
-            .split_first_chunk::<HEADER_LEN>()
-            .ok_or(DecodeError::Truncated)?;
+        let (header, rest) = rest.split_first_chunk::<HEADER_LEN>().ok_or(DecodeError::Truncated)?;
         let header = Header::parse(header)?;
         let (index, rest) = rest.split_first_chunk().ok_or(DecodeError::Truncated)?;
         let index = u16::from_le_bytes(*index);
@@ -168,16 +158,7 @@ impl Proof {
     /// # Errors
     /// [`ProofError`], the first thing found wrong.
     pub fn verify(&self) -> Result<Proven, ProofError> {
-        let Header {
-            author,
-            topic_tag,
-            lane,
-            seq,
-            msg_count,
-            msg_root,
-            sig,
-            ..
-        } = self.header;
+        let Header { author, topic_tag, lane, seq, msg_count, msg_root, sig, .. } = self.header;
         let header = self.header.to_bytes();
         verify(&author, Domain::Envelope, &header[..SIGNED_LEN], &sig).map_err(|_| ProofError::Signature)?;
         let leaf = merkle::leaf(&self.salt, &self.body);
@@ -185,15 +166,7 @@ impl Proof {
             return Err(ProofError::Root);
         }
         let body = decode_body(self.body.clone())?;
-        Ok(Proven {
-            author,
-            topic_tag,
-            lane,
-            seq,
-            envelope: envelope_id(&header),
-            index: self.index,
-            body,
-        })
+        Ok(Proven { author, topic_tag, lane, seq, envelope: envelope_id(&header), index: self.index, body })
     }
 }
 

@@ -150,10 +150,7 @@ pub fn seal(
         sig: [0; 64],
     };
     let checked = header.check_fields();
-    assert!(
-        checked.is_ok(),
-        "the log gives seq, skip and prev that agree: {checked:?}"
-    );
+    assert!(checked.is_ok(), "the log gives seq, skip and prev that agree: {checked:?}");
 
     let mut bytes = Vec::with_capacity(HEADER_LEN + ct_len);
     bytes.extend_from_slice(&header.to_bytes());
@@ -168,11 +165,8 @@ pub fn seal(
     let keyed_part = &head[..KEYED_LEN];
     let secrets = key.key.expand(keyed_part);
     let salts = merkle::salts(&secrets.salts, n_messages);
-    let leaves = input
-        .bodies
-        .iter()
-        .zip(salts.chunks_exact(SALT_LEN))
-        .map(|(body, salt)| merkle::leaf(salt, body));
+    let leaves =
+        input.bodies.iter().zip(salts.chunks_exact(SALT_LEN)).map(|(body, salt)| merkle::leaf(salt, body));
     header.msg_root = merkle::root(leaves.collect());
     let tag = aead::encrypt(&secrets.cipher, keyed_part, payload);
     bytes.extend_from_slice(&tag);
@@ -217,10 +211,7 @@ pub fn decode_payload(payload: &Bytes, count: u16) -> Result<Vec<Body>, DecodeEr
 }
 
 fn decode_spans(payload: &Bytes, spans: Vec<Range<usize>>) -> Result<Vec<Body>, DecodeError> {
-    spans
-        .into_iter()
-        .map(|span| decode_body(payload.slice(span)))
-        .collect()
+    spans.into_iter().map(|span| decode_body(payload.slice(span))).collect()
 }
 
 /// A decrypted payload whose root is the signed one; its bodies are not read yet.
@@ -252,21 +243,14 @@ pub(super) fn unseal(
         return Err(OpenError::Topic);
     }
     let secrets = keys.open_key(header)?.expand(envelope.0.keyed_part());
-    let (sealed, tag) = envelope
-        .0
-        .ciphertext()
-        .split_last_chunk::<TAG_LEN>()
-        .expect("a parsed ciphertext has a tag");
+    let (sealed, tag) =
+        envelope.0.ciphertext().split_last_chunk::<TAG_LEN>().expect("a parsed ciphertext has a tag");
     let mut payload = sealed.to_vec();
     aead::decrypt(&secrets.cipher, envelope.0.keyed_part(), &mut payload, tag)
         .map_err(|_| OpenError::Cipher)?;
     let spans = split(&payload, header.msg_count.into())?;
     let salts = merkle::salts(&secrets.salts, spans.len());
-    let unsealed = Unsealed {
-        payload: payload.into(),
-        spans,
-        salts,
-    };
+    let unsealed = Unsealed { payload: payload.into(), spans, salts };
     if merkle::root(unsealed.leaves()) != header.msg_root {
         return Err(OpenError::Root);
     }
@@ -278,9 +262,7 @@ fn split(payload: &[u8], count: usize) -> Result<Vec<Range<usize>>, DecodeError>
     let mut spans = Vec::with_capacity(count.min(MESSAGES_PER_ENVELOPE_MAX));
     let mut rest = payload;
     for _ in 0..count {
-        let (len, after) = rest
-            .split_first_chunk::<LEN_LEN>()
-            .ok_or(DecodeError::Truncated)?;
+        let (len, after) = rest.split_first_chunk::<LEN_LEN>().ok_or(DecodeError::Truncated)?;
         let len = u32::from_le_bytes(*len) as usize;
         let start = payload.len() - after.len();
         rest = after.get(len..).ok_or(DecodeError::Truncated)?;
@@ -310,10 +292,7 @@ const fn padme(len: usize) -> usize {
 
 const _: () = {
     assert!(padme(PAYLOAD_MAX) == PAYLOAD_MAX);
-    assert!(
-        padme(PAYLOAD_MAX + 1) + TAG_LEN > CIPHERTEXT_MAX,
-        "PAYLOAD_MAX could be larger"
-    );
+    assert!(padme(PAYLOAD_MAX + 1) + TAG_LEN > CIPHERTEXT_MAX, "PAYLOAD_MAX could be larger");
 };
 
 #[cfg(test)]

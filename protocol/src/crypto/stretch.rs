@@ -9,7 +9,7 @@ const MEMORY_KIB: u32 = 64 * 1024;
 const PASSES: u32 = 3;
 const LANES: u32 = 1;
 
-/// 32 bytes from a passphrase: some 100 ms and 64 MiB, for us and for whoever guesses.
+/// 32 bytes from a passphrase: some 200 ms and 64 MiB, for us and for whoever guesses.
 pub(super) fn stretch(passphrase: &str, salt: &[u8; 16]) -> Zeroizing<[u8; 32]> {
     let params =
         Params::new(MEMORY_KIB, PASSES, LANES, Some(32)).expect("the parameters of version 1 are valid");

@@ -5,14 +5,13 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::identity::verify_raw;
-use super::keys::EnvelopeKeys as _;
 use super::seal::unseal;
 use super::*;
-use crate::error::Reject;
-use crate::id::{EnvelopeId, Lane, PeerId};
+use crate::error::{OpenError, Reject};
+use crate::id::{EnvelopeId, EpochId, Lane, PeerId, Seq, TopicTag};
 use crate::message::{Draft, Parent, decode_body, encode_body};
 use crate::time::Hlc;
-use crate::wire::envelope::{Envelope, KEYED_LEN};
+use crate::wire::envelope::{Envelope, Header, KEYED_LEN};
 
 fn read(json: &str) -> Value {
     serde_json::from_str(json).expect("the file is JSON")
@@ -31,10 +30,7 @@ fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
 }
 
 fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len())
-        .step_by(2)
-        .map(|i| u8::from_str_radix(&text[i..i + 2], 16).expect("hex"))
-        .collect()
+    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).expect("hex")).collect()
 }
 
 fn bytes(value: &Value, key: &str) -> Vec<u8> {
@@ -42,9 +38,7 @@ fn bytes(value: &Value, key: &str) -> Vec<u8> {
 }
 
 fn array<const N: usize>(value: &Value, key: &str) -> [u8; N] {
-    bytes(value, key)
-        .try_into()
-        .unwrap_or_else(|_| panic!("{key} has {N} bytes"))
+    bytes(value, key).try_into().unwrap_or_else(|_| panic!("{key} has {N} bytes"))
 }
 
 #[test]
@@ -63,26 +57,14 @@ fn keys_of_open_groups() {
         assert_eq!(*link, array(entry, "link"));
         assert_eq!(*epoch_root, array(entry, "epoch_root"));
         if let Some(passphrase) = passphrase {
-            assert_eq!(
-                *stretch::stretch(passphrase, &array(entry, "salt")),
-                array(entry, "stretched")
-            );
+            assert_eq!(*stretch::stretch(passphrase, &array(entry, "salt")), array(entry, "stretched"));
         }
         let (me, you) = (PeerId(array(entry, "author")), PeerId(array(entry, "other")));
         let (mine, yours) = (array(entry, "my_nonce"), array(entry, "your_nonce"));
-        assert_eq!(
-            key.link_proof(&me, &you, &mine, &yours),
-            array(entry, "link_proof")
-        );
+        assert_eq!(key.link_proof(&me, &you, &mine, &yours), array(entry, "link_proof"));
         for lane in Lane::ALL {
-            let message_key = key
-                .seal_key(&me, lane, 7)
-                .expect("an open group always has a key")
-                .key;
-            assert_eq!(
-                message_key.bytes(),
-                &array(entry, &format!("message_key_{}", lane.name()))
-            );
+            let message_key = key.seal_key(&me, lane, 7).expect("an open group always has a key").key;
+            assert_eq!(message_key.bytes(), &array(entry, &format!("message_key_{}", lane.name())));
         }
     }
 }
@@ -94,21 +76,14 @@ fn draft_of(entry: &Value) -> Draft {
         headers: list(entry, "headers")
             .iter()
             .map(|pair| {
-                (
-                    pair[0].as_str().expect("a name").to_owned(),
-                    pair[1].as_str().expect("a value").to_owned(),
-                )
+                (pair[0].as_str().expect("a name").to_owned(), pair[1].as_str().expect("a value").to_owned())
             })
             .collect(),
         content: bytes(entry, "content").into(),
         parents: list(entry, "parents")
             .iter()
             .map(|pair| Parent {
-                envelope: EnvelopeId(
-                    unhex(pair[0].as_str().expect("an id"))
-                        .try_into()
-                        .expect("32 bytes"),
-                ),
+                envelope: EnvelopeId(unhex(pair[0].as_str().expect("an id")).try_into().expect("32 bytes")),
                 index: pair[1].as_u64().expect("an index").try_into().expect("16 bits"),
             })
             .collect(),
@@ -134,15 +109,10 @@ fn envelopes() {
     let group = GroupKey::open(text(&file, "network"), text(&file, "group"), None).expect("names");
     let identity = Identity::from_seed(array(&file, "seed"));
     for entry in list(&file, "envelopes") {
-        let bodies: Vec<Bytes> = list(entry, "bodies")
-            .iter()
-            .map(|body| unhex(body.as_str().expect("hex")).into())
-            .collect();
+        let bodies: Vec<Bytes> =
+            list(entry, "bodies").iter().map(|body| unhex(body.as_str().expect("hex")).into()).collect();
         let input = SealInput {
-            lane: u8::try_from(number(entry, "lane"))
-                .ok()
-                .and_then(Lane::from_u8)
-                .expect("a lane"),
+            lane: u8::try_from(number(entry, "lane")).ok().and_then(Lane::from_u8).expect("a lane"),
             seq: number(entry, "seq"),
             prev: EnvelopeId(array(entry, "prev")),
             skip: number(entry, "skip").try_into().expect("32 bits"),
@@ -163,15 +133,9 @@ fn envelopes() {
         let received =
             check(Envelope::parse(bytes(entry, "envelope").into()).expect("well-formed")).expect("signed");
         let unsealed = unseal(&group, &received).expect("opens");
-        let salts: String = list(entry, "salts")
-            .iter()
-            .map(|salt| salt.as_str().expect("hex"))
-            .collect();
+        let salts: String = list(entry, "salts").iter().map(|salt| salt.as_str().expect("hex")).collect();
         assert_eq!(*unsealed.salts, unhex(&salts));
-        let leaves: String = list(entry, "leaves")
-            .iter()
-            .map(|leaf| leaf.as_str().expect("hex"))
-            .collect();
+        let leaves: String = list(entry, "leaves").iter().map(|leaf| leaf.as_str().expect("hex")).collect();
         assert_eq!(unsealed.leaves().as_flattened(), unhex(&leaves));
         let opened = open(&group, &received).expect("opens");
         assert_eq!(opened.payload(), &bytes(entry, "payload"));
@@ -200,10 +164,7 @@ fn key_files() {
         data_key: DataKey::new(array(&file, "data_key")),
     };
     assert_eq!(*keys.encode(None), bytes(&file, "plain"));
-    let lock = Lock {
-        passphrase: text(&file, "passphrase"),
-        salt: array(&file, "salt"),
-    };
+    let lock = Lock { passphrase: text(&file, "passphrase"), salt: array(&file, "salt") };
     assert_eq!(*keys.encode(Some(&lock)), bytes(&file, "locked"));
     let read = KeyFile::decode(&bytes(&file, "locked"), Some(lock.passphrase)).expect("the passphrase");
     assert_eq!(*read.identity.seed(), array(&file, "seed"));
@@ -218,18 +179,11 @@ fn signatures_at_the_edge() {
     let mut n_lenient_only = 0;
     for case in list(&file, "cases") {
         let verdict = verify_raw(&array(case, "key"), &bytes(case, "message"), &array(case, "sig"));
-        let wanted = if case["accept"] == true {
-            Ok(())
-        } else {
-            Err(Reject::Signature)
-        };
+        let wanted = if case["accept"] == true { Ok(()) } else { Err(Reject::Signature) };
         assert_eq!(verdict, wanted, "{}", text(case, "name"));
         n_lenient_only += usize::from(case["lenient"] == true && wanted.is_err());
     }
-    assert!(
-        n_lenient_only >= 10,
-        "the cases tell a strict verifier from a lenient one"
-    );
+    assert!(n_lenient_only >= 10, "the cases tell a strict verifier from a lenient one");
 }
 
 #[test]
@@ -238,11 +192,56 @@ fn signatures_by_domain() {
     let entries = list(&file, "domains");
     assert_eq!(entries.len(), Domain::ALL.len());
     for (domain, entry) in Domain::ALL.into_iter().zip(entries) {
-        assert_eq!(
-            domain.label(),
-            format!("djembe/v1 {}\0", text(entry, "domain")).as_bytes()
-        );
+        assert_eq!(domain.label(), format!("djembe/v1 {}\0", text(entry, "domain")).as_bytes());
         let identity = Identity::from_seed(array(entry, "seed"));
         assert_eq!(identity.sign(domain, &bytes(entry, "bytes")), array(entry, "sig"));
     }
+}
+
+/// A group of which each reader was given another key: what a hostile minter of epochs can do.
+struct OneKey {
+    topic_tag: TopicTag,
+    epoch_id: EpochId,
+    key: [u8; 32],
+}
+
+impl EnvelopeKeys for OneKey {
+    fn topic_tag(&self) -> TopicTag {
+        self.topic_tag
+    }
+
+    fn seal_key(&self, _: &PeerId, _: Lane, _: Seq) -> Result<SealKey, SealError> {
+        let key = MessageKey::new(self.key);
+        Ok(SealKey { epoch_id: self.epoch_id, chain_idx: 0, heads_digest: [0; 32], key })
+    }
+
+    fn open_key(&self, _: &Header) -> Result<MessageKey, OpenError> {
+        Ok(MessageKey::new(self.key))
+    }
+}
+
+/// T7: a ciphertext that the cipher accepts under two keys. The reader who was meant to see something else
+/// refuses it; only the plaintext whose root was signed is ever delivered.
+#[test]
+fn a_ciphertext_for_two_keys_opens_for_one_at_most() {
+    let file = read(include_str!("../../../tests/vectors/two_keys.json"));
+    let envelope =
+        check(Envelope::parse(bytes(&file, "envelope").into()).expect("well-formed")).expect("signed");
+    let readers: Vec<_> = list(&file, "message_keys")
+        .iter()
+        .map(|key| OneKey {
+            topic_tag: TopicTag(array(&file, "topic_tag")),
+            epoch_id: EpochId(array(&file, "epoch_id")),
+            key: unhex(key.as_str().expect("hex")).try_into().expect("32 bytes"),
+        })
+        .collect();
+    for reader in &readers {
+        let secrets = MessageKey::new(reader.key).expand(envelope.envelope().keyed_part());
+        let (sealed, tag) = envelope.envelope().ciphertext().split_last_chunk().expect("a tag");
+        let decrypted =
+            aead::decrypt(&secrets.cipher, envelope.envelope().keyed_part(), &mut sealed.to_vec(), tag);
+        assert_eq!(decrypted, Ok(()), "the cipher alone lets it pass");
+    }
+    assert!(open(&readers[0], &envelope).is_ok());
+    assert!(open(&readers[1], &envelope).is_err());
 }

@@ -42,11 +42,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let config = Config {
-            network: NETWORK,
-            incarnation: Incarnation(7),
-            seed: 1,
-        };
+        let config = Config { network: NETWORK, incarnation: Incarnation(7), seed: 1 };
         let mut bench = Self {
             engine: Engine::new(config, Identity::from_seed([1; 32]), Box::new(Zeros)),
             now: Timestamp::from_micros(1),
@@ -107,11 +103,7 @@ impl Bench {
     fn connect(&mut self) -> LinkId {
         self.n_links += 1;
         let (link, peer) = (LinkId(self.n_links), self.hostile.peer_id());
-        self.input(Input::LinkUp {
-            link,
-            peer,
-            dialed: false,
-        });
+        self.input(Input::LinkUp { link, peer, dialed: false });
         link
     }
 
@@ -158,10 +150,7 @@ impl Bench {
 fn log(n: u64) -> LogId {
     let mut id = [9; 32];
     id[..8].copy_from_slice(&n.to_le_bytes());
-    LogId {
-        author: PeerId(id),
-        lane: Lane::Durable,
-    }
+    LogId { author: PeerId(id), lane: Lane::Durable }
 }
 
 /// Goal: another network or version is refused at HELLO, in both directions of time.
@@ -180,10 +169,7 @@ fn strangers_are_refused_by_their_hello() {
         let mut hello = bench.hello();
         change(&mut hello);
         bench.say(link, hello);
-        assert_eq!(
-            bench.closed,
-            [cause].into_iter().filter(|c| !c.is_empty()).collect::<Vec<_>>()
-        );
+        assert_eq!(bench.closed, [cause].into_iter().filter(|c| !c.is_empty()).collect::<Vec<_>>());
     }
 }
 
@@ -211,15 +197,8 @@ fn bad_frames_end_in_disconnection() {
         bench.bytes(link, Bytes::from_static(&[100, 1, 2, 3]));
     }
     assert_eq!(bench.closed, ["too many bad frames"]);
-    assert_eq!(
-        bench.engine.counters.count("unreadable"),
-        u64::from(limits::BAD_FRAMES_MAX)
-    );
-    assert_eq!(
-        Reject::Decode(DecodeError::Kind(100)).cause(),
-        "unreadable",
-        "what was counted"
-    );
+    assert_eq!(bench.engine.counters.count("unreadable"), u64::from(limits::BAD_FRAMES_MAX));
+    assert_eq!(Reject::Decode(DecodeError::Kind(100)).cause(), "unreadable", "what was counted");
 }
 
 /// Goal: an engine whose host closes a link late does not ask for time-outs meanwhile.
@@ -227,21 +206,12 @@ fn bad_frames_end_in_disconnection() {
 fn a_link_being_closed_asks_for_nothing() {
     let mut bench = Bench::new();
     let (link, peer) = (LinkId(77), bench.hostile.peer_id());
-    bench.engine.handle_input(
-        bench.now,
-        Input::LinkUp {
-            link,
-            peer,
-            dialed: false,
-        },
-    );
+    bench.engine.handle_input(bench.now, Input::LinkUp { link, peer, dialed: false });
     bench.now = bench.now + limits::HELLO_PATIENCE;
     bench.engine.handle_input(bench.now, Input::Timeout);
     let closes = |engine: &mut Engine| {
         let outputs = std::iter::from_fn(|| engine.poll_output());
-        outputs
-            .filter(|output| matches!(output, Output::Disconnect { .. }))
-            .count()
+        outputs.filter(|output| matches!(output, Output::Disconnect { .. })).count()
     };
     assert_eq!(closes(&mut bench.engine), 1);
     assert!(bench.engine.next_deadline().is_none_or(|at| at > bench.now));
@@ -267,13 +237,7 @@ fn a_live_lane_without_members_waits_without_time_outs() {
         })
     };
     bench.input(publish(1));
-    let is_sealed = |bench: &Bench| {
-        bench
-            .events
-            .iter()
-            .filter(|event| event.starts_with("Sealed"))
-            .count()
-    };
+    let is_sealed = |bench: &Bench| bench.events.iter().filter(|event| event.starts_with("Sealed")).count();
     assert_eq!(is_sealed(&bench), 1);
     let cause = LinkEnd::Reset;
     bench.input(Input::LinkDown { link, cause });
@@ -294,11 +258,7 @@ fn a_group_can_be_left_and_joined_again() {
     bench.events.clear();
     let name = "lobby".to_owned();
     bench.input(Input::Command(Command::Join { key: key(), name }));
-    assert!(
-        bench.events.iter().any(|event| event.starts_with("MemberJoined")),
-        "{:?}",
-        bench.events
-    );
+    assert!(bench.events.iter().any(|event| event.starts_with("MemberJoined")), "{:?}", bench.events);
 }
 
 /// Goal: claims about logs that do not exist stay bounded. Method: clocks and announcements of 10,000 authors.
@@ -308,29 +268,14 @@ fn claims_do_not_grow_without_bound() {
     let link = bench.member();
     for page in 0..20u64 {
         let mut entries: Vec<ClockEntry> = (0..512)
-            .map(|n| ClockEntry {
-                log: log(page * 512 + n),
-                next: limits::SEQ_MAX,
-                floor: 0,
-                head: [0; 8],
-            })
+            .map(|n| ClockEntry { log: log(page * 512 + n), next: limits::SEQ_MAX, floor: 0, head: [0; 8] })
             .collect();
         entries.sort_by_key(|entry| entry.log);
-        let ranges = entries.iter().take(256).map(|entry| Range {
-            log: entry.log,
-            from: 0,
-            to: limits::SEQ_MAX,
-        });
+        let ranges =
+            entries.iter().take(256).map(|entry| Range { log: entry.log, from: 0, to: limits::SEQ_MAX });
         let ranges = ranges.collect();
         bench.say(link, Announce { group: 1, ranges });
-        bench.say(
-            link,
-            Clock {
-                group: 1,
-                reply: true,
-                entries,
-            },
-        );
+        bench.say(link, Clock { group: 1, reply: true, entries });
     }
     let claims = bench.group().status().missing;
     assert!(claims > 0, "it does believe some of them");
@@ -351,17 +296,8 @@ fn requests_of_one_who_does_not_read_are_bounded() {
     let link = bench.member();
     let group = key().group_id();
     for ticket in 1..=20 {
-        let draft = Draft {
-            content: Bytes::from(vec![7; 40_000]),
-            ..Draft::default()
-        };
-        let command = Command::Publish {
-            group,
-            lane: Lane::Durable,
-            ttl_secs: 0,
-            draft,
-            ticket,
-        };
+        let draft = Draft { content: Bytes::from(vec![7; 40_000]), ..Draft::default() };
+        let command = Command::Publish { group, lane: Lane::Durable, ttl_secs: 0, draft, ticket };
         bench.input(Input::Command(command));
         bench.pass(Duration::from_millis(5));
     }
@@ -370,11 +306,7 @@ fn requests_of_one_who_does_not_read_are_bounded() {
     let want = |request| Want {
         request,
         group: 1,
-        range: Range {
-            log: LogId { author, lane },
-            from: 0,
-            to: 63,
-        },
+        range: Range { log: LogId { author, lane }, from: 0, to: 63 },
         graft: true,
     };
     // From here on nothing is reported as written.
@@ -428,11 +360,7 @@ impl Chaos {
 
     fn range(&mut self, me: PeerId, them: PeerId) -> Range {
         let (a, b) = (self.seq(), self.seq());
-        Range {
-            log: self.log(me, them),
-            from: a.min(b),
-            to: a.max(b),
-        }
+        Range { log: self.log(me, them), from: a.min(b), to: a.max(b) }
     }
 
     fn incarnation(&mut self) -> Incarnation {
@@ -446,11 +374,7 @@ impl Chaos {
         let them = hostile.peer_id();
         let group = self.below(3) as u16;
         match self.below(18) {
-            0 => Subscribe {
-                group,
-                proof: [self.below(256) as u8; 32],
-            }
-            .into(),
+            0 => Subscribe { group, proof: [self.below(256) as u8; 32] }.into(),
             1 if self.below(20) == 0 => Unsubscribe { group }.into(),
             2 => Beat {
                 stamp: self.0.next_u64(),
@@ -462,24 +386,15 @@ impl Chaos {
             3 => Alert::new(me, self.incarnation(), hostile).into(),
             4 => Alert::new(log(1).author, self.incarnation(), hostile).into(),
             5 => Alive::new(self.incarnation(), hostile).into(),
-            6 => Gone {
-                alerts: vec![Alert::new(me, self.incarnation(), hostile)],
-            }
-            .into(),
+            6 => Gone { alerts: vec![Alert::new(me, self.incarnation(), hostile)] }.into(),
             7 => Peers {
                 peers: (0..self.below(33))
                     .map(|_| (log(self.below(5000)).author, vec![Address(vec![1])]))
                     .collect(),
             }
             .into(),
-            8 => Digest {
-                root: [self.below(2) as u8; 32],
-            }
-            .into(),
-            9 => Roots {
-                roots: vec![(group, [1; 32])],
-            }
-            .into(),
+            8 => Digest { root: [self.below(2) as u8; 32] }.into(),
+            9 => Roots { roots: vec![(group, [1; 32])] }.into(),
             10 => {
                 let next = self.seq();
                 Clock {
@@ -494,11 +409,9 @@ impl Chaos {
                 }
                 .into()
             }
-            11 => Announce {
-                group,
-                ranges: (0..self.below(20)).map(|_| self.range(me, them)).collect(),
+            11 => {
+                Announce { group, ranges: (0..self.below(20)).map(|_| self.range(me, them)).collect() }.into()
             }
-            .into(),
             12 => Want {
                 request: self.below(10) as u32,
                 group,
@@ -514,16 +427,8 @@ impl Chaos {
                 upto: self.0.next_u64(),
             }
             .into(),
-            14 => Prune {
-                group,
-                author: self.log(me, them).author,
-            }
-            .into(),
-            15 => Stored {
-                group,
-                logs: vec![(self.log(me, them), self.0.next_u64())],
-            }
-            .into(),
+            14 => Prune { group, author: self.log(me, them).author }.into(),
+            15 => Stored { group, logs: vec![(self.log(me, them), self.0.next_u64())] }.into(),
             _ => self.data(group, hostile),
         }
     }
@@ -544,21 +449,14 @@ impl Chaos {
         let input = crate::crypto::SealInput {
             lane: Lane::ALL[self.below(3) as usize],
             seq,
-            prev: if is_first {
-                EnvelopeId::NONE
-            } else {
-                EnvelopeId([1; 32])
-            },
+            prev: if is_first { EnvelopeId::NONE } else { EnvelopeId([1; 32]) },
             skip,
             ttl_secs: 0,
             bodies: &[body],
             frame_salt: [self.below(256) as u8; 16],
         };
         let envelope = crate::crypto::seal(hostile, &*key(), &input).expect("small");
-        Frame::Data {
-            group,
-            envelope: envelope.as_bytes().clone(),
-        }
+        Frame::Data { group, envelope: envelope.as_bytes().clone() }
     }
 }
 

@@ -54,25 +54,15 @@ impl Log {
         head: EnvelopeId,
         above: impl IntoIterator<Item = (Seq, u32, EnvelopeId)>,
     ) -> Self {
-        let above = above
-            .into_iter()
-            .map(|(seq, skip, id)| (seq, (skip, id)))
-            .collect();
-        let mut log = Self {
-            next,
-            head: EnvelopeIdOrNone(head),
-            above,
-        };
+        let above = above.into_iter().map(|(seq, skip, id)| (seq, (skip, id))).collect();
+        let mut log = Self { next, head: EnvelopeIdOrNone(head), above };
         log.advance();
         log
     }
 
     /// A log whose beginning does not matter (live lane): it starts at `seq`.
     pub(crate) fn starting_at(seq: Seq) -> Self {
-        Self {
-            next: seq,
-            ..Self::default()
-        }
+        Self { next: seq, ..Self::default() }
     }
 
     /// Everything below is there.
@@ -87,19 +77,12 @@ impl Log {
 
     /// The highest number known to exist here.
     pub(crate) fn highest(&self) -> Option<Seq> {
-        self.above
-            .last_key_value()
-            .map(|(seq, _)| *seq)
-            .or_else(|| self.next.checked_sub(1))
+        self.above.last_key_value().map(|(seq, _)| *seq).or_else(|| self.next.checked_sub(1))
     }
 
     pub(crate) fn contains(&self, seq: Seq) -> bool {
         seq < self.next
-            || self
-                .above
-                .range(seq..)
-                .next()
-                .is_some_and(|(end, (skip, _))| end - u64::from(*skip) <= seq)
+            || self.above.range(seq..).next().is_some_and(|(end, (skip, _))| end - u64::from(*skip) <= seq)
     }
 
     /// Takes an envelope in.
@@ -145,16 +128,12 @@ impl Log {
     /// The missing ranges below `end`, in order.
     pub(crate) fn missing_below(&self, end: Seq) -> impl Iterator<Item = (Seq, Seq)> + '_ {
         let mut from = self.next;
-        let ends = self
-            .above
-            .iter()
-            .map(|(seq, (skip, _))| (seq - u64::from(*skip), *seq + 1));
-        ends.chain(std::iter::once((end, end)))
-            .filter_map(move |(first, after)| {
-                let gap = (from < first.min(end)).then(|| (from, first.min(end) - 1));
-                from = from.max(after);
-                gap
-            })
+        let ends = self.above.iter().map(|(seq, (skip, _))| (seq - u64::from(*skip), *seq + 1));
+        ends.chain(std::iter::once((end, end))).filter_map(move |(first, after)| {
+            let gap = (from < first.min(end)).then(|| (from, first.min(end) - 1));
+            from = from.max(after);
+            gap
+        })
     }
 
     fn advance(&mut self) {
@@ -181,15 +160,8 @@ mod tests {
     }
 
     fn place(seq: Seq, skip: u32) -> Place {
-        let prev = (seq - u64::from(skip))
-            .checked_sub(1)
-            .map_or(EnvelopeId::NONE, id);
-        Place {
-            seq,
-            skip,
-            id: id(seq),
-            prev,
-        }
+        let prev = (seq - u64::from(skip)).checked_sub(1).map_or(EnvelopeId::NONE, id);
+        Place { seq, skip, id: id(seq), prev }
     }
 
     #[test]
@@ -215,20 +187,14 @@ mod tests {
         assert_eq!(log.next(), 1025);
         assert!(log.contains(500));
         assert_eq!(log.insert(place(2000, 10)), Placed::New);
-        assert_eq!(
-            log.missing_below(3000).collect::<Vec<_>>(),
-            [(1025, 1989), (2001, 2999)]
-        );
+        assert_eq!(log.missing_below(3000).collect::<Vec<_>>(), [(1025, 1989), (2001, 2999)]);
     }
 
     #[test]
     fn another_predecessor_is_a_fork() {
         let mut log = Log::default();
         log.insert(place(0, 0));
-        let forged = Place {
-            prev: EnvelopeId([99; 32]),
-            ..place(1, 0)
-        };
+        let forged = Place { prev: EnvelopeId([99; 32]), ..place(1, 0) };
         assert_eq!(log.insert(forged), Placed::Fork);
         assert_eq!(log.insert(place(1, 0)), Placed::New);
     }
@@ -244,11 +210,7 @@ mod tests {
             assert_eq!(log.insert(place(2 * n + 1, 0)), Placed::New);
         }
         assert_eq!(log.insert(place(5000, 0)), Placed::TooFar);
-        assert_eq!(
-            log.insert(place(0, 0)),
-            Placed::New,
-            "what closes a gap is always welcome"
-        );
+        assert_eq!(log.insert(place(0, 0)), Placed::New, "what closes a gap is always welcome");
     }
 
     #[test]

@@ -114,6 +114,7 @@ pub(crate) struct Group {
     /// What is on our disk and its authors have not been told.
     unacknowledged: BTreeMap<LogId, Seq>,
     acknowledge_at: Option<Timestamp>,
+    acknowledged_at: Option<Timestamp>,
     /// Over all kept logs; computed when asked for.
     root: Option<[u8; 32]>,
 }
@@ -181,9 +182,7 @@ impl Recent {
 
     /// Those of `from..=to`, in order.
     fn range(&self, range: &Range) -> impl Iterator<Item = &CheckedEnvelope> + '_ {
-        self.envelopes
-            .range((range.log, range.from)..=(range.log, range.to))
-            .map(|(_, envelope)| envelope)
+        self.envelopes.range((range.log, range.from)..=(range.log, range.to)).map(|(_, envelope)| envelope)
     }
 }
 
@@ -201,10 +200,7 @@ impl Group {
             cloned: false,
             members: BTreeMap::new(),
             logs: BTreeMap::new(),
-            lanes: [
-                OwnLane::new(Lane::Durable, 0, None),
-                OwnLane::new(Lane::Live, 0, None),
-            ],
+            lanes: [OwnLane::new(Lane::Durable, 0, None), OwnLane::new(Lane::Live, 0, None)],
             unreleased: BTreeMap::new(),
             hold_until: None,
             take_back_until: None,
@@ -216,6 +212,7 @@ impl Group {
             live_gaps: BTreeMap::new(),
             unacknowledged: BTreeMap::new(),
             acknowledge_at: None,
+            acknowledged_at: None,
             root: None,
         }
     }
@@ -229,22 +226,14 @@ impl Group {
         let Some(state) = cx.links.get(&link) else { return };
         let Some(hello) = &state.hello else { return };
         let proof = self.key.link_proof(&me, &state.peer, &state.nonce, &hello.nonce);
-        cx.send(
-            link,
-            Class::Control,
-            Subscribe {
-                group: self.ix,
-                proof,
-            },
-        );
+        cx.send(link, Class::Control, Subscribe { group: self.ix, proof });
     }
 
     /// Whether a neighbour's proof is for this group.
     pub(crate) fn is_proven(&self, me: &PeerId, link: &Link, proof: &[u8; 32]) -> bool {
-        link.hello.as_ref().is_some_and(|hello| {
-            self.key
-                .check_link_proof(me, &link.peer, &link.nonce, &hello.nonce, proof)
-        })
+        link.hello
+            .as_ref()
+            .is_some_and(|hello| self.key.check_link_proof(me, &link.peer, &link.nonce, &hello.nonce, proof))
     }
 
     fn match_unmatched(&mut self, cx: &mut Ctx<'_>, link: LinkId) {
@@ -264,11 +253,7 @@ impl Group {
         state.share(theirs, self.id, proof);
         // The side that was dialled starts, so that one digest crosses the new link and not two.
         if state.digest_at.is_none() {
-            let at = if state.dialed {
-                cx.now + limits::DIGEST_MIN
-            } else {
-                cx.now
-            };
+            let at = if state.dialed { cx.now + limits::DIGEST_MIN } else { cx.now };
             state.digest_at = Some(at);
         }
         let is_new = !cx.is_linked(&peer, &self.members);
@@ -278,14 +263,7 @@ impl Group {
         }
         if let Some(parent) = self.tree.take_parent(&peer) {
             // From now on the author sends to us itself.
-            cx.send(
-                parent,
-                Class::Control,
-                crate::wire::frame::Prune {
-                    group: self.ix,
-                    author: peer,
-                },
-            );
+            cx.send(parent, Class::Control, crate::wire::frame::Prune { group: self.ix, author: peer });
         }
         self.send_stored(cx, link, peer);
         self.pump(cx);
@@ -302,11 +280,7 @@ impl Group {
         if let Some(cause) = cause
             && !cx.is_linked(&peer, &self.members)
         {
-            cx.event(Event::MemberLeft {
-                group: self.id,
-                peer,
-                cause,
-            });
+            cx.event(Event::MemberLeft { group: self.id, peer, cause });
         }
         self.pump(cx);
     }
@@ -318,12 +292,7 @@ impl Group {
         }
         for ((lane, _), own) in std::mem::take(&mut self.unreleased) {
             let reason = "the group was left".to_owned();
-            cx.event(Event::Dropped {
-                group: self.id,
-                lane,
-                tickets: own.tickets,
-                reason,
-            });
+            cx.event(Event::Dropped { group: self.id, lane, tickets: own.tickets, reason });
         }
         for lane in [Lane::Durable, Lane::Live] {
             self.drop_drafts(cx, lane, "the group was left");
@@ -447,16 +416,9 @@ impl Group {
         }
         for own in &mut self.lanes {
             let lane = own.lane();
-            let reserved = record
-                .reserved
-                .iter()
-                .find(|(of, _)| *of == lane)
-                .map_or(0, |(_, reserved)| *reserved);
-            let head = record
-                .own_heads
-                .iter()
-                .find(|(of, ..)| *of == lane)
-                .map(|(_, seq, id)| (*seq, *id));
+            let reserved =
+                record.reserved.iter().find(|(of, _)| *of == lane).map_or(0, |(_, reserved)| *reserved);
+            let head = record.own_heads.iter().find(|(of, ..)| *of == lane).map(|(_, seq, id)| (*seq, *id));
             let drafts = std::mem::replace(own, OwnLane::new(lane, reserved, head));
             own.adopt_drafts(drafts);
         }
@@ -489,11 +451,7 @@ impl Group {
     // Time.
 
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
-        let seals = self
-            .lanes
-            .iter()
-            .filter(|_| self.loaded)
-            .filter_map(OwnLane::seal_at);
+        let seals = self.lanes.iter().filter(|_| self.loaded).filter_map(OwnLane::seal_at);
         let gaps = self.live_gaps.values().copied();
         [
             self.tree.next_deadline(),
@@ -515,14 +473,7 @@ impl Group {
         self.pump(cx);
         for (link, ranges) in self.tree.take_announcements(cx.now) {
             if self.members.contains_key(&link) && !ranges.is_empty() {
-                cx.send(
-                    link,
-                    Class::Control,
-                    Announce {
-                        group: self.ix,
-                        ranges,
-                    },
-                );
+                cx.send(link, Class::Control, Announce { group: self.ix, ranges });
             }
         }
         self.acknowledge(cx);
@@ -542,12 +493,7 @@ impl Group {
             if graft {
                 self.tree.set_parent(author, ask.link);
             }
-            let want = Want {
-                request: ask.request,
-                group: self.ix,
-                range: ask.range,
-                graft,
-            };
+            let want = Want { request: ask.request, group: self.ix, range: ask.range, graft };
             cx.send(ask.link, Class::Control, want);
         }
         if self.lanes[0].is_held_up() {

@@ -42,11 +42,7 @@ impl Group {
             *cx.hlc = cx.hlc.tick(cx.wall);
             match message::encode_body(draft, *cx.hlc) {
                 Ok(body) => {
-                    let pending = Pending {
-                        body,
-                        ttl_secs,
-                        ticket,
-                    };
+                    let pending = Pending { body, ttl_secs, ticket };
                     (!self.lane(lane).push(pending)).then(|| "too many messages are waiting".to_owned())
                 }
                 Err(error) => Some(error.to_string()),
@@ -56,12 +52,7 @@ impl Group {
             Some(reason) => {
                 cx.counters.add("draft-refused", 1);
                 let tickets = (ticket, ticket);
-                cx.event(Event::Dropped {
-                    group: self.id,
-                    lane,
-                    tickets,
-                    reason,
-                });
+                cx.event(Event::Dropped { group: self.id, lane, tickets, reason });
             }
             None => self.pump_lane(cx, lane),
         }
@@ -102,20 +93,12 @@ impl Group {
                 Ok(envelope) => envelope,
                 Err(error) => {
                     let (tickets, reason) = (batch.tickets, error.to_string());
-                    cx.event(Event::Dropped {
-                        group: id,
-                        lane,
-                        tickets,
-                        reason,
-                    });
+                    cx.event(Event::Dropped { group: id, lane, tickets, reason });
                     continue;
                 }
             };
-            let messages = batch
-                .bodies
-                .into_iter()
-                .filter_map(|body| message::decode_body(body).ok())
-                .collect();
+            let messages =
+                batch.bodies.into_iter().filter_map(|body| message::decode_body(body).ok()).collect();
             self.lane(lane).on_sealed(batch.seq, envelope.id());
             if lane.is_kept() {
                 let log = LogId { author: cx.me, lane };
@@ -123,20 +106,9 @@ impl Group {
                 self.lane(lane).on_persisting(envelope.as_bytes().len());
                 let ops = vec![
                     StoreOp::Append(self.stored(&envelope)),
-                    StoreOp::Frontier(Frontier {
-                        group: id,
-                        log,
-                        next,
-                        head,
-                        floor: 0,
-                    }),
+                    StoreOp::Frontier(Frontier { group: id, log, next, head, floor: 0 }),
                 ];
-                let own = Unreleased {
-                    envelope,
-                    messages,
-                    tickets: batch.tickets,
-                    is_kept: false,
-                };
+                let own = Unreleased { envelope, messages, tickets: batch.tickets, is_kept: false };
                 self.unreleased.insert((lane, batch.seq), own);
                 let seq = batch.seq;
                 cx.persist(id, Purpose::Own { lane, seq }, ops);
@@ -145,15 +117,7 @@ impl Group {
             }
         }
         if let Some(upto) = self.lane(lane).take_reservation() {
-            cx.persist(
-                id,
-                Purpose::Reserve { lane, upto },
-                vec![StoreOp::Reserve {
-                    group: id,
-                    lane,
-                    upto,
-                }],
-            );
+            cx.persist(id, Purpose::Reserve { lane, upto }, vec![StoreOp::Reserve { group: id, lane, upto }]);
         }
         if self.lane(lane).take_relief() {
             cx.event(Event::Accepts { group: id, lane });
@@ -166,10 +130,7 @@ impl Group {
         (!lane.is_kept() && self.members.is_empty())
             || self.hold_until.is_some_and(|at| cx.now < at)
             || lane.is_kept() && self.is_taking_back(cx, lane)
-            || self
-                .members
-                .keys()
-                .any(|link| cx.links.get(link).is_some_and(Link::holds_up))
+            || self.members.keys().any(|link| cx.links.get(link).is_some_and(Link::holds_up))
     }
 
     fn is_taking_back(&self, cx: &Ctx<'_>, lane: Lane) -> bool {
@@ -209,21 +170,8 @@ impl Group {
             state.delivered = state.log.next();
         }
         let sent = self.spread(cx, log, &envelope, None);
-        cx.event(Event::Sealed {
-            group: self.id,
-            lane,
-            tickets,
-            seq,
-            sent,
-        });
-        let delivered = Delivered {
-            group: self.id,
-            log,
-            seq,
-            envelope,
-            messages,
-            backfilled: false,
-        };
+        cx.event(Event::Sealed { group: self.id, lane, tickets, seq, sent });
+        let delivered = Delivered { group: self.id, log, seq, envelope, messages, backfilled: false };
         cx.event(Event::Delivered(Box::new(delivered)));
     }
 
@@ -269,11 +217,7 @@ impl Group {
 
     fn announce(&mut self, cx: &Ctx<'_>, link: LinkId, log: LogId, envelope: &CheckedEnvelope) {
         let seq = envelope.header().seq;
-        let range = Range {
-            log,
-            from: seq,
-            to: seq,
-        };
+        let range = Range { log, from: seq, to: seq };
         self.tree.announce(cx.now, link, range);
     }
 
@@ -281,10 +225,7 @@ impl Group {
         let header = envelope.header();
         StoredEnvelope {
             group: self.id,
-            log: LogId {
-                author: header.author,
-                lane: header.lane,
-            },
+            log: LogId { author: header.author, lane: header.lane },
             seq: header.seq,
             skip: header.skip,
             id: envelope.id(),
@@ -295,12 +236,7 @@ impl Group {
     /// Puts an envelope into its log and among the recent ones.
     pub(super) fn place(&mut self, cx: &mut Ctx<'_>, log: LogId, envelope: &CheckedEnvelope) -> log::Placed {
         let header = envelope.header();
-        let place = Place {
-            seq: header.seq,
-            skip: header.skip,
-            id: envelope.id(),
-            prev: header.prev,
-        };
+        let place = Place { seq: header.seq, skip: header.skip, id: envelope.id(), prev: header.prev };
         let state = self.logs.entry(log).or_default();
         state.touched = cx.now;
         let placed = state.log.insert(place);
@@ -316,12 +252,7 @@ impl Group {
     pub(super) fn drop_drafts(&mut self, cx: &mut Ctx<'_>, lane: Lane, reason: &str) {
         if let Some(tickets) = self.lane(lane).drain() {
             let reason = reason.to_owned();
-            cx.event(Event::Dropped {
-                group: self.id,
-                lane,
-                tickets,
-                reason,
-            });
+            cx.event(Event::Dropped { group: self.id, lane, tickets, reason });
         }
     }
 }

@@ -221,22 +221,12 @@ impl OwnLane {
         }
         self.sealed_at = Some(now);
         let (skip, prev) = self.place_of_next();
-        Some(Batch {
-            bodies,
-            ttl_secs,
-            tickets: tickets?,
-            seq: self.next,
-            skip,
-            prev,
-        })
+        Some(Batch { bodies, ttl_secs, tickets: tickets?, seq: self.next, skip, prev })
     }
 
     /// The batch of this number was sealed as `id`.
     pub(crate) fn on_sealed(&mut self, seq: Seq, id: EnvelopeId) {
-        assert_eq!(
-            seq, self.next,
-            "envelopes are numbered in the order in which they are sealed"
-        );
+        assert_eq!(seq, self.next, "envelopes are numbered in the order in which they are sealed");
         self.next = seq + 1;
         self.head = Some((seq, id));
     }
@@ -247,10 +237,7 @@ impl OwnLane {
             Some((seq, id)) => (self.next - seq - 1, id),
             None => (self.next, EnvelopeId::NONE),
         };
-        (
-            u32::try_from(skip).expect("fewer than 2^32 numbers are skipped: SEQ_BLOCK a restart"),
-            prev,
-        )
+        (u32::try_from(skip).expect("fewer than 2^32 numbers are skipped: SEQ_BLOCK a restart"), prev)
     }
 
     fn may_seal(&self) -> bool {
@@ -269,11 +256,7 @@ mod tests {
     use super::*;
 
     fn pending(ticket: u64, size: usize) -> Pending {
-        Pending {
-            body: Bytes::from(vec![0; size]),
-            ttl_secs: 0,
-            ticket,
-        }
+        Pending { body: Bytes::from(vec![0; size]), ttl_secs: 0, ticket }
     }
 
     fn seal(lane: &mut OwnLane, now: Timestamp) -> Option<(u64, u64)> {
@@ -285,11 +268,7 @@ mod tests {
     fn ready() -> OwnLane {
         let mut lane = OwnLane::new(Lane::Durable, 0, None);
         let upto = lane.take_reservation().expect("nothing is reserved at first");
-        assert_eq!(
-            lane.take_batch(Timestamp::ZERO).map(|_| ()),
-            None,
-            "no number before it is durable"
-        );
+        assert_eq!(lane.take_batch(Timestamp::ZERO).map(|_| ()), None, "no number before it is durable");
         lane.on_reserved(upto);
         lane
     }
@@ -309,11 +288,7 @@ mod tests {
             lane.push(pending(ticket, 10));
         }
         let t1 = t0 + limits::BATCH_DELAY + Duration::from_micros(1);
-        assert_eq!(
-            seal(&mut lane, t1),
-            Some((4, 3 + limits::BATCH_MESSAGES as u64)),
-            "full"
-        );
+        assert_eq!(seal(&mut lane, t1), Some((4, 3 + limits::BATCH_MESSAGES as u64)), "full");
         assert_eq!(seal(&mut lane, t1), None, "the one left over waits for company");
     }
 
@@ -322,10 +297,7 @@ mod tests {
         let mut lane = ready();
         lane.push(pending(1, limits::BATCH_BYTES));
         lane.push(pending(2, 100));
-        lane.push(Pending {
-            ttl_secs: 9,
-            ..pending(3, 100)
-        });
+        lane.push(Pending { ttl_secs: 9, ..pending(3, 100) });
         assert_eq!(seal(&mut lane, Timestamp::ZERO), Some((1, 1)));
         let later = Timestamp::ZERO + limits::BATCH_DELAY;
         assert_eq!(seal(&mut lane, later), Some((2, 2)));
@@ -339,10 +311,7 @@ mod tests {
         lane.on_reserved(upto);
         lane.push(pending(1, 1));
         let batch = lane.take_batch(Timestamp::ZERO).expect("idle");
-        assert_eq!(
-            (batch.seq, batch.skip, batch.prev),
-            (1024, 1019, EnvelopeId([5; 32]))
-        );
+        assert_eq!((batch.seq, batch.skip, batch.prev), (1024, 1019, EnvelopeId([5; 32])));
     }
 
     /// A store that was lost and filled from peers has no reservation, but a head.

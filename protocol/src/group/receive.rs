@@ -17,15 +17,8 @@ impl Group {
     /// An envelope that was verified before. It is looked at again only if it is not here all the same.
     pub(crate) fn on_seen(&mut self, cx: &mut Ctx<'_>, link: LinkId, envelope: Envelope) -> Result<(), ()> {
         let header = envelope.header();
-        let log = LogId {
-            author: header.author,
-            lane: header.lane,
-        };
-        if self
-            .logs
-            .get(&log)
-            .is_some_and(|state| state.log.contains(header.seq))
-        {
+        let log = LogId { author: header.author, lane: header.lane };
+        if self.logs.get(&log).is_some_and(|state| state.log.contains(header.seq)) {
             self.on_duplicate(cx, link, log, header.seq);
             return Ok(());
         }
@@ -50,10 +43,7 @@ impl Group {
         if seq > limits::SEQ_MAX {
             return Err(());
         }
-        let log = LogId {
-            author: header.author,
-            lane: header.lane,
-        };
+        let log = LogId { author: header.author, lane: header.lane };
         let asked = self.repair.on_progress(cx.now, link, &log, seq);
         if let Some(state) = self.logs.get(&log) {
             if state.log.contains(seq) {
@@ -80,15 +70,8 @@ impl Group {
         if !log.lane.is_kept() && !self.logs.contains_key(&log) {
             // It starts with what comes first, or with what is being asked for before that.
             let first = seq - u64::from(skip).min(seq);
-            let first = self
-                .repair
-                .first_claimed(&log)
-                .map_or(first, |claimed| claimed.min(first));
-            let fresh = LogState {
-                log: Log::starting_at(first),
-                delivered: first,
-                ..LogState::default()
-            };
+            let first = self.repair.first_claimed(&log).map_or(first, |claimed| claimed.min(first));
+            let fresh = LogState { log: Log::starting_at(first), delivered: first, ..LogState::default() };
             self.logs.insert(log, fresh);
         }
         match self.place(cx, log, &envelope) {
@@ -110,24 +93,14 @@ impl Group {
             self.keep(cx, log, &envelope);
         }
         self.spread(cx, log, &envelope, Some(link));
-        let expired = messages
-            .first()
-            .is_some_and(|first| is_expired(ttl_secs, first.hlc, cx.wall));
+        let expired = messages.first().is_some_and(|first| is_expired(ttl_secs, first.hlc, cx.wall));
         let messages = if expired {
             cx.counters.add("expired", messages.len() as u64);
             Vec::new()
         } else {
             messages
         };
-        self.deliver_in_order(
-            cx,
-            log,
-            Held {
-                envelope,
-                messages,
-                backfilled: asked,
-            },
-        );
+        self.deliver_in_order(cx, log, Held { envelope, messages, backfilled: asked });
         self.look_for_gap(cx, link, log);
         self.ask_for_missing(cx);
         Ok(())
@@ -136,35 +109,17 @@ impl Group {
     /// A second copy: whoever pushes an author to us that we get elsewhere is told to stop.
     fn on_duplicate(&mut self, cx: &mut Ctx<'_>, link: LinkId, log: LogId, seq: Seq) {
         cx.counters.add("duplicate", 1);
-        self.tree.has_it(
-            link,
-            &Range {
-                log,
-                from: seq,
-                to: seq,
-            },
-        );
+        self.tree.has_it(link, &Range { log, from: seq, to: seq });
         if self.repair.on_progress(cx.now, link, &log, seq) {
             return;
         }
         let from_author = self.members.get(&link) == Some(&log.author);
-        let superfluous = if from_author {
-            self.tree.take_parent(&log.author)
-        } else {
-            Some(link)
-        };
+        let superfluous = if from_author { self.tree.take_parent(&log.author) } else { Some(link) };
         if let Some(link) = superfluous {
             if self.tree.parent(&log.author) == Some(link) {
                 self.tree.take_parent(&log.author);
             }
-            cx.send(
-                link,
-                Class::Control,
-                Prune {
-                    group: self.ix,
-                    author: log.author,
-                },
-            );
+            cx.send(link, Class::Control, Prune { group: self.ix, author: log.author });
         }
     }
 
@@ -192,11 +147,7 @@ impl Group {
         if std::mem::replace(&mut state.is_forked, true) {
             return;
         }
-        cx.event(Event::Fork {
-            group: self.id,
-            log,
-            seq: envelope.header().seq,
-        });
+        cx.event(Event::Fork { group: self.id, log, seq: envelope.header().seq });
         let author = self.members.iter().find(|(_, peer)| **peer == log.author);
         if let Some(link) = author.map(|(link, _)| *link) {
             let (group, envelope) = (self.ix, envelope.as_bytes().clone());
@@ -232,10 +183,7 @@ impl Group {
         if self.logs.len() < limits::AUTHORS_MAX {
             return true;
         }
-        let live = self
-            .logs
-            .iter()
-            .filter(|(log, _)| !log.lane.is_kept() && log.author != cx.me);
+        let live = self.logs.iter().filter(|(log, _)| !log.lane.is_kept() && log.author != cx.me);
         let oldest = live.min_by_key(|(_, state)| state.touched).map(|(log, _)| *log);
         if let Some(log) = oldest {
             self.logs.remove(&log);
@@ -250,13 +198,7 @@ impl Group {
         let (next, head) = (state.log.next(), state.log.head());
         let ops = vec![
             StoreOp::Append(self.stored(envelope)),
-            StoreOp::Frontier(Frontier {
-                group: self.id,
-                log,
-                next,
-                head,
-                floor: 0,
-            }),
+            StoreOp::Frontier(Frontier { group: self.id, log, next, head, floor: 0 }),
         ];
         cx.persist(self.id, Purpose::Theirs { log, next }, ops);
     }
@@ -271,9 +213,11 @@ impl Group {
             if is_sound && next > state.durable {
                 state.durable = next;
                 self.unacknowledged.insert(log, next);
-                self.acknowledge_at.get_or_insert(cx.now + limits::STORED_DELAY);
+                let due = self.acknowledged_at.map_or(cx.now, |at| cx.now.max(at + limits::STORED_DELAY));
+                self.acknowledge_at.get_or_insert(due);
             }
         }
+        self.acknowledge(cx);
         // What could not be read before it was written can be now.
         self.deliver_held(cx, log);
     }
@@ -284,6 +228,7 @@ impl Group {
             return;
         }
         self.acknowledge_at = None;
+        self.acknowledged_at = Some(cx.now);
         let mut told: BTreeMap<LinkId, Vec<(LogId, Seq)>> = BTreeMap::new();
         for (log, next) in std::mem::take(&mut self.unacknowledged) {
             let link = self.members.iter().find(|(_, peer)| **peer == log.author);
@@ -293,6 +238,14 @@ impl Group {
         }
         for (link, logs) in told {
             cx.send(link, Class::Control, Stored { group: self.ix, logs });
+        }
+    }
+
+    /// The node ends: what waits for others to share a frame waits no longer.
+    pub(crate) fn finish(&mut self, cx: &mut Ctx<'_>) {
+        if !self.unacknowledged.is_empty() {
+            self.acknowledge_at = Some(cx.now);
+            self.acknowledge(cx);
         }
     }
 
@@ -315,12 +268,7 @@ impl Group {
         };
         for (log, next) in &stored.logs {
             if log.author == cx.me {
-                cx.event(Event::Stored {
-                    group: self.id,
-                    peer,
-                    lane: log.lane,
-                    next: *next,
-                });
+                cx.event(Event::Stored { group: self.id, peer, lane: log.lane, next: *next });
             }
         }
     }
@@ -336,8 +284,7 @@ impl Group {
                 continue;
             }
             let from = if range.log.lane.is_kept() { 0 } else { range.from };
-            self.repair
-                .claim(link, range.log, from, end, cx.now + limits::REPAIR_DELAY);
+            self.repair.claim(link, range.log, from, end, cx.now + limits::REPAIR_DELAY);
         }
     }
 
@@ -347,11 +294,7 @@ impl Group {
             self.look_for_fork(cx, link, entry);
             if !self.missing(&entry.log, entry.next).is_empty() {
                 // What is on its way anyway is given time to come.
-                let due = if clock.reply {
-                    cx.now + limits::REPAIR_DELAY
-                } else {
-                    cx.now
-                };
+                let due = if clock.reply { cx.now + limits::REPAIR_DELAY } else { cx.now };
                 self.repair.claim(link, entry.log, entry.floor, entry.next, due);
             }
         }
@@ -367,17 +310,8 @@ impl Group {
             !state.is_forked && state.log.next() == entry.next && state.log.head().hint() != entry.head
         });
         if let Some(last) = entry.next.checked_sub(1).filter(|_| differs) {
-            let range = Range {
-                log: entry.log,
-                from: last,
-                to: last,
-            };
-            let want = Want {
-                request: 0,
-                group: self.ix,
-                range,
-                graft: false,
-            };
+            let range = Range { log: entry.log, from: last, to: last };
+            let want = Want { request: 0, group: self.ix, range, graft: false };
             cx.send(link, Class::Control, want);
         }
     }
@@ -398,27 +332,11 @@ impl Group {
             .collect();
         let mut pages = entries.chunks(limits::CLOCK_ENTRIES_MAX).peekable();
         if pages.peek().is_none() && reply {
-            cx.send(
-                link,
-                Class::Control,
-                Clock {
-                    group: self.ix,
-                    reply,
-                    entries: Vec::new(),
-                },
-            );
+            cx.send(link, Class::Control, Clock { group: self.ix, reply, entries: Vec::new() });
         }
         while let Some(page) = pages.next() {
             let reply = reply && pages.peek().is_none();
-            cx.send(
-                link,
-                Class::Control,
-                Clock {
-                    group: self.ix,
-                    reply,
-                    entries: page.to_vec(),
-                },
-            );
+            cx.send(link, Class::Control, Clock { group: self.ix, reply, entries: page.to_vec() });
         }
     }
 
@@ -432,19 +350,13 @@ impl Group {
         let end = state.log.highest().unwrap_or(0);
         self.repair.claim(link, log, state.log.next(), end, cx.now);
         if !log.lane.is_kept() {
-            self.live_gaps
-                .entry(log)
-                .or_insert(cx.now + limits::LIVE_GAP_PATIENCE);
+            self.live_gaps.entry(log).or_insert(cx.now + limits::LIVE_GAP_PATIENCE);
         }
     }
 
     pub(super) fn give_up_live_gaps(&mut self, cx: &mut Ctx<'_>) {
-        let due: Vec<LogId> = self
-            .live_gaps
-            .iter()
-            .filter(|(_, at)| **at <= cx.now)
-            .map(|(log, _)| *log)
-            .collect();
+        let due: Vec<LogId> =
+            self.live_gaps.iter().filter(|(_, at)| **at <= cx.now).map(|(log, _)| *log).collect();
         for log in due {
             self.live_gaps.remove(&log);
             let Some(state) = self.logs.get_mut(&log) else {
@@ -452,12 +364,7 @@ impl Group {
             };
             if let Some((from, to)) = state.log.skip_gap() {
                 cx.counters.add("live-gap", to - from + 1);
-                cx.event(Event::Gap {
-                    group: self.id,
-                    log,
-                    from,
-                    to,
-                });
+                cx.event(Event::Gap { group: self.id, log, from, to });
                 state.delivered = to + 1;
                 if state.log.has_gap() {
                     self.live_gaps.insert(log, cx.now + limits::LIVE_GAP_PATIENCE);
@@ -519,13 +426,8 @@ impl Group {
             if state.fetching.is_none() {
                 state.fetching = Some(state.n_written);
                 let (from, to) = (state.delivered, state.log.next() - 1);
-                let query = Query::Range {
-                    group: self.id,
-                    log,
-                    from,
-                    to,
-                    bytes_max: limits::FETCH_BYTES_MAX,
-                };
+                let query =
+                    Query::Range { group: self.id, log, from, to, bytes_max: limits::FETCH_BYTES_MAX };
                 cx.fetch(self.id, Purpose::Deliver { log }, query);
             }
             return;
@@ -563,15 +465,7 @@ impl Group {
                 continue;
             };
             progress = true;
-            self.hand_over(
-                cx,
-                log,
-                Held {
-                    envelope,
-                    messages: opened.into_messages(),
-                    backfilled: true,
-                },
-            );
+            self.hand_over(cx, log, Held { envelope, messages: opened.into_messages(), backfilled: true });
         }
         if !progress && !is_outdated && cx.tokens.is_writing(&self.id, &log) {
             // The store was read before it was written; the write asks again.
@@ -592,11 +486,7 @@ impl Group {
         let Some(state) = self.logs.get_mut(&log) else {
             return;
         };
-        let Held {
-            envelope,
-            messages,
-            backfilled,
-        } = held;
+        let Held { envelope, messages, backfilled } = held;
         let seq = envelope.header().seq;
         state.delivered = seq + 1;
         if !messages.is_empty() {

@@ -28,11 +28,7 @@ struct Claim {
 
 impl Claim {
     fn new(from: Seq) -> Self {
-        Self {
-            from,
-            ripe: from,
-            steps: VecDeque::new(),
-        }
+        Self { from, ripe: from, steps: VecDeque::new() }
     }
 
     /// It has everything before `end` as well, which is not asked for before `due`.
@@ -41,8 +37,7 @@ impl Claim {
         if end <= self.ripe || self.steps.iter().any(is_known) {
             return;
         }
-        self.steps
-            .retain(|(known_due, known_end)| *known_due < due || *known_end > end);
+        self.steps.retain(|(known_due, known_end)| *known_due < due || *known_end > end);
         let at = self.steps.partition_point(|(known_due, _)| *known_due < due);
         self.steps.insert(at, (due, end));
         if self.steps.len() > CLAIM_STEPS_MAX {
@@ -60,9 +55,7 @@ impl Claim {
 
     /// Exclusive.
     fn end(&self) -> Seq {
-        self.steps
-            .back()
-            .map_or(self.ripe, |(_, end)| self.ripe.max(*end))
+        self.steps.back().map_or(self.ripe, |(_, end)| self.ripe.max(*end))
     }
 }
 
@@ -101,11 +94,7 @@ impl Repair {
         let claim = claims.entry(link).or_insert_with(|| Claim::new(from));
         if from < claim.from {
             // What comes before was not said to be there when the rest ripened.
-            claim.ripe = if claim.ripe == claim.from {
-                from
-            } else {
-                claim.ripe
-            };
+            claim.ripe = if claim.ripe == claim.from { from } else { claim.ripe };
             claim.from = from;
         }
         claim.extend(end, due);
@@ -147,9 +136,8 @@ impl Repair {
                 .map(|want| (want.range.from, want.range.to))
                 .collect();
             for range in pieces(*log, &claimed_gaps(&gaps, claims), &asked) {
-                let able = claims
-                    .iter()
-                    .filter(|(_, claim)| claim.from <= range.from && range.from < claim.ripe);
+                let able =
+                    claims.iter().filter(|(_, claim)| claim.from <= range.from && range.from < claim.ripe);
                 let chosen = able.min_by_key(|(link, _)| per_link.get(link).copied().unwrap_or(0));
                 let Some((link, claim)) = chosen else {
                     continue;
@@ -161,24 +149,10 @@ impl Repair {
                 }
                 *load += 1;
                 self.n_requests = self.n_requests.wrapping_add(1);
-                let range = Range {
-                    to: range.to.min(claim.ripe - 1),
-                    ..range
-                };
+                let range = Range { to: range.to.min(claim.ripe - 1), ..range };
                 let deadline = now + limits::WANT_PATIENCE;
-                self.wants.insert(
-                    self.n_requests,
-                    Want {
-                        link: *link,
-                        range,
-                        deadline,
-                    },
-                );
-                asks.push(Ask {
-                    link: *link,
-                    request: self.n_requests,
-                    range,
-                });
+                self.wants.insert(self.n_requests, Want { link: *link, range, deadline });
+                asks.push(Ask { link: *link, request: self.n_requests, range });
             }
         }
         for log in satisfied {
@@ -288,10 +262,7 @@ fn claimed_gaps(gaps: &[(Seq, Seq)], claims: &BTreeMap<LinkId, Claim>) -> Vec<(S
                 from = last + 1;
                 continue;
             }
-            let later = claims
-                .values()
-                .map(|claim| claim.from)
-                .filter(|first| *first > from);
+            let later = claims.values().map(|claim| claim.from).filter(|first| *first > from);
             match later.min() {
                 Some(first) => from = first,
                 None => break,
@@ -312,14 +283,9 @@ fn pieces(log: LogId, gaps: &[(Seq, Seq)], asked: &BTreeSet<(Seq, Seq)>) -> Vec<
                 from = asked_to + 1;
                 continue;
             }
-            let stop = asked
-                .iter()
-                .map(|(first, _)| *first)
-                .filter(|first| *first > from)
-                .min();
-            let end = to
-                .min(from + limits::FETCH_RANGE_MAX - 1)
-                .min(stop.map_or(Seq::MAX, |first| first - 1));
+            let stop = asked.iter().map(|(first, _)| *first).filter(|first| *first > from).min();
+            let end =
+                to.min(from + limits::FETCH_RANGE_MAX - 1).min(stop.map_or(Seq::MAX, |first| first - 1));
             pieces.push(Range { log, from, to: end });
             from = end + 1;
         }
@@ -334,10 +300,7 @@ mod tests {
     use super::*;
     use crate::id::{Lane, PeerId};
 
-    const LOG: LogId = LogId {
-        author: PeerId([1; 32]),
-        lane: Lane::Durable,
-    };
+    const LOG: LogId = LogId { author: PeerId([1; 32]), lane: Lane::Durable };
     const A: LinkId = LinkId(1);
     const B: LinkId = LinkId(2);
 
@@ -348,9 +311,7 @@ mod tests {
                 .map(|(from, to)| (*from, (*to).min(end - 1)))
                 .collect()
         });
-        asks.iter()
-            .map(|ask| (ask.link, ask.range.from, ask.range.to))
-            .collect()
+        asks.iter().map(|ask| (ask.link, ask.range.from, ask.range.to)).collect()
     }
 
     #[test]
@@ -374,11 +335,7 @@ mod tests {
         let late = (soon + limits::WANT_PATIENCE + Duration::from_millis(1)).as_micros();
         assert_eq!(ask(&mut repair, late, &[(0, 4)]), [(B, 0, 4)]);
         repair.on_served(Timestamp::from_micros(late), B, 2, 0);
-        assert_eq!(
-            ask(&mut repair, late, &[(0, 4)]),
-            [],
-            "nobody is left who claims to have it"
-        );
+        assert_eq!(ask(&mut repair, late, &[(0, 4)]), [], "nobody is left who claims to have it");
     }
 
     /// An announcement is given its time even if an earlier one of the same neighbour has had its own.
@@ -417,13 +374,7 @@ mod tests {
         repair.claim(B, LOG, 0, 1000, Timestamp::ZERO);
         let asks = ask(&mut repair, 0, &[(0, 999)]);
         assert_eq!(asks.len(), 2 * WANTS_PER_LINK);
-        assert!(
-            asks.iter()
-                .all(|(_, from, to)| to - from < limits::FETCH_RANGE_MAX)
-        );
-        assert_eq!(
-            asks.iter().filter(|(link, ..)| *link == A).count(),
-            WANTS_PER_LINK
-        );
+        assert!(asks.iter().all(|(_, from, to)| to - from < limits::FETCH_RANGE_MAX));
+        assert_eq!(asks.iter().filter(|(link, ..)| *link == A).count(), WANTS_PER_LINK);
     }
 }

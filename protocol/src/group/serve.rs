@@ -17,10 +17,7 @@ impl Group {
         if want.graft {
             self.tree.graft(want.range.log.author, link);
         }
-        let to = want
-            .range
-            .to
-            .min(want.range.from.saturating_add(limits::FETCH_RANGE_MAX - 1));
+        let to = want.range.to.min(want.range.from.saturating_add(limits::FETCH_RANGE_MAX - 1));
         let range = Range { to, ..want.range };
         let want = Want { range, ..want };
         if !cx.links.get(&link).is_some_and(Link::takes_history) {
@@ -28,26 +25,15 @@ impl Group {
             cx.counters.add("history-refused", 1);
             return self.send_range(cx, link, &want, Class::Bulk, Vec::new(), range.from);
         }
-        let recent: Vec<_> = self
-            .recent
-            .range(&range)
-            .map(|envelope| envelope.as_bytes().clone())
-            .collect();
+        let recent: Vec<_> = self.recent.range(&range).map(|envelope| envelope.as_bytes().clone()).collect();
         let covers_start = self.recent.find(range.log, range.from).is_some();
         if !range.log.lane.is_kept() || covers_start {
-            let class = if range.log.lane.is_kept() {
-                Class::Bulk
-            } else {
-                Class::Forward
-            };
+            let class = if range.log.lane.is_kept() { Class::Bulk } else { Class::Forward };
             let upto = range.to;
             self.send_range(cx, link, &want, class, recent, upto);
             return;
         }
-        let known = self
-            .logs
-            .get(&range.log)
-            .is_some_and(|state| state.log.contains(range.from));
+        let known = self.logs.get(&range.log).is_some_and(|state| state.log.contains(range.from));
         let serving = self.serving.entry(link).or_default();
         if !known || *serving >= limits::SERVING_MAX {
             self.send_range(cx, link, &want, Class::Bulk, Vec::new(), range.from);
@@ -116,26 +102,9 @@ impl Group {
     ) {
         let count = u32::try_from(envelopes.len()).unwrap_or(u32::MAX);
         for envelope in envelopes {
-            cx.send(
-                link,
-                class,
-                Frame::Data {
-                    group: self.ix,
-                    envelope,
-                },
-            );
+            cx.send(link, class, Frame::Data { group: self.ix, envelope });
         }
-        cx.send(
-            link,
-            class,
-            Served {
-                request: want.request,
-                group: self.ix,
-                count,
-                floor: 0,
-                upto,
-            },
-        );
+        cx.send(link, class, Served { request: want.request, group: self.ix, count, floor: 0, upto });
     }
 
     pub(crate) fn on_served(&mut self, cx: &mut Ctx<'_>, link: LinkId, served: &Served) {

@@ -43,9 +43,7 @@ impl Tree {
 
     /// Whether an envelope of `author` goes to `link` at once.
     pub(crate) fn is_child(&self, author: &PeerId, link: LinkId) -> bool {
-        self.children
-            .get(author)
-            .is_some_and(|children| children.contains(&link))
+        self.children.get(author).is_some_and(|children| children.contains(&link))
     }
 
     /// Whom we asked for this author.
@@ -69,10 +67,7 @@ impl Tree {
     pub(crate) fn announce(&mut self, now: Timestamp, link: LinkId, range: Range) {
         let ranges = self.announcements.entry(link).or_default();
         let room = ranges.len() < limits::ANNOUNCE_RANGES_MAX;
-        match ranges
-            .iter_mut()
-            .find(|last| last.log == range.log && last.to + 1 == range.from)
-        {
+        match ranges.iter_mut().find(|last| last.log == range.log && last.to + 1 == range.from) {
             Some(last) => last.to = range.to,
             None if room => ranges.push(range),
             // What finds no room is found by the next digest.
@@ -126,11 +121,7 @@ mod tests {
     fn range(author: u8, from: Seq, to: Seq) -> Range {
         let author = PeerId([author; 32]);
         let lane = Lane::Durable;
-        Range {
-            log: LogId { author, lane },
-            from,
-            to,
-        }
+        Range { log: LogId { author, lane }, from, to }
     }
 
     /// Announcements gather for ANNOUNCE_DELAY from the first on, neighbours in number share a range, and what the

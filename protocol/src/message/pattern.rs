@@ -105,20 +105,15 @@ mod tests {
     use super::*;
 
     fn matches(pattern: &str, subject: &str) -> bool {
-        pattern
-            .parse::<SubjectPattern>()
-            .expect("a pattern")
-            .matches(subject)
+        pattern.parse::<SubjectPattern>().expect("a pattern").matches(subject)
     }
 
     /// The examples of MQTT 5.0, sections 4.7.1.2 and 4.7.1.3, as far as our subjects can have them.
     #[test]
     fn wildcards_match_as_mqtt_says() {
-        for subject in [
-            "sport/tennis/player1",
-            "sport/tennis/player1/ranking",
-            "sport/tennis/player1/score/wimbledon",
-        ] {
+        for subject in
+            ["sport/tennis/player1", "sport/tennis/player1/ranking", "sport/tennis/player1/score/wimbledon"]
+        {
             assert!(matches("sport/tennis/player1/#", subject));
         }
         assert!(matches("sport/#", "sport"), "# includes the parent");

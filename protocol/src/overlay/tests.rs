@@ -168,11 +168,7 @@ fn links_dials_and_known_peers_are_bounded_from_both_sides() {
         assert!(overlay.n_dialing <= limits::DIALS_MAX);
     }
     assert_eq!(overlay.known.len(), limits::KNOWN_PEERS_MAX);
-    let dialing = overlay
-        .known
-        .values()
-        .filter(|known| known.dialing.is_some())
-        .count();
+    let dialing = overlay.known.values().filter(|known| known.dialing.is_some()).count();
     assert_eq!(overlay.n_dialing, dialing);
     assert_eq!(dialing, limits::DIALS_MAX);
 }

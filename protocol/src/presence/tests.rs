@@ -32,9 +32,7 @@ impl Bench {
         };
         for n in 1..2 + n_observers {
             let peer = bench.id(n);
-            bench
-                .presence
-                .greeted(bench.now, peer, Incarnation(5), &bench.identities[0]);
+            bench.presence.greeted(bench.now, peer, Incarnation(5), &bench.identities[0]);
         }
         bench.settle();
         bench.seen.clear();
@@ -67,19 +65,14 @@ impl Bench {
                 self.presence.heard(self.now, observer);
             }
             let observers = self.observers.clone();
-            self.presence
-                .on_deadline(self.now, &self.identities[0], |_| observers.clone());
+            self.presence.on_deadline(self.now, &self.identities[0], |_| observers.clone());
             self.settle();
         }
         self
     }
 
     fn vote(&mut self, observer: usize, incarnation: u64) -> &mut Self {
-        let alert = Alert::new(
-            self.id(TARGET),
-            Incarnation(incarnation),
-            &self.identities[observer],
-        );
+        let alert = Alert::new(self.id(TARGET), Incarnation(incarnation), &self.identities[observer]);
         self.presence.alert(self.now, alert, &self.identities[0]);
         self.pass(1)
     }
@@ -194,10 +187,7 @@ fn whoever_is_heard_again_or_refutes_is_alive() {
     bench.presence.alive(bench.now, new);
     bench.settle();
     assert_eq!(bench.state(), Live);
-    let passed_on = bench
-        .frames
-        .iter()
-        .filter(|frame| matches!(frame, Frame::Alive(_)));
+    let passed_on = bench.frames.iter().filter(|frame| matches!(frame, Frame::Alive(_)));
     assert_eq!(passed_on.count(), 1, "passed on once");
     // No link of ours, but of others: its silence here says nothing. Then they lose it too.
     bench.pass(30_000);
@@ -218,9 +208,7 @@ fn a_goodbye_is_final_until_it_is_met_again() {
     bench.unlink(LinkEnd::Reset).pass(5000);
     assert_eq!(bench.seen.len(), 1);
     bench.frames.clear();
-    bench
-        .presence
-        .greeted(bench.now, target, Incarnation(5), &bench.identities[0]);
+    bench.presence.greeted(bench.now, target, Incarnation(5), &bench.identities[0]);
     bench.settle();
     assert_eq!(bench.state(), Live);
     assert!(bench.frames.is_empty(), "it has nothing to refute");
@@ -235,9 +223,7 @@ fn the_dead_are_told_when_they_return() {
         assert_eq!(bench.state(), Dead);
         bench.frames.clear();
         let target = bench.id(TARGET);
-        bench
-            .presence
-            .greeted(bench.now, target, Incarnation(incarnation), &bench.identities[0]);
+        bench.presence.greeted(bench.now, target, Incarnation(incarnation), &bench.identities[0]);
         bench.settle();
         assert_eq!(bench.state(), Live);
         let told = bench.frames.iter().any(|frame| matches!(frame, Frame::Alert(_)));
@@ -264,11 +250,7 @@ fn votes_against_this_node_are_refuted() {
         let alert = against(&bench, incarnation);
         bench.presence.alert(bench.now, alert, &bench.identities[0]);
         bench.settle();
-        assert_eq!(
-            bench.presence.incarnation(),
-            Incarnation(now_is),
-            "vote against {incarnation}"
-        );
+        assert_eq!(bench.presence.incarnation(), Incarnation(now_is), "vote against {incarnation}");
     }
 }
 
@@ -280,9 +262,7 @@ fn standing_still_is_ones_own_fault() {
     bench.presence.on_time(bench.now);
     let (target, observers) = (bench.id(TARGET), bench.observers.clone());
     bench.presence.heard(bench.now, target);
-    bench
-        .presence
-        .on_deadline(bench.now, &bench.identities[0], |_| observers.clone());
+    bench.presence.on_deadline(bench.now, &bench.identities[0], |_| observers.clone());
     bench.settle();
     assert_eq!(bench.seen, []);
     assert_eq!(bench.presence.health(), 1);
@@ -328,9 +308,7 @@ fn the_longest_gone_are_forgotten_first() {
         let mut id = [0xee; 32];
         id[..8].copy_from_slice(&n.to_le_bytes());
         bench.now = bench.now + Duration::from_millis(1);
-        bench
-            .presence
-            .greeted(bench.now, PeerId(id), Incarnation(1), &bench.identities[0]);
+        bench.presence.greeted(bench.now, PeerId(id), Incarnation(1), &bench.identities[0]);
         bench.presence.goodbye(bench.now, PeerId(id));
     }
     assert_eq!(bench.presence.peers.len(), limits::GONE_MAX);

@@ -17,10 +17,7 @@ fn config() -> impl bincode::config::Config {
 /// Appends the encoding of `value`.
 pub(crate) fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) {
     let result = bincode::serde::encode_into_std_write(value, out, config());
-    assert!(
-        result.is_ok(),
-        "a frame within its limits encodes into memory: {result:?}"
-    );
+    assert!(result.is_ok(), "a frame within its limits encodes into memory: {result:?}");
 }
 
 /// Bytes that [`encode_into`] would append.
@@ -56,9 +53,5 @@ pub(crate) fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T,
     }
     let mut again = Vec::with_capacity(bytes.len());
     encode_into(&value, &mut again);
-    if again != bytes {
-        Err(DecodeError::NotCanonical)
-    } else {
-        Ok(value)
-    }
+    if again != bytes { Err(DecodeError::NotCanonical) } else { Ok(value) }
 }

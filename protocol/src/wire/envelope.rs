@@ -176,7 +176,7 @@ impl Header {
 
     /// The number of the envelope before, if there is one.
     pub fn prev_seq(&self) -> Option<Seq> {
-        (self.seq - u64::from(self.skip)).checked_sub(1)
+        self.seq.checked_sub(u64::from(self.skip))?.checked_sub(1)
     }
 }
 
@@ -252,16 +252,8 @@ impl Envelope {
 
 impl core::fmt::Debug for Envelope {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Header {
-            author, lane, seq, ..
-        } = &self.header;
-        write!(
-            f,
-            "Envelope({:?} {author:?}/{}/{seq}, {} bytes)",
-            self.id,
-            lane.name(),
-            self.bytes.len()
-        )
+        let Header { author, lane, seq, .. } = &self.header;
+        write!(f, "Envelope({:?} {author:?}/{}/{seq}, {} bytes)", self.id, lane.name(), self.bytes.len())
     }
 }
 

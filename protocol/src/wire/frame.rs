@@ -29,7 +29,7 @@ pub const SKIPPABLE: u8 = 128;
 pub type GroupIx = u16;
 
 /// Which stream of a link a frame takes; served in this order.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum Class {
     /// Presence, subscriptions, repair talk.
@@ -45,6 +45,17 @@ pub enum Class {
 impl Class {
     /// All classes, most urgent first.
     pub const ALL: [Self; 4] = [Self::Control, Self::Own, Self::Forward, Self::Bulk];
+
+    /// The class of a wire number.
+    pub const fn from_u8(value: u8) -> Option<Self> {
+        match value {
+            0 => Some(Self::Control),
+            1 => Some(Self::Own),
+            2 => Some(Self::Forward),
+            3 => Some(Self::Bulk),
+            _ => None,
+        }
+    }
 }
 
 /// A multiaddr in its binary form; opaque here, bounded in length.
@@ -276,10 +287,7 @@ impl Serialize for Signature {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (a, b) = self.0.split_at(32);
         <([u8; 32], [u8; 32])>::serialize(
-            &(
-                a.try_into().expect("half of 64 bytes"),
-                b.try_into().expect("half of 64 bytes"),
-            ),
+            &(a.try_into().expect("half of 64 bytes"), b.try_into().expect("half of 64 bytes")),
             serializer,
         )
     }
@@ -414,16 +422,9 @@ impl Frame {
             _ => Bytes::new(),
         };
         let length = head.len() - 4 + body.len();
-        assert!(
-            length <= limits::FRAME_MAX,
-            "a frame of kind {} has {length} bytes",
-            self.kind()
-        );
+        assert!(length <= limits::FRAME_MAX, "a frame of kind {} has {length} bytes", self.kind());
         head[..4].copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
-        Encoded {
-            head: head.into(),
-            body,
-        }
+        Encoded { head: head.into(), body }
     }
 
     /// Bytes that [`Frame::encode`] would make of a `Data` frame.
@@ -443,10 +444,7 @@ impl Frame {
             let Some((group, _)) = body.split_first_chunk::<2>() else {
                 return Err(DecodeError::Truncated);
             };
-            Self::Data {
-                group: u16::from_le_bytes(*group),
-                envelope: bytes.slice(3..),
-            }
+            Self::Data { group: u16::from_le_bytes(*group), envelope: bytes.slice(3..) }
         } else {
             match Self::decode_body(kind, body)? {
                 Some(frame) => frame,
@@ -460,23 +458,14 @@ impl Frame {
     /// Lists no longer than their limits, ranges that go forward, numbers that leave room to count on.
     fn check_counts(&self) -> Result<(), DecodeError> {
         fn at_most(n: usize, max: usize, what: &'static str) -> Result<(), DecodeError> {
-            if n > max {
-                Err(DecodeError::TooLarge(what))
-            } else {
-                Ok(())
-            }
+            if n > max { Err(DecodeError::TooLarge(what)) } else { Ok(()) }
         }
         fn addresses(list: &[Address]) -> Result<(), DecodeError> {
             at_most(list.len(), Hello::ADDRESSES_MAX, "addresses")?;
-            list.iter()
-                .try_for_each(|address| at_most(address.0.len(), Address::MAX, "address"))
+            list.iter().try_for_each(|address| at_most(address.0.len(), Address::MAX, "address"))
         }
         fn seq(seq: Seq) -> Result<(), DecodeError> {
-            if seq > limits::SEQ_MAX {
-                Err(DecodeError::TooLarge("number"))
-            } else {
-                Ok(())
-            }
+            if seq > limits::SEQ_MAX { Err(DecodeError::TooLarge("number")) } else { Ok(()) }
         }
         fn forward(range: &Range) -> Result<(), DecodeError> {
             if range.from > range.to {
@@ -504,9 +493,7 @@ impl Frame {
             Self::Alive(alive) => incarnation(alive.incarnation),
             Self::Gone(gone) => {
                 at_most(gone.alerts.len(), Gone::ALERTS_MAX, "alerts")?;
-                gone.alerts
-                    .iter()
-                    .try_for_each(|alert| incarnation(alert.incarnation))?;
+                gone.alerts.iter().try_for_each(|alert| incarnation(alert.incarnation))?;
                 match gone.alerts.first() {
                     Some(first) if gone.alerts.iter().all(|alert| alert.target == first.target) => Ok(()),
                     _ => Err(DecodeError::Invalid("alerts")),
@@ -551,12 +538,7 @@ impl Alert {
     pub fn new(target: PeerId, incarnation: Incarnation, observer: &Identity) -> Self {
         let unsigned = Self::signed_bytes(&target, incarnation, &observer.peer_id());
         let signature = Signature(observer.sign(Domain::Alert, &unsigned));
-        Self {
-            target,
-            incarnation,
-            observer: observer.peer_id(),
-            signature,
-        }
+        Self { target, incarnation, observer: observer.peer_id(), signature }
     }
 
     fn signed_bytes(target: &PeerId, incarnation: Incarnation, observer: &PeerId) -> Vec<u8> {
@@ -574,11 +556,7 @@ impl Alive {
     pub fn new(incarnation: Incarnation, owner: &Identity) -> Self {
         let peer = owner.peer_id();
         let signature = Signature(owner.sign(Domain::Alive, &Self::signed_bytes(&peer, incarnation)));
-        Self {
-            peer,
-            incarnation,
-            signature,
-        }
+        Self { peer, incarnation, signature }
     }
 
     fn signed_bytes(peer: &PeerId, incarnation: Incarnation) -> Vec<u8> {
@@ -599,10 +577,7 @@ pub struct CheckedFrame(pub(crate) Checked);
 #[derive(Clone, Debug)]
 pub(crate) enum Checked {
     /// An envelope seen for the first time.
-    Data {
-        group: GroupIx,
-        envelope: Box<CheckedEnvelope>,
-    },
+    Data { group: GroupIx, envelope: Box<CheckedEnvelope> },
     /// An envelope whose id was verified before. Its bytes were not: whoever needs them checks them again.
     Seen { group: GroupIx, envelope: Box<Envelope> },
     /// Anything else; signatures in it are good.
@@ -645,15 +620,9 @@ pub fn check_with(
             let envelope = Envelope::parse(envelope)?;
             let id = envelope.id();
             if seen(&id) {
-                Checked::Seen {
-                    group,
-                    envelope: Box::new(envelope),
-                }
+                Checked::Seen { group, envelope: Box::new(envelope) }
             } else {
-                Checked::Data {
-                    group,
-                    envelope: Box::new(verify(envelope)?),
-                }
+                Checked::Data { group, envelope: Box::new(verify(envelope)?) }
             }
         }
         Frame::Alert(alert) => {

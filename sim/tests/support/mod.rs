@@ -56,9 +56,7 @@ pub(crate) fn reached(
     numbers: &[usize],
     nodes: impl Iterator<Item = NodeIx> + Clone,
 ) -> usize {
-    let reached = numbers
-        .iter()
-        .filter(|number| world.ledger.reached(**number, nodes.clone()));
+    let reached = numbers.iter().filter(|number| world.ledger.reached(**number, nodes.clone()));
     reached.count()
 }
 

@@ -8,36 +8,19 @@ fn peer(n: u8) -> PeerId {
 }
 
 fn log(n: u8) -> LogId {
-    LogId {
-        author: peer(n),
-        lane: Lane::Durable,
-    }
+    LogId { author: peer(n), lane: Lane::Durable }
 }
 
 fn range(from: Seq, to: Seq) -> Range {
-    Range {
-        log: log(2),
-        from,
-        to,
-    }
+    Range { log: log(2), from, to }
 }
 
 fn alert(n: u8) -> Alert {
-    Alert {
-        target: peer(1),
-        incarnation: Incarnation(300),
-        observer: peer(n),
-        signature: Signature([7; 64]),
-    }
+    Alert { target: peer(1), incarnation: Incarnation(300), observer: peer(n), signature: Signature([7; 64]) }
 }
 
 fn entry(n: u8) -> ClockEntry {
-    ClockEntry {
-        log: log(n),
-        next: 251,
-        floor: 3,
-        head: [9; 8],
-    }
+    ClockEntry { log: log(n), next: 251, floor: 3, head: [9; 8] }
 }
 
 fn hello() -> Hello {
@@ -56,83 +39,23 @@ fn hello() -> Hello {
 fn samples() -> Vec<Frame> {
     vec![
         hello().into(),
-        Subscribe {
-            group: 3,
-            proof: [6; 32],
-        }
-        .into(),
+        Subscribe { group: 3, proof: [6; 32] }.into(),
         Unsubscribe { group: 300 }.into(),
-        Beat {
-            stamp: 1_000_000,
-            echo: 5,
-            held: 0,
-            ask: true,
-        }
-        .into(),
-        Goodbye {
-            incarnation: Incarnation(1),
-        }
-        .into(),
+        Beat { stamp: 1_000_000, echo: 5, held: 0, ask: true }.into(),
+        Goodbye { incarnation: Incarnation(1) }.into(),
         alert(2).into(),
-        Alive {
-            peer: peer(1),
-            incarnation: Incarnation(70_000),
-            signature: Signature([8; 64]),
-        }
-        .into(),
-        Gone {
-            alerts: vec![alert(2)],
-        }
-        .into(),
-        Peers {
-            peers: vec![(peer(1), vec![Address(vec![1, 2])]), (peer(2), vec![])],
-        }
-        .into(),
+        Alive { peer: peer(1), incarnation: Incarnation(70_000), signature: Signature([8; 64]) }.into(),
+        Gone { alerts: vec![alert(2)] }.into(),
+        Peers { peers: vec![(peer(1), vec![Address(vec![1, 2])]), (peer(2), vec![])] }.into(),
         Digest { root: [1; 32] }.into(),
-        Roots {
-            roots: vec![(3, [2; 32])],
-        }
-        .into(),
-        Clock {
-            group: 3,
-            reply: true,
-            entries: vec![entry(1), entry(2)],
-        }
-        .into(),
-        Frame::Data {
-            group: 0x0102,
-            envelope: Bytes::from_static(b"envelope"),
-        },
-        Announce {
-            group: 3,
-            ranges: vec![range(4, 5)],
-        }
-        .into(),
-        Want {
-            request: 9,
-            group: 3,
-            range: range(0, 63),
-            graft: true,
-        }
-        .into(),
-        Served {
-            request: 9,
-            group: 3,
-            count: 64,
-            floor: 0,
-            upto: 63,
-        }
-        .into(),
-        Prune {
-            group: 3,
-            author: peer(2),
-        }
-        .into(),
-        Stored {
-            group: 3,
-            logs: vec![(log(2), 7)],
-        }
-        .into(),
+        Roots { roots: vec![(3, [2; 32])] }.into(),
+        Clock { group: 3, reply: true, entries: vec![entry(1), entry(2)] }.into(),
+        Frame::Data { group: 0x0102, envelope: Bytes::from_static(b"envelope") },
+        Announce { group: 3, ranges: vec![range(4, 5)] }.into(),
+        Want { request: 9, group: 3, range: range(0, 63), graft: true }.into(),
+        Served { request: 9, group: 3, count: 64, floor: 0, upto: 63 }.into(),
+        Prune { group: 3, author: peer(2) }.into(),
+        Stored { group: 3, logs: vec![(log(2), 7)] }.into(),
     ]
 }
 
@@ -224,17 +147,11 @@ fn another_encoding_of_a_value_is_refused() {
 #[test]
 fn unknown_kinds_are_skipped_from_128_on() {
     for kind in [0, 19, SKIPPABLE - 1] {
-        assert_eq!(
-            Frame::decode(vec![kind, 1, 2].into()),
-            Err(DecodeError::Kind(kind))
-        );
+        assert_eq!(Frame::decode(vec![kind, 1, 2].into()), Err(DecodeError::Kind(kind)));
     }
     for kind in [SKIPPABLE, 255] {
         assert_eq!(Frame::decode(vec![kind, 1, 2].into()), Ok(None));
-        assert!(matches!(
-            check(vec![kind].into(), |_| false),
-            Ok(CheckedFrame(Checked::Skipped))
-        ));
+        assert!(matches!(check(vec![kind].into(), |_| false), Ok(CheckedFrame(Checked::Skipped))));
     }
 }
 
@@ -258,70 +175,30 @@ fn lists_are_bounded_from_both_sides() {
     let author = |n: usize| {
         let mut id = [0xff; 32];
         id[..8].copy_from_slice(&(n as u64).to_be_bytes());
-        LogId {
-            author: PeerId(id),
-            lane: Lane::Live,
-        }
+        LogId { author: PeerId(id), lane: Lane::Live }
     };
     let address = |len: usize| Address(vec![1; len]);
     let big = limits::SEQ_MAX;
-    let addresses = |n| -> Frame {
-        Hello {
-            addresses: many(n, |_| address(Address::MAX)),
-            ..hello()
-        }
-        .into()
-    };
+    let addresses =
+        |n| -> Frame { Hello { addresses: many(n, |_| address(Address::MAX)), ..hello() }.into() };
     let peers = |n| -> Frame {
         let all = || many(Hello::ADDRESSES_MAX, |_| address(Address::MAX));
-        Peers {
-            peers: many(n, |_| (peer(1), all())),
-        }
-        .into()
+        Peers { peers: many(n, |_| (peer(1), all())) }.into()
     };
-    let gone = |n| -> Frame {
-        Gone {
-            alerts: many(n, |_| alert(2)),
-        }
-        .into()
-    };
-    let roots = |n| -> Frame {
-        Roots {
-            roots: many(n, |_| (u16::MAX, [1; 32])),
-        }
-        .into()
-    };
+    let gone = |n| -> Frame { Gone { alerts: many(n, |_| alert(2)) }.into() };
+    let roots = |n| -> Frame { Roots { roots: many(n, |_| (u16::MAX, [1; 32])) }.into() };
     let clock = |n| -> Frame {
         Clock {
             group: u16::MAX,
             reply: true,
-            entries: many(n, |n| ClockEntry {
-                log: author(n),
-                next: big,
-                floor: big,
-                head: [1; 8],
-            }),
+            entries: many(n, |n| ClockEntry { log: author(n), next: big, floor: big, head: [1; 8] }),
         }
         .into()
     };
     let announce = |n| -> Frame {
-        Announce {
-            group: u16::MAX,
-            ranges: many(n, |n| Range {
-                log: author(n),
-                from: big,
-                to: big,
-            }),
-        }
-        .into()
+        Announce { group: u16::MAX, ranges: many(n, |n| Range { log: author(n), from: big, to: big }) }.into()
     };
-    let stored = |n| -> Frame {
-        Stored {
-            group: u16::MAX,
-            logs: many(n, |n| (author(n), big)),
-        }
-        .into()
-    };
+    let stored = |n| -> Frame { Stored { group: u16::MAX, logs: many(n, |n| (author(n), big)) }.into() };
     type Make<'a> = &'a dyn Fn(usize) -> Frame;
     let cases: [(Make<'_>, usize); 7] = [
         (&addresses, Hello::ADDRESSES_MAX),
@@ -351,49 +228,20 @@ fn values_that_contradict_themselves_are_refused() {
     let refused = |frame: Frame| Frame::decode(frame.encode().concat()).expect_err("refused");
     let hello = |min, max| Hello { min, max, ..hello() };
     assert_eq!(refused(hello(2, 1).into()), DecodeError::Invalid("version range"));
-    let want = |range| Want {
-        request: 1,
-        group: 1,
-        range,
-        graft: false,
-    };
+    let want = |range| Want { request: 1, group: 1, range, graft: false };
     assert_eq!(refused(want(range(2, 1)).into()), DecodeError::Invalid("range"));
     let far = range(0, limits::SEQ_MAX + 1);
     assert_eq!(refused(want(far).into()), DecodeError::TooLarge("number"));
-    let clock = |entries: Vec<ClockEntry>| Clock {
-        group: 1,
-        reply: false,
-        entries,
-    };
-    assert_eq!(
-        refused(clock(vec![entry(2), entry(1)]).into()),
-        DecodeError::NotCanonical
-    );
-    assert_eq!(
-        refused(clock(vec![entry(1), entry(1)]).into()),
-        DecodeError::NotCanonical
-    );
-    let upside_down = ClockEntry {
-        floor: 252,
-        ..entry(1)
-    };
-    assert_eq!(
-        refused(clock(vec![upside_down]).into()),
-        DecodeError::Invalid("floor")
-    );
-    let mixed = Alert {
-        target: peer(9),
-        ..alert(2)
-    };
+    let clock = |entries: Vec<ClockEntry>| Clock { group: 1, reply: false, entries };
+    assert_eq!(refused(clock(vec![entry(2), entry(1)]).into()), DecodeError::NotCanonical);
+    assert_eq!(refused(clock(vec![entry(1), entry(1)]).into()), DecodeError::NotCanonical);
+    let upside_down = ClockEntry { floor: 252, ..entry(1) };
+    assert_eq!(refused(clock(vec![upside_down]).into()), DecodeError::Invalid("floor"));
+    let mixed = Alert { target: peer(9), ..alert(2) };
     let gone = |alerts| Gone { alerts };
-    assert_eq!(
-        refused(gone(vec![alert(2), mixed]).into()),
-        DecodeError::Invalid("alerts")
-    );
+    assert_eq!(refused(gone(vec![alert(2), mixed]).into()), DecodeError::Invalid("alerts"));
     assert_eq!(refused(gone(vec![]).into()), DecodeError::Invalid("alerts"));
-    let goodbye = Goodbye {
-        incarnation: Incarnation(limits::INCARNATION_MAX + 1),
-    };
+    let goodbye = Goodbye { incarnation: Incarnation(limits::INCARNATION_MAX + 1) };
     assert_eq!(refused(goodbye.into()), DecodeError::TooLarge("incarnation"));
 }
 
@@ -403,28 +251,12 @@ fn votes_and_refutations_are_signed() {
     let good = Alert::new(peer(9), Incarnation(4), &identity);
     let passes = |frame: Frame| check(frame.encode().concat(), |_| false).is_ok();
     assert!(passes(good.clone().into()));
-    assert!(passes(
-        Gone {
-            alerts: vec![good.clone()]
-        }
-        .into()
-    ));
-    let later = Alert {
-        incarnation: Incarnation(5),
-        ..good.clone()
-    };
+    assert!(passes(Gone { alerts: vec![good.clone()] }.into()));
+    let later = Alert { incarnation: Incarnation(5), ..good.clone() };
     assert!(!passes(later.clone().into()));
-    assert!(!passes(
-        Gone {
-            alerts: vec![good, later]
-        }
-        .into()
-    ));
+    assert!(!passes(Gone { alerts: vec![good, later] }.into()));
     let alive = Alive::new(Incarnation(6), &identity);
     assert!(passes(alive.clone().into()));
-    let other = Alive {
-        peer: peer(9),
-        ..alive
-    };
+    let other = Alive { peer: peer(9), ..alive };
     assert!(!passes(other.into()));
 }

@@ -1,0 +1,187 @@
+//! `djembe chat`: a conversation line by line, on a terminal or through pipes.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::exit::Failure;
+use super::global::{Global, passphrase};
+use super::output::{Stdout, harmless, stdin_lines, unreadable};
+use super::waiting::{count, explained, members, short};
+use crate::control::{
+    Ask, Connection, EventRecord, MessageRecord, PublishRecord, ReceiptWord, Reply, Session, rfc3339,
+};
+
+/// How long the last line may take to reach somebody once there is no more to say.
+const LAST_WORD: Duration = Duration::from_secs(10);
+
+#[derive(clap::Args, Debug)]
+pub(super) struct ChatArgs {
+    /// The group's name
+    group: String,
+    /// File that holds the group's passphrase
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+struct Chat<'a> {
+    group: &'a str,
+    global: &'a Global,
+    session: &'a Session,
+    stdout: Stdout,
+    speaking: Connection,
+    spoken: bool,
+}
+
+pub(super) async fn run(args: ChatArgs, session: &Session, global: &Global) -> Result<(), Failure> {
+    let passphrase = args.passphrase_file.as_deref().map(passphrase).transpose()?;
+    let passphrase = passphrase.as_ref().map(|text| text.as_str());
+    let (mut speaking, mut hearing) = (session.open().await?, session.open().await?);
+    speaking.join(&args.group, passphrase).await?;
+    hearing.join(&args.group, passphrase).await?;
+    let ask = Ask::Subscribe { group: args.group.clone(), subject: None, skip_own: true };
+    hearing.ask(ask).await?;
+    // Ends of the events' stream and of the messages' are the same end.
+    hearing.start(Ask::Events).await?;
+
+    let mut chat =
+        Chat { group: &args.group, global, session, stdout: Stdout::new(), speaking, spoken: false };
+    global.say(format_args!("in \"{}\"; /who shows who is there, /quit or Ctrl-D ends", args.group));
+    if passphrase.is_none() {
+        global.say("without a passphrase, whoever guesses the group's name can read along");
+    }
+    let result = explained(session, global, Some(&args.group), chat.talk(&mut hearing)).await;
+    chat.stdout.finish().await?;
+    result
+}
+
+impl Chat<'_> {
+    async fn talk(&mut self, hearing: &mut Connection) -> Result<(), Failure> {
+        let mut lines = stdin_lines();
+        loop {
+            tokio::select! {
+                batch = lines.recv() => {
+                    let Some(batch) = batch else { return self.last_word(hearing).await };
+                    for line in batch.map_err(|error| unreadable(&error))? {
+                        if !self.on_line(line).await? {
+                            return self.last_word(hearing).await;
+                        }
+                    }
+                }
+                reply = hearing.next() => self.on_reply(reply?).await?,
+                () = self.stdout.closed() => return Err(self.stdout.failure().await),
+            }
+        }
+    }
+
+    /// False at `/quit`.
+    async fn on_line(&mut self, line: Bytes) -> Result<bool, Failure> {
+        match line.trim_ascii() {
+            b"" => {}
+            b"/quit" => return Ok(false),
+            b"/who" => {
+                let status = self.session.status().await?;
+                let members = members(&status, self.group);
+                let names: Vec<&str> = members.iter().map(|peer| short(peer)).collect();
+                let me = short(&status.peer_id);
+                self.global.say(format_args!(
+                    "* {me} (you){}{}",
+                    if names.is_empty() { ", nobody else" } else { ", " },
+                    names.join(", ")
+                ));
+            }
+            word if word.starts_with(b"/") && !word.starts_with(b"//") => {
+                self.global
+                    .say("* there are /who and /quit; begin with // to say something that begins with /");
+            }
+            _ => {
+                let body = if line.starts_with(b"//") { line.slice(1..) } else { line };
+                let record = PublishRecord { group: self.group.to_owned(), body, ..PublishRecord::default() };
+                match self.speaking.ask(Ask::Publish(record)).await {
+                    Ok(_) => self.spoken = true,
+                    // Too long, for instance: the next may do.
+                    Err(crate::control::ClientError::Refused(refused)) if refused.is_usage() => {
+                        self.global.say(format_args!("* not said: {refused}"));
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    async fn on_reply(&mut self, reply: Reply) -> Result<(), Failure> {
+        match reply {
+            Reply::Message(message) => {
+                if self.global.json {
+                    self.stdout.json(&message);
+                } else {
+                    let line = self.line(&message);
+                    self.stdout.line(line);
+                }
+                self.stdout.flush().await
+            }
+            Reply::Event(event) => {
+                match &event {
+                    EventRecord::MemberJoined { group, peer_id } if group == self.group => {
+                        self.global.say(format_args!("* {} is here", short(peer_id)));
+                    }
+                    EventRecord::MemberLeft { group, peer_id, cause } if group == self.group => {
+                        self.global.say(format_args!("* {} is gone ({cause})", short(peer_id)));
+                    }
+                    _ => {}
+                }
+                Ok(())
+            }
+            Reply::End => Err(crate::control::ClientError::Ended.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Time (UTC), author, words. Several lines are indented below the first.
+    fn line(&self, message: &MessageRecord) -> String {
+        let time = rfc3339(message.time_ms);
+        let time = time.get(11..19).unwrap_or_default();
+        let author = short(&message.author);
+        let text = harmless(&String::from_utf8_lossy(&message.body)).replace('\n', "\n    ");
+        if self.stdout.is_coloured {
+            // One of six colours, always the same for an author.
+            let colour = 31 + author.bytes().map(u32::from).sum::<u32>() % 6;
+            format!("\x1b[2m{time}Z\x1b[0m \x1b[{colour}m{author}\x1b[0m {text}")
+        } else {
+            format!("{time}Z {author} {text}")
+        }
+    }
+
+    /// Sees to it that what was said last reaches somebody, and prints what comes meanwhile.
+    async fn last_word(&mut self, hearing: &mut Connection) -> Result<(), Failure> {
+        if !self.spoken {
+            return Ok(());
+        }
+        self.speaking.start(Ask::Follow { group: self.group.to_owned(), live: false }).await?;
+        let deadline = tokio::time::sleep(LAST_WORD);
+        tokio::pin!(deadline);
+        loop {
+            tokio::select! {
+                reply = hearing.next() => self.on_reply(reply?).await?,
+                reply = self.speaking.next() => {
+                    if let Reply::Receipt(receipt) = reply?
+                        && (!receipt.stored_by.is_empty() || receipt.state == ReceiptWord::Dropped)
+                    {
+                        return Ok(());
+                    }
+                }
+                () = &mut deadline => {
+                    let secs = LAST_WORD.as_secs() as usize;
+                    self.global.say(format_args!(
+                        "nobody has taken the last words within {}; they stay in the log and are sent when this node \
+                         is next up in the group",
+                        count(secs, "second")
+                    ));
+                    return Ok(());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The command line: what the `djembe` binary does. Data goes to standard output, talk to standard error.
+//!
+//! Every command talks to a [`Session`]: a node it starts, or the one that runs on its data directory already.
+//! Not a part of the library's interface.
+
+mod bench;
+mod chat;
+mod demo;
+mod exit;
+mod global;
+mod id;
+mod output;
+mod peers;
+mod publish;
+mod scratch;
+mod signal;
+mod status;
+mod subscribe;
+mod up;
+mod waiting;
+mod worker;
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+pub use self::exit::{Exit, Failure};
+pub use self::global::Global;
+use crate::control::Session;
+
+/// A node that ends in order needs less.
+const END_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Group messaging for machines and people that share a network, with no server
+#[derive(Parser, Debug)]
+#[command(name = "djembe", version, after_help = exit::HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    global: Global,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Print the identity of this node; make it on first use
+    Id,
+    /// Run a node until it is stopped, in these groups
+    Up(up::UpArgs),
+    /// Talk in a group, line by line
+    Chat(chat::ChatArgs),
+    /// Publish a message, or each line of standard input
+    Pub(publish::PubArgs),
+    /// Print the messages of a group
+    Sub(subscribe::SubArgs),
+    /// Show who is seen, and how
+    Peers(peers::PeersArgs),
+    /// Show how the node is
+    Status,
+    /// See it work on this machine: three nodes meet, talk, one is killed, returns and catches up
+    Demo(demo::DemoArgs),
+    /// Measure rate, latency, fan-out and cost on this machine
+    Bench(bench::BenchArgs),
+    #[command(hide = true, name = demo::WORKER)]
+    DemoWorker,
+    #[command(hide = true, name = bench::WORKER)]
+    BenchWorker,
+}
+
+impl Command {
+    /// Whether being stopped is its own end.
+    fn runs_until_stopped(&self) -> bool {
+        match self {
+            Self::Up(_) | Self::Chat(_) => true,
+            Self::Sub(args) => args.runs_until_stopped(),
+            Self::Id
+            | Self::Pub(_)
+            | Self::Peers(_)
+            | Self::Status
+            | Self::Demo(_)
+            | Self::Bench(_)
+            | Self::DemoWorker
+            | Self::BenchWorker => false,
+        }
+    }
+}
+
+/// Runs the command that the command line names.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log(&cli.global);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return finish(Err(Failure::new(Exit::Failure, format!("cannot start: {error}")))),
+    };
+    let result = runtime.block_on(run(cli));
+    // Nothing that is left may hold up the end.
+    runtime.shutdown_background();
+    finish(result)
+}
+
+fn finish(result: Result<(), Failure>) -> ExitCode {
+    let Err(failure) = result else { return ExitCode::SUCCESS };
+    if !failure.message.is_empty() {
+        let _ = writeln!(io::stderr(), "djembe: {}", failure.message);
+    }
+    ExitCode::from(failure.exit as u8)
+}
+
+fn log(global: &Global) {
+    let filter = match (global.quiet, global.verbose) {
+        (true, _) => "off",
+        (_, 0) => "djembe=warn",
+        (_, 1) => "djembe=info,djembe_protocol=info",
+        (_, 2) => "djembe=debug,djembe_protocol=debug",
+        _ => "djembe=trace,djembe_protocol=trace,libp2p=debug",
+    };
+    let coloured = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(coloured).init();
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    let Cli { command, global } = cli;
+    // These need no node of their own.
+    let command = match command {
+        Command::Id => return id::run(&global).await,
+        Command::Demo(args) => return demo::run(args, &global).await,
+        Command::Bench(args) => return bench::run(args, &global).await,
+        Command::DemoWorker => return demo::run_worker().await,
+        Command::BenchWorker => return bench::run_worker().await,
+        command => command,
+    };
+    if let Command::Pub(args) = &command {
+        args.check()?;
+    }
+    let mut signals = signal::Signals::new()?;
+    let session = tokio::select! {
+        session = start(&global) => session?,
+        () = signals.next() => return Err(interrupted()),
+    };
+    let stops_well = command.runs_until_stopped();
+    let result = tokio::select! {
+        result = carry_out(command, &session, &global) => result,
+        failure = waiting::trouble(&session, &global) => Err(failure),
+        () = signals.next() => if stops_well { Ok(()) } else { Err(interrupted()) },
+    };
+    tokio::select! {
+        ended = tokio::time::timeout(END_PATIENCE, session.end()) => match ended {
+            Ok(ended) => result.and(ended.map_err(Failure::from)),
+            Err(_) => {
+                let message = format!("the node did not end within {} s", END_PATIENCE.as_secs());
+                result.and(Err(Failure::new(Exit::Failure, message)))
+            }
+        },
+        // Asked twice: at once.
+        () = signals.next() => Err(interrupted()),
+    }
+}
+
+async fn carry_out(command: Command, session: &Session, global: &Global) -> Result<(), Failure> {
+    match command {
+        Command::Id | Command::Demo(_) | Command::Bench(_) | Command::DemoWorker | Command::BenchWorker => {
+            Ok(())
+        }
+        Command::Up(args) => up::run(args, session, global).await,
+        Command::Chat(args) => chat::run(args, session, global).await,
+        Command::Pub(args) => publish::run(args, session, global).await,
+        Command::Sub(args) => subscribe::run(args, session, global).await,
+        Command::Peers(args) => peers::run(args, session, global).await,
+        Command::Status => status::run(session, global).await,
+    }
+}
+
+/// Starts a node, or finds the one that runs on the data directory.
+async fn start(global: &Global) -> Result<Session, Failure> {
+    let session = Session::start(global.builder()?).await?;
+    if let Session::Other { hello, .. } = &session {
+        if let Some(network) = global.network.as_ref().filter(|network| **network != hello.network) {
+            let message = format!(
+                "the node that runs on this data directory is in network \"{}\", not \"{network}\": leave out \
+                 --network, or name another --data-dir",
+                hello.network
+            );
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        if !global.listen.is_empty() || !global.peer.is_empty() {
+            global.say(
+                "a node runs on this data directory: --listen and --peer are its own affair, and left out",
+            );
+        }
+    }
+    Ok(session)
+}
+
+/// Seconds on the command line; a fraction will do.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let wrong = || "write a number of seconds, such as 5 or 0.5".to_owned();
+    text.parse::<f64>().ok().and_then(|secs| Duration::try_from_secs_f64(secs).ok()).ok_or_else(wrong)
+}
+
+fn interrupted() -> Failure {
+    Failure::new(Exit::Interrupted, "")
+}

@@ -1,0 +1,295 @@
+//! `djembe pub`: one message, or each line of standard input.
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::exit::{Exit, Failure};
+use super::global::{Global, passphrase};
+use super::output::{Stdout, stdin_lines, stdin_whole, unreadable};
+use super::waiting::{count, explained, members, short};
+use crate::control::{Ask, Connection, PublishRecord, ReceiptRecord, ReceiptWord, Reply, Session};
+use crate::group::Publish;
+
+/// How long others may take to be found before their absence is worth a word.
+const ABSENT: Duration = Duration::from_millis(1500);
+/// How often to look who is there.
+const LOOK: Duration = Duration::from_millis(200);
+
+#[derive(clap::Args, Debug)]
+pub(super) struct PubArgs {
+    /// The group's name
+    group: String,
+    /// The message; standard input if it is left out
+    message: Option<String>,
+    /// A path such as temp/kitchen
+    #[arg(long, value_name = "SUBJECT", default_value = "", hide_default_value = true)]
+    subject: String,
+    /// A media type such as text/plain
+    #[arg(long, value_name = "TYPE", default_value = "", hide_default_value = true)]
+    content_type: String,
+    /// A name and a value that travel with the message (repeatable)
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
+    headers: Vec<(String, String)>,
+    /// Seconds after which nobody needs it [default: for ever]
+    #[arg(long, value_name = "SECS", default_value_t = 0, hide_default_value = true)]
+    ttl: u32,
+    /// Publish each line of standard input
+    #[arg(short = 'l', conflicts_with = "message")]
+    lines: bool,
+    /// Best effort: for who is there now, kept nowhere
+    #[arg(long)]
+    live: bool,
+    /// Wait until so many other members have stored it; 0 waits for nobody
+    #[arg(long, value_name = "N", conflicts_with = "live")]
+    wait: Option<usize>,
+    /// Seconds to wait for others
+    #[arg(long, value_name = "SECS", default_value = "30", value_parser = super::seconds)]
+    timeout: Duration,
+    /// File that holds the group's passphrase
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+impl PubArgs {
+    /// What can be known to be wrong before anything is started.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        let body = Bytes::from(self.message.clone().unwrap_or_default());
+        let mut publish =
+            Publish::new(body).subject(self.subject.as_str()).content_type(self.content_type.as_str());
+        for (name, value) in &self.headers {
+            publish = publish.header(name, value);
+        }
+        publish.check().map_err(|error| Failure::new(Exit::Usage, error.to_string()))
+    }
+
+    fn record(&self, body: Bytes) -> PublishRecord {
+        PublishRecord {
+            group: self.group.clone(),
+            live: self.live,
+            subject: self.subject.clone(),
+            content_type: self.content_type.clone(),
+            headers: self.headers.iter().cloned().collect(),
+            ttl_secs: self.ttl,
+            body,
+            quiet: self.lines,
+        }
+    }
+}
+
+/// What `--json` prints of a message.
+#[derive(Serialize)]
+struct Shown<'a> {
+    group: &'a str,
+    #[serde(flatten)]
+    receipt: &'a ReceiptRecord,
+}
+
+/// What `--json` prints of many.
+#[derive(Serialize)]
+struct Summary<'a> {
+    group: &'a str,
+    messages: u64,
+    bytes: u64,
+    /// Of the last.
+    #[serde(flatten)]
+    receipt: &'a ReceiptRecord,
+}
+
+pub(super) async fn run(args: PubArgs, session: &Session, global: &Global) -> Result<(), Failure> {
+    let mut connection = session.open().await?;
+    let passphrase = args.passphrase_file.as_deref().map(passphrase).transpose()?;
+    connection.join(&args.group, passphrase.as_ref().map(|text| text.as_str())).await?;
+
+    let work = async {
+        let sent = if args.lines {
+            publish_lines(&args, &mut connection).await?
+        } else {
+            let body = match &args.message {
+                Some(message) => Bytes::from(message.clone()),
+                None => {
+                    if io::stdin().is_terminal() {
+                        global.say("type the message; Ctrl-D on a line of its own ends it");
+                    }
+                    stdin_whole().await?
+                }
+            };
+            let bytes = body.len() as u64;
+            connection.ask(Ask::Publish(args.record(body))).await?;
+            Sent { messages: 1, bytes }
+        };
+        if sent.messages == 0 {
+            global.say("standard input was empty: nothing to publish");
+            return Ok((sent, queued(), None));
+        }
+        let (receipt, failure) = wait(&args, session, global, &mut connection).await?;
+        Ok::<_, Failure>((sent, receipt, failure))
+    };
+    let (sent, receipt, failure) = explained(session, global, Some(&args.group), work).await?;
+
+    let mut stdout = Stdout::new();
+    if global.json && args.lines {
+        let Sent { messages, bytes } = sent;
+        stdout.json(&Summary { group: &args.group, messages, bytes, receipt: &receipt });
+    } else if global.json {
+        stdout.json(&Shown { group: &args.group, receipt: &receipt });
+    } else if failure.is_none() && sent.messages > 0 {
+        let what = count(usize::try_from(sent.messages).unwrap_or(usize::MAX), "message");
+        match args.live {
+            true => global.say(format_args!("{what} sent to {}", count(receipt.members, "member"))),
+            false => global.say(format_args!("{what} stored by {}", names(&receipt.stored_by))),
+        }
+    }
+    stdout.finish().await?;
+    failure.map_or(Ok(()), Err)
+}
+
+struct Sent {
+    messages: u64,
+    bytes: u64,
+}
+
+fn queued() -> ReceiptRecord {
+    ReceiptRecord { state: ReceiptWord::Queued, id: None, members: 0, stored_by: Vec::new(), reason: None }
+}
+
+fn names(peers: &[String]) -> String {
+    match peers.len() {
+        0 => "nobody else yet".to_owned(),
+        n @ 1..=5 => {
+            let names: Vec<&str> = peers.iter().map(|peer| short(peer)).collect();
+            format!("{} ({})", count(n, "member"), names.join(", "))
+        }
+        n => count(n, "member"),
+    }
+}
+
+/// Publishes as fast as the node takes them; refusals come in between.
+async fn publish_lines(args: &PubArgs, connection: &mut Connection) -> Result<Sent, Failure> {
+    let mut lines = stdin_lines();
+    let mut sent = Sent { messages: 0, bytes: 0 };
+    loop {
+        let batch = tokio::select! {
+            batch = lines.recv() => batch,
+            reply = connection.next() => {
+                reply?;
+                continue;
+            }
+        };
+        let Some(batch) = batch else { return Ok(sent) };
+        for line in batch.map_err(|error| unreadable(&error))? {
+            sent.messages += 1;
+            sent.bytes += line.len() as u64;
+            let start = connection.start(Ask::Publish(args.record(line)));
+            match tokio::time::timeout(args.timeout, start).await {
+                Ok(started) => drop(started?),
+                Err(_) => {
+                    let message = format!(
+                        "nobody took more messages for {} s: {} were read, the last of them not sent",
+                        args.timeout.as_secs_f64(),
+                        sent.messages
+                    );
+                    return Err(Failure::new(Exit::TimedOut, message));
+                }
+            }
+            if let Some(reply) = connection.try_next() {
+                reply?;
+            }
+        }
+    }
+}
+
+/// Follows the last message until those who are wanted have it. What came too late is the second part.
+async fn wait(
+    args: &PubArgs,
+    session: &Session,
+    global: &Global,
+    connection: &mut Connection,
+) -> Result<(ReceiptRecord, Option<Failure>), Failure> {
+    connection.start(Ask::Follow { group: args.group.clone(), live: args.live }).await?;
+    let mut looking = session.open().await?;
+    let (mut receipt, mut present) = (queued(), Vec::new());
+    let mut look = tokio::time::interval(LOOK);
+    let timeout = tokio::time::sleep(args.timeout);
+    let absent = tokio::time::sleep(ABSENT);
+    tokio::pin!(timeout, absent);
+    let mut said_absent = false;
+    loop {
+        tokio::select! {
+            reply = connection.next() => match reply? {
+                Reply::Receipt(next) => receipt = next,
+                Reply::End => return Err(crate::control::ClientError::Ended.into()),
+                _ => continue,
+            },
+            _ = look.tick() => {
+                let status = looking.status().await?;
+                present = members(&status, &args.group).into_iter().map(str::to_owned).collect();
+            }
+            () = &mut absent, if !said_absent => {
+                said_absent = true;
+                if present.is_empty() && receipt.stored_by.is_empty() {
+                    let secs = args.timeout.as_secs_f64();
+                    let keeps = if args.live { "waits" } else { "is queued" };
+                    global.say(format_args!(
+                        "nobody is in \"{}\" yet; the message {keeps}, waiting up to {secs} s for somebody to come",
+                        args.group
+                    ));
+                }
+            }
+            () = &mut timeout => {
+                let failure = late(args, session, &receipt, &present);
+                return Ok((receipt, Some(failure)));
+            }
+        }
+        if receipt.state == ReceiptWord::Dropped {
+            let reason = receipt.reason.clone().unwrap_or_default();
+            return Ok((
+                receipt,
+                Some(Failure::new(Exit::Failure, format!("the message was dropped: {reason}"))),
+            ));
+        }
+        if receipt.state == ReceiptWord::Sent && is_enough(args, &receipt, &present) {
+            return Ok((receipt, None));
+        }
+    }
+}
+
+fn is_enough(args: &PubArgs, receipt: &ReceiptRecord, present: &[String]) -> bool {
+    match args.wait {
+        Some(n) => receipt.stored_by.len() >= n,
+        None if args.live => receipt.members > 0,
+        // Of many lines each member that is there is to have the last; of one, whoever is first will do.
+        None if args.lines => {
+            !receipt.stored_by.is_empty() && present.iter().all(|peer| receipt.stored_by.contains(peer))
+        }
+        None => !receipt.stored_by.is_empty(),
+    }
+}
+
+fn late(args: &PubArgs, session: &Session, receipt: &ReceiptRecord, present: &[String]) -> Failure {
+    let (group, secs) = (&args.group, args.timeout.as_secs_f64());
+    let what = match (receipt.stored_by.len(), args.wait) {
+        (0, _) if present.is_empty() => format!("nobody was in \"{group}\" within {secs} s"),
+        (n, Some(wanted)) => format!("{n} of {wanted} members stored it within {secs} s"),
+        (_, None) if args.live => format!("it could not be sent within {secs} s"),
+        (n, None) => {
+            format!("{n} of {} who are there stored it within {secs} s", count(present.len(), "member"))
+        }
+    };
+    let then = match (args.live, session.is_own()) {
+        (true, _) => "a live message is kept nowhere, so it is lost; leave out --live to keep it",
+        (false, true) => {
+            "the message stays in the log and is sent when this node is next up in the group (djembe up)"
+        }
+        (false, false) => "the message stays in the log and the running node goes on sending it",
+    };
+    Failure::new(Exit::TimedOut, format!("{what}; {then}"))
+}

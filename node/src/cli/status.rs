@@ -1,0 +1,101 @@
+//! `djembe status`: one screen, the verdict first.
+
+use std::collections::BTreeSet;
+
+use super::exit::Failure;
+use super::global::Global;
+use super::output::{Stdout, harmless};
+use super::peers::first_look;
+use super::waiting::{count, linked, short};
+use crate::control::Session;
+use crate::status::Status;
+
+/// From here on timers come so late that others may take the node for gone.
+const STARVED: u32 = 4;
+
+pub(super) async fn run(session: &Session, global: &Global) -> Result<(), Failure> {
+    let status = first_look(session, global).await?;
+    let mut stdout = Stdout::new();
+    if global.json {
+        stdout.json(&status);
+    } else {
+        stdout.line(screen(&status));
+    }
+    stdout.finish().await
+}
+
+/// One plain sentence: how it is, and what to do if it is not well.
+fn verdict(status: &Status) -> String {
+    let linked = linked(status);
+    let members: BTreeSet<&String> = status.groups.iter().flat_map(|group| &group.members).collect();
+    let members = members.iter().filter(|peer| ***peer != status.peer_id).count();
+    let queued: usize = status.groups.iter().map(|group| group.queued).sum();
+    let missing: u64 = status.groups.iter().map(|group| group.missing).sum();
+    let queue = match (queued, missing) {
+        (0, 0) => "nothing queued".to_owned(),
+        (0, missing) => {
+            format!("fetching {}", count(usize::try_from(missing).unwrap_or(usize::MAX), "envelope"))
+        }
+        (queued, _) => format!("{} queued", count(queued, "message")),
+    };
+    if status.health >= STARVED {
+        return format!(
+            "Starved: timers are late ({} of 8); give this machine less to do, or others will take it for gone",
+            status.health
+        );
+    }
+    if linked == 0 {
+        let advice = status.advice.first().map_or("name one peer with --peer", String::as_str);
+        return format!("Alone: nobody is connected, {queue}; try: {advice}");
+    }
+    if status.groups.is_empty() {
+        return format!("Connected: {}, in no group; join one with djembe up GROUP", count(linked, "node"));
+    }
+    if members == 0 {
+        return format!(
+            "Connected: {}, but nobody is in your groups, {queue}; check the group's name and passphrase on both sides",
+            count(linked, "node")
+        );
+    }
+    format!("Connected: {} online, {queue}", count(members, "member"))
+}
+
+fn screen(status: &Status) -> String {
+    let mut lines = vec![
+        verdict(status),
+        String::new(),
+        format!("identity  {}", status.peer_id),
+        format!("network   {}", harmless(&status.network)),
+        format!("up        {} s", status.uptime_secs),
+    ];
+    for (n, address) in status.listen.iter().enumerate() {
+        lines.push(format!("{:<10}{address}", if n == 0 { "listens" } else { "" }));
+    }
+    lines.push(String::new());
+    lines.push(format!("{} known", count(status.peers.len(), "peer")));
+    for peer in &status.peers {
+        let rtt = peer.rtt_ms.map_or_else(String::new, |ms| format!("{ms:.1} ms"));
+        let line = format!("  {:<10}{:<9}{:<10}{}", short(&peer.peer_id), peer.state, rtt, peer.path);
+        lines.push(line.trim_end().to_owned());
+    }
+    lines.push(String::new());
+    lines.push(count(status.groups.len(), "group"));
+    for group in &status.groups {
+        lines.push(format!(
+            "  {}: {} online, {} known, {} missing, {} queued",
+            harmless(&group.name),
+            count(group.members.iter().filter(|peer| **peer != status.peer_id).count(), "other member"),
+            count(usize::try_from(group.envelopes).unwrap_or(usize::MAX), "envelope"),
+            group.missing,
+            count(group.queued, "message"),
+        ));
+    }
+    let counted: Vec<String> =
+        status.counters.iter().filter(|(_, n)| **n > 0).map(|(cause, n)| format!("  {cause} {n}")).collect();
+    if !counted.is_empty() {
+        lines.push(String::new());
+        lines.push("counted".to_owned());
+        lines.extend(counted);
+    }
+    lines.join("\n")
+}

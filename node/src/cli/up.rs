@@ -1,0 +1,69 @@
+//! `djembe up`: a node that stays.
+
+use std::path::PathBuf;
+
+use super::exit::{Exit, Failure};
+use super::global::{Global, passphrase};
+use super::output::Stdout;
+use super::waiting::{explained, short};
+use crate::control::{Ask, ClientError, EventRecord, Reply, Session};
+
+#[derive(clap::Args, Debug)]
+pub(super) struct UpArgs {
+    /// Groups to be in, whose history is kept
+    groups: Vec<String>,
+    /// File that holds the passphrase of these groups
+    #[arg(long, value_name = "FILE", requires = "groups")]
+    passphrase_file: Option<PathBuf>,
+}
+
+pub(super) async fn run(args: UpArgs, session: &Session, global: &Global) -> Result<(), Failure> {
+    if !session.is_own() && args.groups.is_empty() {
+        let message =
+            "a node runs on this data directory already: name groups for it to join, or another --data-dir";
+        return Err(Failure::new(Exit::Data, message));
+    }
+    let mut connection = session.open().await?;
+    let passphrase = args.passphrase_file.as_deref().map(passphrase).transpose()?;
+    for group in &args.groups {
+        connection.join(group, passphrase.as_ref().map(|text| text.as_str())).await?;
+    }
+    let status = connection.status().await?;
+    connection.ask(Ask::Events).await?;
+    let groups = if args.groups.is_empty() { "no group".to_owned() } else { args.groups.join(", ") };
+    global.say(format_args!(
+        "{} is up in {groups}; listens on {}",
+        short(&status.peer_id),
+        status.listen.join(" ")
+    ));
+
+    let mut stdout = Stdout::new();
+    let work = async {
+        loop {
+            let Reply::Event(event) = connection.next().await? else {
+                return Err::<(), Failure>(ClientError::Ended.into());
+            };
+            if global.json {
+                stdout.json(&event);
+                stdout.flush().await?;
+            } else if let Some(text) = sentence(&event) {
+                global.say(text);
+            }
+        }
+    };
+    explained(session, global, None, work).await
+}
+
+/// Comings and goings; trouble is told elsewhere.
+pub(super) fn sentence(event: &EventRecord) -> Option<String> {
+    match event {
+        EventRecord::Peer { peer_id, state, cause } => {
+            Some(format!("{} is {state} ({cause})", short(peer_id)))
+        }
+        EventRecord::MemberJoined { group, peer_id } => Some(format!("{} is in \"{group}\"", short(peer_id))),
+        EventRecord::MemberLeft { group, peer_id, cause } => {
+            Some(format!("{} left \"{group}\" ({cause})", short(peer_id)))
+        }
+        _ => None,
+    }
+}

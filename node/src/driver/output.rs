@@ -1,0 +1,205 @@
+//! Performs what the engine wants, in the order in which it wants it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use djembe_protocol::id::{GroupId, LogId, MessageId};
+use djembe_protocol::io::{Delivered, Event, Output};
+use libp2p::Multiaddr;
+use tokio::sync::mpsc;
+
+use super::{CLONED_ADVICE, Driver, GroupEntry, READER_PATIENCE, Reader};
+use crate::event::NodeEvent;
+use crate::store::worker::Job;
+use crate::transport::Transmit;
+
+impl Driver {
+    /// Drains the engine.
+    pub(super) fn perform_outputs(&mut self) {
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Send { link, class, frame } => {
+                    let encoded = frame.encode();
+                    // The transport writes the length itself.
+                    let transmit = Transmit { head: encoded.head.slice(4..), body: encoded.body };
+                    if let Err(error) = self.transport.send(link, class, transmit) {
+                        tracing::debug!(link = link.0, %error, "not sent");
+                    }
+                }
+                Output::Connect { peer, addresses } => {
+                    let addresses: Vec<Multiaddr> = addresses
+                        .into_iter()
+                        .filter_map(|address| Multiaddr::try_from(address.0).ok())
+                        .collect();
+                    self.transport.dial(Some(peer), addresses);
+                }
+                Output::Disconnect { link, cause } => {
+                    if let Some(entry) = self.links.get(&link) {
+                        tracing::debug!(peer = %entry.peer.short(), cause, "disconnect");
+                        if cause == "another network" {
+                            self.discovery.stranger(entry.peer);
+                        }
+                    }
+                    self.transport.close(link);
+                }
+                Output::Persist { token, ops } => self.jobs.push_back(Job::Apply { token, ops }),
+                Output::Fetch { token, query } => self.jobs.push_back(Job::Query { token, query }),
+                Output::Event(event) => self.on_event(event),
+            }
+        }
+    }
+
+    /// Hands jobs to the store while it has room. What is left holds up the intake.
+    pub(super) fn submit_jobs(&mut self) {
+        while let Some(job) = self.jobs.pop_front() {
+            if let Err(refused) = self.store.try_submit(job) {
+                self.jobs.push_front(refused.0);
+                return;
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Joined { group } => tracing::debug!(?group, "joined"),
+            Event::Delivered(delivered) => self.deliver(Arc::new(*delivered)),
+            Event::Sealed { group, lane, tickets, seq, sent } => {
+                if let Some(entry) = self.groups.get(&group) {
+                    entry.shared.lane(lane).on_sealed(tickets, seq, sent);
+                }
+            }
+            Event::Stored { group, peer, lane, next } => {
+                if let Some(entry) = self.groups.get(&group) {
+                    entry.shared.lane(lane).on_stored(peer, next);
+                }
+            }
+            Event::Dropped { group, lane, tickets, reason } => {
+                if let Some(entry) = self.groups.get(&group) {
+                    entry.shared.lane(lane).on_dropped(tickets, &reason);
+                }
+            }
+            // The room of a lane is counted on the publishers' side.
+            Event::Accepts { .. } => {}
+            Event::Gap { group, log, from, to } => {
+                let event = |group| NodeEvent::Gap { group, author: log.author, envelopes: to - from + 1 };
+                self.tell_of(group, event);
+            }
+            Event::Fork { group, log, seq } => {
+                let id = MessageId { log: LogId { ..log }, seq, index: 0 };
+                self.tell_of(group, |group| NodeEvent::Fork { group, id });
+            }
+            Event::Cloned { .. } => {
+                self.tell(NodeEvent::Cloned { advice: CLONED_ADVICE.to_owned(), proven: true });
+            }
+            Event::Presence { peer, state, cause } => self.tell(NodeEvent::Peer { peer, state, cause }),
+            Event::MemberJoined { group, peer } => {
+                self.tell_of(group, |group| NodeEvent::MemberJoined { group, peer });
+            }
+            Event::MemberLeft { group, peer, cause } => {
+                self.tell_of(group, |group| NodeEvent::MemberLeft { group, peer, cause });
+            }
+            Event::StoreFailed { error } => {
+                tracing::error!(error, "store");
+                self.tell(NodeEvent::StoreFailed { error });
+            }
+        }
+    }
+
+    fn tell_of(&self, group: GroupId, event: impl FnOnce(Arc<str>) -> NodeEvent) {
+        if let Some(entry) = self.groups.get(&group) {
+            self.tell(event(entry.shared.name.clone()));
+        }
+    }
+
+    // Readers.
+
+    fn deliver(&mut self, delivered: Arc<Delivered>) {
+        let Some(entry) = self.groups.get_mut(&delivered.group) else { return };
+        entry.readers.retain_mut(|reader| reader.offer(&delivered));
+    }
+
+    /// Whether somebody reads too slowly: then no more is taken in.
+    pub(super) fn has_full_reader(&self) -> bool {
+        self.groups.values().flat_map(|entry| &entry.readers).any(Reader::is_full)
+    }
+
+    /// Waits until a full reader has room, has gone, or has run out of patience.
+    pub(super) async fn reader_ready(groups: &std::collections::BTreeMap<GroupId, GroupEntry>) {
+        let full = groups.values().flat_map(|entry| &entry.readers).find(|reader| reader.is_full());
+        match full {
+            Some(reader) => {
+                let since = reader.full_since.unwrap_or_else(Instant::now);
+                let patience = tokio::time::sleep_until((since + READER_PATIENCE).into());
+                tokio::select! {
+                    _ = reader.sender.reserve() => {}
+                    () = patience => {}
+                }
+            }
+            // The store is full; its answers wake the driver.
+            None => std::future::pending().await,
+        }
+    }
+
+    pub(super) fn refill_readers(&mut self) {
+        let mut lagged = Vec::new();
+        for entry in self.groups.values_mut() {
+            entry.readers.retain_mut(Reader::refill);
+            for reader in &mut entry.readers {
+                if reader.missed > 0 {
+                    let messages = std::mem::take(&mut reader.missed);
+                    lagged.push(NodeEvent::Lagged { group: entry.shared.name.clone(), messages });
+                }
+            }
+        }
+        for event in lagged {
+            self.tell(event);
+        }
+    }
+}
+
+impl Reader {
+    pub(super) fn new(sender: mpsc::Sender<Arc<Delivered>>) -> Self {
+        Self { sender, backlog: std::collections::VecDeque::new(), full_since: None, missed: 0 }
+    }
+
+    fn is_full(&self) -> bool {
+        self.full_since.is_some_and(|since| since.elapsed() < READER_PATIENCE)
+    }
+
+    /// Takes an envelope; false if the reader is gone.
+    fn offer(&mut self, delivered: &Arc<Delivered>) -> bool {
+        if self.backlog.is_empty() {
+            match self.sender.try_send(delivered.clone()) {
+                Ok(()) => return true,
+                Err(mpsc::error::TrySendError::Closed(_)) => return false,
+                Err(mpsc::error::TrySendError::Full(_)) => {}
+            }
+        }
+        let since = *self.full_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < READER_PATIENCE {
+            // Grows by what was in the engine already: nothing more is taken in.
+            self.backlog.push_back(delivered.clone());
+        } else {
+            self.missed += delivered.messages.len() as u64;
+        }
+        true
+    }
+
+    /// Moves on what waited; false if the reader is gone.
+    fn refill(&mut self) -> bool {
+        while let Some(next) = self.backlog.front() {
+            match self.sender.try_send(next.clone()) {
+                Ok(()) => drop(self.backlog.pop_front()),
+                Err(mpsc::error::TrySendError::Closed(_)) => return false,
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    if !self.is_full() {
+                        self.missed += self.backlog.drain(..).map(|d| d.messages.len() as u64).sum::<u64>();
+                    }
+                    return true;
+                }
+            }
+        }
+        self.full_since = None;
+        true
+    }
+}

@@ -1,0 +1,98 @@
+//! Answers what handles ask.
+
+use std::sync::Arc;
+
+use djembe_protocol::id::{GroupId, Lane};
+use djembe_protocol::io::{Command, Input};
+
+use super::{Driver, GroupEntry, Reader, Request};
+use crate::group::GroupShared;
+use crate::receipt::LaneShared;
+use crate::status::{GroupInfo, PeerInfo, Status};
+
+impl Driver {
+    pub(super) fn on_request(&mut self, request: Request) {
+        // An asker that has gone away needs no answer.
+        match request {
+            Request::Join { key, name, reply } => {
+                let id = key.group_id();
+                let _ = reply.send(self.group(id, &name));
+                self.input(Input::Command(Command::Join { key, name }));
+            }
+            Request::Leave { group, reply } => {
+                self.input(Input::Command(Command::Leave { group }));
+                if let Some(entry) = self.groups.remove(&group) {
+                    entry.shared.durable.on_ended();
+                    entry.shared.live.on_ended();
+                }
+                let _ = reply.send(());
+            }
+            Request::Subscribe { group, sender, reply } => {
+                if let Some(entry) = self.groups.get_mut(&group) {
+                    entry.readers.push(Reader::new(sender));
+                }
+                let _ = reply.send(());
+            }
+            Request::Status { reply } => {
+                let _ = reply.send(self.status());
+            }
+            Request::Shutdown => self.ending = true,
+        }
+    }
+
+    fn group(&mut self, id: GroupId, name: &str) -> Arc<GroupShared> {
+        let me = self.me;
+        let entry = self.groups.entry(id).or_insert_with(|| GroupEntry {
+            shared: Arc::new(GroupShared {
+                id,
+                name: name.into(),
+                durable: Arc::new(LaneShared::new(Lane::Durable, me)),
+                live: Arc::new(LaneShared::new(Lane::Live, me)),
+            }),
+            readers: Vec::new(),
+        });
+        entry.shared.clone()
+    }
+
+    fn status(&self) -> Status {
+        let status = self.engine.status();
+        let report = self.discovery.report();
+        let peers = status.peers.iter().map(|peer| {
+            let path = peer.link.and_then(|link| self.links.get(&link));
+            PeerInfo {
+                peer_id: peer.peer.to_string(),
+                state: peer.state.name().to_owned(),
+                found_by: self
+                    .found_by
+                    .get(&peer.peer)
+                    .map(|sources| sources.iter().map(|source| (*source).to_owned()).collect())
+                    .unwrap_or_default(),
+                path: path
+                    .map(|link| format!("{} {}", link.path.transport, link.path.address))
+                    .unwrap_or_default(),
+                rtt_ms: peer.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
+                queued_bytes: peer.queued,
+            }
+        });
+        let groups = status.groups.iter().map(|group| GroupInfo {
+            name: group.name.clone(),
+            members: group.members.iter().map(ToString::to_string).collect(),
+            envelopes: group.envelopes,
+            missing: group.missing,
+            queued: group.drafts,
+        });
+        Status {
+            peer_id: self.me.to_string(),
+            network: self.network.clone(),
+            listen: self.listening.iter().map(ToString::to_string).collect(),
+            uptime_secs: self.started.elapsed().as_secs(),
+            health: status.health,
+            peers: peers.collect(),
+            groups: groups.collect(),
+            counters: status.counters.iter().map(|(cause, n)| (cause.to_owned(), n)).collect(),
+            discovery: serde_json::to_value(&report).unwrap_or_default(),
+            discovery_text: report.to_string(),
+            advice: report.advice(),
+        }
+    }
+}

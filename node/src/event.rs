@@ -1,0 +1,94 @@
+//! What a node tells about peers, members and trouble.
+
+use std::sync::Arc;
+
+use djembe_protocol::id::{MessageId, PeerId};
+use djembe_protocol::io::{PresenceCause, PresenceState};
+use tokio::sync::broadcast;
+
+/// Something happened. Clone and keep what you need.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum NodeEvent {
+    /// What is known of a peer has changed.
+    Peer {
+        /// Who.
+        peer: PeerId,
+        /// Alive, evasive, suspect or gone.
+        state: PresenceState,
+        /// Why.
+        cause: PresenceCause,
+    },
+    /// A peer proved that it is in a group.
+    MemberJoined {
+        /// The group's name.
+        group: Arc<str>,
+        /// Who.
+        peer: PeerId,
+    },
+    /// A member is gone or left.
+    MemberLeft {
+        /// The group's name.
+        group: Arc<str>,
+        /// Who.
+        peer: PeerId,
+        /// Why.
+        cause: PresenceCause,
+    },
+    /// Live messages that never came.
+    Gap {
+        /// The group's name.
+        group: Arc<str>,
+        /// The author.
+        author: PeerId,
+        /// How many envelopes.
+        envelopes: u64,
+    },
+    /// An author signed two different envelopes with one number: its identity was copied, or it lies.
+    Fork {
+        /// The group's name.
+        group: Arc<str>,
+        /// Which; the index means nothing.
+        id: MessageId,
+    },
+    /// This node's own identity is in use elsewhere. It publishes nothing any more.
+    Cloned {
+        /// What to do.
+        advice: String,
+        /// Whether it is certain. Without, someone on the LAN may be playing back recorded beacons.
+        proven: bool,
+    },
+    /// A subscription was not read for so long that messages passed it by.
+    Lagged {
+        /// The group's name.
+        group: Arc<str>,
+        /// How many messages.
+        messages: u64,
+    },
+    /// The store failed: what was to be kept is not.
+    StoreFailed {
+        /// The cause and the remedy.
+        error: String,
+    },
+}
+
+/// A stream of events. A reader that lags misses the oldest and goes on.
+#[derive(Debug)]
+pub struct Events {
+    pub(crate) receiver: broadcast::Receiver<NodeEvent>,
+}
+
+impl Events {
+    /// The next event; `None` once the node has ended. Cancel-safe.
+    pub async fn next(&mut self) -> Option<NodeEvent> {
+        loop {
+            match self.receiver.recv().await {
+                Ok(event) => return Some(event),
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    tracing::warn!(missed, "events were read too slowly");
+                }
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What a node knows of itself and its neighbours, ready for JSON.
+
+use serde::{Deserialize, Serialize};
+
+/// One screen's worth.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// This node.
+    pub peer_id: String,
+    /// The network's name.
+    pub network: String,
+    /// Where it listens.
+    pub listen: Vec<String>,
+    /// Seconds since it started.
+    pub uptime_secs: u64,
+    /// How late its own timers are: 0 is well, 8 is starved.
+    pub health: u32,
+    /// Who is known.
+    pub peers: Vec<PeerInfo>,
+    /// Groups it is in.
+    pub groups: Vec<GroupInfo>,
+    /// What was counted: refused frames by cause, duplicates, and so on.
+    pub counters: std::collections::BTreeMap<String, u64>,
+    /// What discovery tried and heard, per interface.
+    pub discovery: serde_json::Value,
+    /// The same in a few lines for a person.
+    pub discovery_text: String,
+    /// What to try where nobody is found, the likeliest first.
+    pub advice: Vec<String>,
+}
+
+/// A peer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PeerInfo {
+    /// Who.
+    pub peer_id: String,
+    /// `alive`, `evasive`, `suspect` or `gone`.
+    pub state: String,
+    /// How it was found: `beacon`, `mdns`, `cache`, `given`, `neighbour`, `incoming`.
+    pub found_by: Vec<String>,
+    /// `tcp` or `quic` and the address; empty without a link.
+    pub path: String,
+    /// Round trip in milliseconds; absent before the first measurement.
+    pub rtt_ms: Option<f64>,
+    /// Bytes waiting to be sent to it.
+    pub queued_bytes: usize,
+}
+
+/// A group.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GroupInfo {
+    /// Its name.
+    pub name: String,
+    /// Members linked now.
+    pub members: Vec<String>,
+    /// Envelopes known.
+    pub envelopes: u64,
+    /// Envelopes known to exist and not here yet.
+    pub missing: u64,
+    /// Messages waiting to leave.
+    pub queued: usize,
+}

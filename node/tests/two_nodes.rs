@@ -1,0 +1,74 @@
+//! Nodes in one process over real sockets on loopback, through the public interface only.
+
+use std::time::Duration;
+
+use djembe::{Lane, Node, NodeEvent, PresenceState, ReceiptState, SubscribeOptions};
+
+async fn node(network: &str, port: u16) -> Node {
+    Node::builder()
+        .in_memory()
+        // Other runs of this test on the same host are other networks.
+        .network(format!("{network}-{}", std::process::id()))
+        .listen("/ip4/127.0.0.1/tcp/0")
+        .mdns(false)
+        .beacon_port(port)
+        .interface("lo")
+        .spawn()
+        .await
+        .expect("a node on loopback")
+}
+
+/// Nothing here takes long; a test that hangs is to fail.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), what).await.expect("within 20 s")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_find_each_other_and_talk_both_ways() {
+    let (a, b) = (node("talk", 24501).await, node("talk", 24501).await);
+    let mut events = a.events();
+    let (ga, gb) = (a.join("lobby").await.unwrap(), b.join("lobby").await.unwrap());
+    let skip_own = SubscribeOptions { skip_own: true, ..SubscribeOptions::default() };
+    let mut at_a = ga.subscribe().await.unwrap();
+    let mut at_b = gb.subscribe_with(skip_own).await.unwrap();
+
+    let receipt = ga.publish("hello from a").await.unwrap();
+    let message = soon(at_b.next()).await.expect("a message");
+    assert_eq!((message.body(), message.author()), (&b"hello from a"[..], a.peer_id()));
+    assert_eq!(soon(receipt.stored_by(1)).await.unwrap(), [b.peer_id()]);
+    assert!(matches!(receipt.state(), ReceiptState::Sent { .. }));
+
+    gb.publish(djembe::Publish::new("live").live().subject("x/y")).await.unwrap();
+    assert!(soon(at_a.next()).await.unwrap().is_own());
+    let message = soon(at_a.next()).await.unwrap();
+    assert_eq!((message.body(), message.lane(), message.subject()), (&b"live"[..], Lane::Live, "x/y"));
+
+    b.shutdown().await.unwrap();
+    let gone = async {
+        loop {
+            if let Some(NodeEvent::Peer { peer, state: PresenceState::Gone, .. }) = events.next().await {
+                return peer;
+            }
+        }
+    };
+    assert_eq!(soon(gone).await, b.peer_id());
+    a.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_joiner_gets_the_durable_history_in_order() {
+    let a = node("late", 24502).await;
+    let ga = a.join("lobby").await.unwrap();
+    for n in 0..500 {
+        ga.publish(format!("line {n}")).await.unwrap();
+    }
+    let b = node("late", 24502).await;
+    let gb = b.join("lobby").await.unwrap();
+    let mut at_b = gb.subscribe().await.unwrap();
+    for n in 0..500 {
+        let message = soon(at_b.next()).await.unwrap();
+        assert_eq!(message.body(), format!("line {n}").as_bytes());
+    }
+    a.shutdown().await.unwrap();
+    b.shutdown().await.unwrap();
+}
