@@ -742,9 +742,12 @@ impl World {
         let now = self.now();
         if let Event::Presence { peer, state, cause } = &event {
             let subject = self.by_peer.get(peer).map_or(&[][..], |nodes| &nodes[..]);
-            let is_there = subject
-                .iter()
-                .any(|subject| self.hosts[*subject].is_up() && self.network.reaches(node, *subject));
+            // Who does not read cannot answer, and hears nobody.
+            let is_there = !self.hosts[node].is_stalled
+                && subject.iter().any(|subject| {
+                    let host = &self.hosts[*subject];
+                    host.is_up() && !host.is_stalled && self.network.reaches(node, *subject)
+                });
             self.ledger.on_presence(now, node, *peer, subject, (*state, *cause), is_there);
         }
         self.ledger.on_event(now, node, event);
