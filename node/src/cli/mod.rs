@@ -1,6 +1,6 @@
 //! The command line: what the `djembe` binary does. Data goes to standard output, talk to standard error.
 //!
-//! Every command talks to a [`Session`]: a node it starts, or the one that runs on its data directory already.
+//! Every command talks to a session: a node it starts, or the one that runs on its data directory already.
 //! Not a part of the library's interface.
 
 mod bench;
