@@ -27,6 +27,8 @@ const FOUND_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) enum Fact {
     /// Dial a peer.
     Connect { peer: PeerId, addresses: Vec<Address> },
+    /// Another link to the same peer takes over from this one.
+    Retire { link: LinkId },
     /// Close a link.
     Disconnect { link: LinkId, cause: &'static str },
 }
@@ -141,7 +143,7 @@ impl Overlay {
         let preferred = known.links.iter().rfind(|(_, dialed)| *dialed == keep_dialed);
         let kept = preferred.copied().unwrap_or((link, dialed));
         for (other, _) in known.links.iter().filter(|entry| **entry != kept) {
-            self.facts.push(Fact::Disconnect { link: *other, cause: "duplicate link" });
+            self.facts.push(Fact::Retire { link: *other });
         }
         known.links = vec![kept];
     }
