@@ -221,9 +221,7 @@ impl Group {
     /// Whether another link to the same member has taken over from a retiring one.
     fn has_better_link(&self, cx: &Ctx<'_>, link: LinkId, peer: PeerId) -> bool {
         self.members.iter().any(|(other, member)| {
-            *other != link
-                && *member == peer
-                && cx.links.get(other).is_some_and(|other| !other.is_retiring())
+            *other != link && *member == peer && cx.links.get(other).is_some_and(|other| !other.is_retiring())
         })
     }
 
