@@ -17,7 +17,8 @@ const RETRY_MIN: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// A dial that has not been answered by then is over.
 const DIAL_PATIENCE: Duration = Duration::from_secs(10);
-/// A link that lived shorter than this counts as a failed dial: the other side has no use for it.
+/// A link that ends sooner counts as a failed dial, as the other side has no use for it; one that stood for longer
+/// is not part of two nodes dialling each other at once.
 const SETTLED_AFTER: Duration = Duration::from_secs(5);
 /// A peer that discovery sees again is dialled again after this, however often it failed.
 const FOUND_PAUSE: Duration = Duration::from_secs(1);
@@ -47,16 +48,22 @@ pub(crate) struct Overlay {
 struct Known {
     /// Newest first.
     addresses: Vec<Address>,
-    /// Links to it and whether we dialled them; more than one only for a moment.
-    links: Vec<(LinkId, bool)>,
-    /// Since when the present links have stood without a pause.
-    linked_at: Option<Timestamp>,
+    link: Option<Standing>,
     dialing: Option<Timestamp>,
     failures: u32,
     failed_at: Timestamp,
     retry_at: Option<Timestamp>,
     /// Whom it says it is linked to.
     neighbours: BTreeSet<PeerId>,
+}
+
+/// The one link to a peer.
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    link: LinkId,
+    /// We dialled it.
+    dialed: bool,
+    since: Timestamp,
 }
 
 impl Overlay {
@@ -70,14 +77,14 @@ impl Overlay {
 
     /// The link to use for a peer.
     pub(crate) fn link(&self, peer: &PeerId) -> Option<LinkId> {
-        self.known.get(peer)?.links.last().map(|(link, _)| *link)
+        self.known.get(peer)?.link.map(|standing| standing.link)
     }
 
     /// Everybody linked, with where they can be reached.
     pub(crate) fn neighbours(&self) -> impl Iterator<Item = (PeerId, &[Address])> + '_ {
         self.known
             .iter()
-            .filter(|(_, known)| !known.links.is_empty())
+            .filter(|(_, known)| known.link.is_some())
             .map(|(peer, known)| (*peer, &known.addresses[..]))
     }
 
@@ -85,7 +92,7 @@ impl Overlay {
     pub(crate) fn observers(&self, peer: &PeerId) -> BTreeSet<PeerId> {
         self.known
             .iter()
-            .filter(|(_, known)| !known.links.is_empty() && known.neighbours.contains(peer))
+            .filter(|(_, known)| known.link.is_some() && known.neighbours.contains(peer))
             .map(|(observer, _)| *observer)
             .collect()
     }
@@ -127,7 +134,7 @@ impl Overlay {
             self.facts.push(Fact::Disconnect { link, cause: "connected to myself" });
             return;
         }
-        let is_new = self.known.get(&peer).is_none_or(|known| known.links.is_empty());
+        let is_new = self.known.get(&peer).is_none_or(|known| known.link.is_none());
         if !self.make_room(&peer) || is_new && self.n_linked >= limits::LINKS_MAX {
             self.facts.push(Fact::Disconnect { link, cause: "too many links" });
             return;
@@ -136,16 +143,21 @@ impl Overlay {
         self.n_linked += usize::from(is_new);
         self.n_dialing -= usize::from(known.dialing.take().is_some());
         known.retry_at = None;
-        known.linked_at.get_or_insert(now);
-        known.links.push((link, dialed));
-        // The dialler of a second link in the same direction had no use for the first: the newest stays.
-        let keep_dialed = self.me < peer;
-        let preferred = known.links.iter().rfind(|(_, dialed)| *dialed == keep_dialed);
-        let kept = preferred.copied().unwrap_or((link, dialed));
-        for (other, _) in known.links.iter().filter(|entry| **entry != kept) {
-            self.facts.push(Fact::Retire { link: *other });
+        let new = Standing { link, dialed, since: now };
+        // Both sides dialled at once: the link that the lower dialled stays. A link that had settled, or went the
+        // same way, is the ghost of one that the other side has lost; else it would not have dialled.
+        let keeps_old = known
+            .link
+            .filter(|old| old.dialed != dialed && old.dialed == (self.me < peer))
+            .filter(|old| now - old.since < SETTLED_AFTER);
+        let (kept, other) = match keeps_old {
+            Some(old) => (old, Some(new)),
+            None => (new, known.link),
+        };
+        known.link = Some(kept);
+        if let Some(other) = other {
+            self.facts.push(Fact::Retire { link: other.link });
         }
-        known.links = vec![kept];
     }
 
     /// A link is over. True if it was the last one to its peer. `choice` spreads the retries.
@@ -153,15 +165,12 @@ impl Overlay {
         let Some(known) = self.known.get_mut(&peer) else {
             return false;
         };
-        let before = known.links.len();
-        known.links.retain(|(other, _)| *other != link);
-        if !known.links.is_empty() || before == 0 {
+        let Some(standing) = known.link.take_if(|standing| standing.link == link) else {
             return false;
-        }
+        };
         self.n_linked -= 1;
         known.neighbours.clear();
-        let stood = known.linked_at.take().map_or(Duration::ZERO, |since| now - since);
-        if stood >= SETTLED_AFTER {
+        if now - standing.since >= SETTLED_AFTER {
             known.failures = 0;
             self.dial(now, peer);
         } else {
@@ -193,7 +202,7 @@ impl Overlay {
 
     /// Stop trying: it said goodbye.
     pub(crate) fn forget(&mut self, peer: &PeerId) {
-        if self.known.get(peer).is_some_and(|known| known.links.is_empty()) {
+        if self.known.get(peer).is_some_and(|known| known.link.is_none()) {
             self.remove(peer);
         } else if let Some(known) = self.known.get_mut(peer) {
             known.addresses.clear();
@@ -243,7 +252,7 @@ impl Overlay {
             return;
         };
         let waits = known.retry_at.is_some_and(|at| at > now);
-        if !known.links.is_empty()
+        if known.link.is_some()
             || known.dialing.is_some()
             || waits
             || known.addresses.is_empty()
@@ -271,7 +280,7 @@ impl Overlay {
         let worst = self
             .known
             .iter()
-            .filter(|(_, known)| known.links.is_empty() && known.dialing.is_none())
+            .filter(|(_, known)| known.link.is_none() && known.dialing.is_none())
             .max_by_key(|(_, known)| known.failures)
             .map(|(peer, _)| *peer);
         worst.is_some_and(|worst| self.known.remove(&worst).is_some())

@@ -269,7 +269,12 @@ impl Ledger {
             subject.iter().chain([&node]).map(|node| self.disturbed[*node]).max().unwrap_or_default();
         if is_there && said.1 != PresenceCause::Goodbye && now - quiet_since >= PRESENCE_GRACE {
             self.n_false_alarms += 1;
-            self.violate(now, node, "presence", format!("{} was declared gone", peer.short()));
+            self.violate(
+                now,
+                node,
+                "presence",
+                format!("{} was declared gone: {}", peer.short(), said.1.name()),
+            );
         }
     }
 

@@ -265,3 +265,25 @@ fn a_failing_disk_delays() {
     assert_same_logs(&world, 0..3);
     assert_clean(&world);
 }
+
+/// Goal: a machine that loses its power and is back before anybody missed it is met again at once, whoever dialled
+/// the links that seem to stand. It took until they were found silent, and with a lossy network and late timers (12
+/// nodes, 15 % loss, seed 34) a new run was declared gone for the silence of the old one.
+#[test]
+fn a_ghost_of_a_link_does_not_keep_its_peer_out() {
+    for node in 0..6 {
+        let mut world = meshed(WorldConfig::default(), 6);
+        world.run_for(secs(5));
+        world.fault(Fault::PowerOff(node));
+        world.run_for(secs(1));
+        world.fault(Fault::Restart(node));
+        world.run_for(secs(1));
+        assert_eq!(world.host(node).links.len(), 5, "links of node {node}");
+        let number = world.publish(node, 0, Lane::Durable, 10).expect("room");
+        world.run_for(millis(50));
+        assert_reached(&world, &[number], 0..6);
+        world.run_for(secs(10));
+        assert!(world.ledger.gone_at.is_empty());
+        assert_clean(&world);
+    }
+}

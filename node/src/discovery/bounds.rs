@@ -27,8 +27,11 @@ pub(super) const BURST: [Duration; 5] = [
 ];
 /// A start into a network of which this many nodes were heard ends its burst: it is found already.
 pub(super) const BURST_KNOWN_MAX: usize = 30;
-/// Queries are answered at once while no more nodes than this are known.
-pub(super) const ANSWER_AT_ONCE_MAX: usize = 4;
+/// Queries are answered after [`ANSWER_AFTER`] while no more nodes than this are known.
+pub(super) const ANSWER_SOON_MAX: usize = 4;
+/// Whoever hears a query dials the asker, and the link stands within some milliseconds; an answer before that would
+/// make the asker dial as well. It is for the case that the dial fails.
+pub(super) const ANSWER_AFTER: Duration = Duration::from_millis(30);
 /// In a larger network about this many of its nodes answer one query; the others rely on hearing it.
 pub(super) const ANSWERERS: usize = 20;
 /// Answers to one query are spread over this time when [`ANSWERERS`] nodes or more are known.

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::bounds::{
-    ANSWER_AT_ONCE_MAX, ANSWER_DELAY_MAX, ANSWER_GAP, ANSWERERS, BURST, BURST_KNOWN_MAX, LAN_RATE,
+    ANSWER_AFTER, ANSWER_DELAY_MAX, ANSWER_GAP, ANSWER_SOON_MAX, ANSWERERS, BURST, BURST_KNOWN_MAX, LAN_RATE,
     PERIOD_JITTER, PERIOD_MAX, PERIOD_MIN,
 };
 use super::jitter::Jitter;
@@ -59,8 +59,8 @@ impl Pace {
         if n_known > ANSWERERS && self.jitter.unit() * n_known as f64 > ANSWERERS as f64 {
             return;
         }
-        let delay = if n_known <= ANSWER_AT_ONCE_MAX {
-            Duration::ZERO
+        let delay = if n_known <= ANSWER_SOON_MAX {
+            ANSWER_AFTER
         } else {
             let share = (n_known as f64 / ANSWERERS as f64).min(1.0);
             ANSWER_DELAY_MAX.mul_f64(share * self.jitter.unit())
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_is_answered_at_once_among_few_and_once_for_all_who_ask() {
+    fn a_query_is_answered_soon_among_few_and_once_for_all_who_ask() {
         let start = Instant::now();
         let mut pace = Pace::new(Jitter::seeded(1));
         pace.start(start);
@@ -162,11 +162,11 @@ mod tests {
         let asked = start + ms(770);
         pace.on_query(asked, 2);
         pace.on_query(asked + ms(1), 2);
-        assert_eq!(pace.next_deadline(), Some(asked));
-        assert_eq!(pace.poll(asked, 2), Some(Due::Answer));
+        assert_eq!(pace.next_deadline(), Some(asked + ANSWER_AFTER));
+        assert_eq!(pace.poll(asked + ANSWER_AFTER, 2), Some(Due::Answer));
         // The next asker waits for the gap.
-        pace.on_query(asked + ms(1), 2);
-        assert_eq!(pace.next_deadline(), Some(asked + ANSWER_GAP));
+        pace.on_query(asked + ANSWER_AFTER, 2);
+        assert_eq!(pace.next_deadline(), Some(asked + ANSWER_AFTER + ANSWER_GAP));
     }
 
     #[test]

@@ -64,6 +64,19 @@ fn one_link_stays() {
     }
 }
 
+/// Goal: a peer that comes back is not refused because the link to its former run still seems to stand.
+#[test]
+fn a_settled_link_makes_room_for_a_new_one() {
+    for (age, stays) in [(4999, 1), (5000, 2)] {
+        for (peer, first) in [(HIGH, true), (LOW, false)] {
+            let mut overlay = Overlay::new(ME);
+            overlay.link_up(at(0), LinkId(1), peer, first);
+            overlay.link_up(at(age), LinkId(2), peer, !first);
+            assert_eq!(overlay.link(&peer), Some(LinkId(stays)), "{peer:?} after {age} ms");
+        }
+    }
+}
+
 #[test]
 fn a_failed_dial_is_tried_again_later_and_later() {
     let mut overlay = Overlay::new(ME);
