@@ -256,7 +256,11 @@ impl Engine {
                     self.with_group(id, |group, cx| group.finish(cx));
                 }
                 let goodbye = Goodbye { incarnation: self.presence.incarnation() };
-                self.broadcast(&goodbye.into());
+                // On every link, also on one of two that were dialled at once and on one that is still greeting:
+                // which of them the other side keeps is its affair.
+                for link in self.links.keys().copied().collect::<Vec<_>>() {
+                    self.cx().send(link, Class::Control, goodbye.clone());
+                }
                 self.shut_down = true;
             }
         }
