@@ -57,6 +57,11 @@ const STORE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long goodbyes may take to be written.
 const GOODBYE_PATIENCE: Duration = Duration::from_millis(700);
 
+/// A subscription made so soon after joining misses nothing.
+const EARLY: Duration = Duration::from_secs(1);
+/// Envelopes kept for it before no more is taken in.
+const EARLY_MAX: usize = 64;
+
 /// What handles ask of the driver.
 #[derive(Debug)]
 pub(crate) enum Request {
@@ -98,6 +103,14 @@ struct Reader {
 struct GroupEntry {
     shared: Arc<GroupShared>,
     readers: Vec<Reader>,
+    early: Option<Early>,
+}
+
+/// What came between joining a group and the first subscription to it: a node that was away is given what it
+/// missed as soon as it joins, and whoever joined to read it is to have it.
+struct Early {
+    since: Instant,
+    envelopes: VecDeque<Arc<Delivered>>,
 }
 
 struct LinkEntry {
@@ -231,6 +244,12 @@ impl Driver {
         options.given = given.map_err(|error| NodeError::Address(error.to_string()))?;
         options.cache = data_dir.as_ref().map(DataDir::peers).filter(|_| builder.discovery);
         options.interfaces = builder.interfaces.clone();
+        let is_local = |address: &String| address.parse().is_ok_and(|address| is_loopback(&address));
+        if options.interfaces.is_empty() && !builder.listen.is_empty() && builder.listen.iter().all(is_local)
+        {
+            // Nobody else could dial this node.
+            options.interfaces.push(LOOPBACK.to_owned());
+        }
         if let Some(port) = builder.beacon_port {
             options.beacon_port = port;
         }
@@ -478,6 +497,9 @@ impl Driver {
         let _ = self.events.send(event);
     }
 }
+
+/// The loopback interface's name.
+const LOOPBACK: &str = if cfg!(target_os = "macos") { "lo0" } else { "lo" };
 
 /// What to do about a copied identity.
 const CLONED_ADVICE: &str = "this node's identity is in use on another node too; stop one of them and give it \

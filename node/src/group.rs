@@ -156,7 +156,8 @@ impl Group {
         Ok(Receipt { lane: shared.clone(), ticket })
     }
 
-    /// All messages from now on.
+    /// All messages from now on; the first subscription, made within a second of joining, from the joining on, so
+    /// that it has what was missed while this node was away.
     ///
     /// # Errors
     /// [`NodeError::Ended`] if the node has ended.

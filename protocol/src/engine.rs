@@ -293,10 +293,8 @@ impl Engine {
             self.presence.unlinked(self.now, peer, cause, observers);
             self.tell_peers_soon();
         }
-        if cause != LinkEnd::Closed {
-            // Who died while it was sending has told only some of us.
-            self.compare_soon();
-        }
+        // Who died while it was sending has told only some of us; what was under way on a link is lost with it.
+        self.compare_soon();
         let cause = match cause {
             LinkEnd::Reset => PresenceCause::Reset,
             LinkEnd::Silent | LinkEnd::Closed => PresenceCause::Silent,
@@ -624,6 +622,9 @@ impl Engine {
         if link.is_mute(now) {
             return self.disconnect(id, "no HELLO");
         }
+        if link.has_retired(now) {
+            return self.disconnect(id, "duplicate link");
+        }
         if link.lose_patience(now) {
             self.counters.add("passed-over", 1);
             self.pump_groups();
@@ -692,6 +693,11 @@ impl Engine {
                         self.out.push_back(Output::Connect { peer, addresses });
                     }
                     overlay::Fact::Disconnect { link, cause } => self.disconnect(link, cause),
+                    overlay::Fact::Retire { link } => {
+                        if let Some(link) = self.links.get_mut(&link) {
+                            link.retire(self.now);
+                        }
+                    }
                 }
             }
             for fact in presence {

@@ -71,6 +71,9 @@ pub const BULK_QUEUE_MAX: usize = 1024 * 1024;
 pub const ANSWER_QUEUE_MAX: usize = BULK_QUEUE_MAX + SERVING_MAX * FETCH_BYTES_MAX + RECENT_BYTES_MAX;
 /// How long a full link holds up the publisher before it is passed over and left to repair.
 pub const LINK_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the link that loses against another to the same peer is still listened to: what was under way on it
+/// arrives, and the other has time to take over.
+pub const RETIRE: Duration = Duration::from_secs(1);
 /// How long a link may take to say HELLO.
 pub const HELLO_PATIENCE: Duration = Duration::from_secs(5);
 /// Bad frames from a neighbour before it is cut off.

@@ -22,6 +22,8 @@ pub(crate) struct Link {
     pub(crate) hello: Option<Hello>,
     /// The host was asked to close it; nothing new begins on it.
     closing: bool,
+    /// Another link to the same peer takes over; this one is closed then.
+    retire_at: Option<Timestamp>,
     bad_frames: u32,
     /// The peer's numbers for groups that we share, with the proof that each is.
     shared: BTreeMap<GroupIx, (GroupId, [u8; 32])>,
@@ -52,6 +54,7 @@ impl Link {
             nonce,
             hello: None,
             closing: false,
+            retire_at: None,
             bad_frames: 0,
             shared: BTreeMap::new(),
             unmatched: BTreeMap::new(),
@@ -223,7 +226,28 @@ impl Link {
         };
         let waits = self.full_since.filter(|_| !self.passed_over);
         let patience = waits.map(|since| since + limits::LINK_PATIENCE);
-        [Some(beat), self.digest_at, patience].into_iter().flatten().min()
+        [Some(beat), self.digest_at, patience, self.retire_at].into_iter().flatten().min()
+    }
+
+    /// Another link takes over.
+    pub(crate) fn retire(&mut self, now: Timestamp) {
+        self.retire_at.get_or_insert(now + limits::RETIRE);
+    }
+
+    pub(crate) fn is_retiring(&self) -> bool {
+        self.retire_at.is_some()
+    }
+
+    pub(crate) fn has_retired(&self, now: Timestamp) -> bool {
+        self.retire_at.is_some_and(|at| at <= now)
+    }
+
+    /// What is here has changed: compare soon, however long all was equal.
+    pub(crate) fn hurry_digest(&mut self, now: Timestamp) {
+        self.digest_pause = limits::DIGEST_MIN;
+        if let Some(at) = &mut self.digest_at {
+            *at = (*at).min(now + limits::DIGEST_MIN);
+        }
     }
 
     pub(crate) fn is_mute(&self, now: Timestamp) -> bool {

@@ -28,6 +28,8 @@ const FOUND_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) enum Fact {
     /// Dial a peer.
     Connect { peer: PeerId, addresses: Vec<Address> },
+    /// Another link to the same peer takes over from this one.
+    Retire { link: LinkId },
     /// Close a link.
     Disconnect { link: LinkId, cause: &'static str },
 }
@@ -154,7 +156,7 @@ impl Overlay {
         };
         known.link = Some(kept);
         if let Some(other) = other {
-            self.facts.push(Fact::Disconnect { link: other.link, cause: "duplicate link" });
+            self.facts.push(Fact::Retire { link: other.link });
         }
     }
 

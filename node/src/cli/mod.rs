@@ -1,6 +1,6 @@
 //! The command line: what the `djembe` binary does. Data goes to standard output, talk to standard error.
 //!
-//! Every command talks to a [`Session`]: a node it starts, or the one that runs on its data directory already.
+//! Every command talks to a session: a node it starts, or the one that runs on its data directory already.
 //! Not a part of the library's interface.
 
 mod bench;
@@ -118,7 +118,11 @@ fn log(global: &Global) {
         _ => "djembe=trace,djembe_protocol=trace,libp2p=debug",
     };
     let coloured = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(coloured).init();
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::util::SubscriberInitExt;
+    let filter: tracing_subscriber::filter::Targets = filter.parse().unwrap_or_default();
+    let output = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(coloured);
+    tracing_subscriber::registry().with(output).with(filter).init();
 }
 
 async fn run(cli: Cli) -> Result<(), Failure> {

@@ -81,6 +81,10 @@ impl Session {
                 Err(ClientError::NoAnswer { cause, .. }) => {
                     return Err(ClientError::NoAnswer { holder, path, cause });
                 }
+                // Others that are just ending make room.
+                Err(ClientError::Refused(_)) if since.elapsed() < START_PATIENCE => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
                 Err(error) => return Err(error),
             }
         }

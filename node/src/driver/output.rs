@@ -1,5 +1,6 @@
 //! Performs what the engine wants, in the order in which it wants it.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use djembe_protocol::io::{Delivered, Event, Output};
 use libp2p::Multiaddr;
 use tokio::sync::mpsc;
 
-use super::{CLONED_ADVICE, Driver, GroupEntry, READER_PATIENCE, Reader};
+use super::{CLONED_ADVICE, Driver, EARLY, EARLY_MAX, Early, GroupEntry, READER_PATIENCE, Reader};
 use crate::event::NodeEvent;
 use crate::store::worker::Job;
 use crate::transport::Transmit;
@@ -116,15 +117,23 @@ impl Driver {
     fn deliver(&mut self, delivered: Arc<Delivered>) {
         let Some(entry) = self.groups.get_mut(&delivered.group) else { return };
         entry.readers.retain_mut(|reader| reader.offer(&delivered));
+        if let Some(early) = &mut entry.early {
+            if early.is_over() {
+                entry.early = None;
+            } else if delivered.log.author != self.me {
+                early.envelopes.push_back(delivered);
+            }
+        }
     }
 
     /// Whether somebody reads too slowly: then no more is taken in.
     pub(super) fn has_full_reader(&self) -> bool {
-        self.groups.values().flat_map(|entry| &entry.readers).any(Reader::is_full)
+        let early = |entry: &GroupEntry| entry.early.as_ref().is_some_and(Early::is_full);
+        self.groups.values().any(|entry| early(entry) || entry.readers.iter().any(Reader::is_full))
     }
 
     /// Waits until a full reader has room, has gone, or has run out of patience.
-    pub(super) async fn reader_ready(groups: &std::collections::BTreeMap<GroupId, GroupEntry>) {
+    pub(super) async fn reader_ready(groups: &BTreeMap<GroupId, GroupEntry>) {
         let full = groups.values().flat_map(|entry| &entry.readers).find(|reader| reader.is_full());
         match full {
             Some(reader) => {
@@ -135,8 +144,11 @@ impl Driver {
                     () = patience => {}
                 }
             }
-            // The store is full; its answers wake the driver.
-            None => std::future::pending().await,
+            None => match groups.values().filter_map(|entry| entry.early.as_ref()).find(|e| e.is_full()) {
+                Some(early) => tokio::time::sleep_until((early.since + EARLY).into()).await,
+                // The store is full; its answers wake the driver.
+                None => std::future::pending().await,
+            },
         }
     }
 
@@ -157,9 +169,24 @@ impl Driver {
     }
 }
 
+impl Early {
+    pub(super) fn is_over(&self) -> bool {
+        self.since.elapsed() >= EARLY
+    }
+
+    /// Nobody has subscribed yet, and there is no room for more.
+    fn is_full(&self) -> bool {
+        self.envelopes.len() >= EARLY_MAX && !self.is_over()
+    }
+}
+
 impl Reader {
-    pub(super) fn new(sender: mpsc::Sender<Arc<Delivered>>) -> Self {
-        Self { sender, backlog: std::collections::VecDeque::new(), full_since: None, missed: 0 }
+    /// A reader for whom there is something already.
+    pub(super) fn new(sender: mpsc::Sender<Arc<Delivered>>, backlog: VecDeque<Arc<Delivered>>) -> Self {
+        let full_since = (!backlog.is_empty()).then(Instant::now);
+        let mut reader = Self { sender, backlog, full_since, missed: 0 };
+        reader.refill();
+        reader
     }
 
     fn is_full(&self) -> bool {

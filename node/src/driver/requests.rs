@@ -1,11 +1,13 @@
 //! Answers what handles ask.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use djembe_protocol::id::{GroupId, Lane};
 use djembe_protocol::io::{Command, Input};
 
-use super::{Driver, GroupEntry, Reader, Request};
+use super::{Driver, Early, GroupEntry, Reader, Request};
 use crate::group::GroupShared;
 use crate::receipt::LaneShared;
 use crate::status::{GroupInfo, PeerInfo, Status};
@@ -29,7 +31,9 @@ impl Driver {
             }
             Request::Subscribe { group, sender, reply } => {
                 if let Some(entry) = self.groups.get_mut(&group) {
-                    entry.readers.push(Reader::new(sender));
+                    let early = entry.early.take().filter(|early| !early.is_over());
+                    let envelopes = early.map(|early| early.envelopes).unwrap_or_default();
+                    entry.readers.push(Reader::new(sender, envelopes));
                 }
                 let _ = reply.send(());
             }
@@ -50,6 +54,7 @@ impl Driver {
                 live: Arc::new(LaneShared::new(Lane::Live, me)),
             }),
             readers: Vec::new(),
+            early: Some(Early { since: Instant::now(), envelopes: VecDeque::new() }),
         });
         entry.shared.clone()
     }

@@ -1,5 +1,7 @@
 //! The command line as a user meets it: the real binary, real sockets on loopback, exit codes and words.
 
+#![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
+
 mod bad_input;
 mod harness;
 mod socket;

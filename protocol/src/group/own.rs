@@ -195,6 +195,9 @@ impl Group {
             let Some(state) = cx.links.get(&link) else {
                 continue;
             };
+            if state.is_retiring() && self.has_better_link(cx, link, peer) {
+                continue;
+            }
             let (passed_over, is_served) = (state.is_passed_over(), state.neighbours.contains(&log.author));
             if !passed_over && (is_own || self.tree.is_child(&log.author, link)) {
                 let class = if is_own { Class::Own } else { Class::Forward };
@@ -213,6 +216,13 @@ impl Group {
             self.announce(cx, served[(first + n) % served.len()], log, envelope);
         }
         sent
+    }
+
+    /// Whether another link to the same member has taken over from a retiring one.
+    fn has_better_link(&self, cx: &Ctx<'_>, link: LinkId, peer: PeerId) -> bool {
+        self.members.iter().any(|(other, member)| {
+            *other != link && *member == peer && cx.links.get(other).is_some_and(|other| !other.is_retiring())
+        })
     }
 
     fn announce(&mut self, cx: &Ctx<'_>, link: LinkId, log: LogId, envelope: &CheckedEnvelope) {
@@ -244,6 +254,11 @@ impl Group {
             self.recent.insert(log, envelope);
             if log.lane.is_kept() {
                 self.root = None;
+                for link in self.members.keys() {
+                    if let Some(link) = cx.links.get_mut(link) {
+                        link.hurry_digest(cx.now);
+                    }
+                }
             }
         }
         placed

@@ -19,7 +19,7 @@ fn dials(overlay: &mut Overlay) -> Vec<PeerId> {
     facts
         .filter_map(|fact| match fact {
             Fact::Connect { peer, .. } => Some(peer),
-            Fact::Disconnect { .. } => None,
+            Fact::Disconnect { .. } | Fact::Retire { .. } => None,
         })
         .collect()
 }
@@ -28,7 +28,7 @@ fn closed(overlay: &mut Overlay) -> Vec<u64> {
     let facts = overlay.take_facts().into_iter();
     facts
         .filter_map(|fact| match fact {
-            Fact::Disconnect { link, .. } => Some(link.0),
+            Fact::Disconnect { link, .. } | Fact::Retire { link } => Some(link.0),
             Fact::Connect { .. } => None,
         })
         .collect()
