@@ -677,12 +677,7 @@ impl Engine {
             let Some(link) = self.overlay.link(peer) else {
                 continue;
             };
-            let mut peers: Vec<_> = neighbours.iter().filter(|(other, _)| other != peer).cloned().collect();
-            // All of them on a LAN; beyond that a random sample each time.
-            while peers.len() > Peers::MAX {
-                let victim = self.choices.next_u32() as usize % peers.len();
-                peers.swap_remove(victim);
-            }
+            let peers: Vec<_> = neighbours.iter().filter(|(other, _)| other != peer).cloned().collect();
             self.cx().send(link, Class::Control, Peers { peers });
         }
     }

@@ -12,7 +12,10 @@ use crate::rng::{Purpose, Rng};
 use crate::world::{Fault, World, WorldConfig};
 
 /// Scenarios that are compiled in, by name.
-pub const SHIPPED: [(&str, &str); 1] = [("lan-30", include_str!("../scenarios/lan-30.toml"))];
+pub const SHIPPED: [(&str, &str); 2] = [
+    ("lan-30", include_str!("../scenarios/lan-30.toml")),
+    ("faults-12", include_str!("../scenarios/faults-12.toml")),
+];
 
 /// A network and what happens in it. Every field has a default but `nodes` and `duration`.
 #[derive(Clone, Debug, Deserialize)]

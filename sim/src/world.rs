@@ -3,7 +3,7 @@
 //! Every event goes into the trace hash in its order, so one seed is one hash, on any machine.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use djembe_protocol::crypto::{self, CheckedEnvelope, GroupKey};
 use djembe_protocol::error::Reject;
@@ -306,7 +306,17 @@ impl World {
     /// Whether every running node has a link to every other.
     pub fn is_full_mesh(&self) -> bool {
         let up: Vec<&Host> = self.hosts.iter().filter(|host| host.engine.is_some()).collect();
-        up.iter().all(|host| host.links.len() == up.len() - 1)
+        // Two links to one peer stand for a while after both have dialled.
+        up.iter().all(|host| host.links.len() >= up.len() - 1 && self.n_linked(host.ix) == up.len() - 1)
+    }
+
+    /// How many nodes a node is linked to.
+    pub fn n_linked(&self, node: NodeIx) -> usize {
+        let other = |link: &LinkId| {
+            let side = self.network.side(*link, node)?;
+            self.network.node_at(*link, 1 - side)
+        };
+        self.hosts[node].links.iter().filter_map(other).collect::<BTreeSet<_>>().len()
     }
 
     // Running.

@@ -171,8 +171,8 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// Peers in one frame.
-    pub const MAX: usize = 32;
+    /// Peers in one frame: all neighbours that a node can have.
+    pub const MAX: usize = limits::LINKS_MAX;
 }
 
 /// One hash over all logs of all groups that both share.
