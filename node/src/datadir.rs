@@ -102,6 +102,9 @@ impl DataDirError {
     }
 }
 
+/// The store's file.
+pub(crate) const DATABASE: &str = "node.sqlite";
+
 /// A data directory that is ours alone until this value is dropped.
 #[derive(Debug)]
 pub(crate) struct DataDir {
@@ -141,7 +144,7 @@ impl DataDir {
 
     /// The store.
     pub(crate) fn database(&self) -> PathBuf {
-        self.path.join("node.sqlite")
+        self.path.join(DATABASE)
     }
 
     /// The local socket.

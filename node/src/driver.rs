@@ -15,6 +15,7 @@ use djembe_protocol::crypto::GroupKey;
 use djembe_protocol::engine::{Config, Engine};
 use djembe_protocol::id::{GroupId, Incarnation, Lane, LinkId, PeerId};
 use djembe_protocol::io::{Command, Delivered, Input, LinkEnd, Secrets};
+use djembe_protocol::limits::KNOWN_PEERS_MAX;
 use djembe_protocol::message::Draft;
 use djembe_protocol::time::{Timestamp, WallTime};
 use djembe_protocol::wire::beacon::{NetworkTag, Ports};
@@ -155,6 +156,7 @@ impl Driver {
         publish: mpsc::UnboundedReceiver<PublishRequest>,
         events: broadcast::Sender<NodeEvent>,
     ) -> Result<Self, NodeError> {
+        let mut is_restored = false;
         let (data_dir, keys) = if builder.in_memory {
             let mut seed = [0; 32];
             getrandom::fill(&mut seed).map_err(|error| NodeError::Entropy(error.to_string()))?;
@@ -162,6 +164,8 @@ impl Driver {
         } else {
             let path = builder.data_dir.clone().map_or_else(DataDir::default_path, Ok)?;
             let data_dir = DataDir::open(path)?;
+            // A key without the store that was made with it: from a backup, or the disk was lost.
+            is_restored = data_dir.identity().exists() && !data_dir.database().exists();
             let passphrase = builder.key_passphrase.as_ref().map(|text| text.as_str());
             let keys = identity::load(&data_dir.identity(), passphrase)?;
             (Some(data_dir), keys.identity)
@@ -201,10 +205,11 @@ impl Driver {
             incarnation: Incarnation(incarnation),
             seed: getrandom::u64().map_err(|error| NodeError::Entropy(error.to_string()))?,
         };
+        let engine = Engine::new(config, keys, Box::new(OsSecrets));
         Ok(Self {
             me,
             network: builder.network,
-            engine: Engine::new(config, keys, Box::new(OsSecrets)),
+            engine: if is_restored { engine.restored() } else { engine },
             transport,
             store,
             discovery,
@@ -413,7 +418,7 @@ impl Driver {
             }
             TransportEvent::LinkUp { link, peer, dialed, path } => {
                 if !dialed {
-                    self.found_by.entry(peer).or_default().insert("incoming");
+                    self.note_source(peer, "incoming");
                 } else {
                     self.discovery.answered(&path.address, peer);
                 }
@@ -476,7 +481,7 @@ impl Driver {
     fn on_discovery(&mut self, event: discovery::Event) {
         match event {
             discovery::Event::Found { peer: Some(peer), addresses, source } => {
-                self.found_by.entry(peer).or_default().insert(source_name(source));
+                self.note_source(peer, source_name(source));
                 let addresses = addresses.iter().map(|address| Address(address.to_vec())).collect();
                 self.input(Input::Found { peer, addresses });
             }
@@ -490,6 +495,15 @@ impl Driver {
             // The link says so as well, signed and in order.
             discovery::Event::Goodbye { peer } => tracing::debug!(peer = %peer.short(), "goodbye"),
         }
+    }
+
+    /// Remembers how a peer was found, of as many as may be known at once.
+    fn note_source(&mut self, peer: PeerId, source: &'static str) {
+        if self.found_by.len() >= KNOWN_PEERS_MAX && !self.found_by.contains_key(&peer) {
+            let linked: BTreeSet<PeerId> = self.links.values().map(|link| link.peer).collect();
+            self.found_by.retain(|peer, _| linked.contains(peer));
+        }
+        self.found_by.entry(peer).or_default().insert(source);
     }
 
     fn tell(&self, event: NodeEvent) {

@@ -7,7 +7,8 @@ use djembe_protocol::crypto::{DataKey, Identity, KeyFile, KeyFileError, Lock};
 use djembe_protocol::id::PeerId;
 use zeroize::Zeroizing;
 
-use crate::datadir::write_private;
+use crate::datadir::{DATABASE, write_private};
+use crate::store::sqlite::Sqlite;
 
 /// Why there is no identity.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +75,9 @@ fn create(path: &Path, passphrase: Option<&str>) -> Result<KeyFile, IdentityErro
     getrandom::fill(&mut salt).map_err(IdentityError::Entropy)?;
     let file = KeyFile { identity: Identity::from_seed(seeds[0]), data_key: DataKey::new(seeds[1]) };
     let lock = passphrase.map(|passphrase| Lock { passphrase, salt });
+    // The store first: a key without one is taken for a restored key.
+    Sqlite::open(&path.with_file_name(DATABASE), file.identity.peer_id())
+        .map_err(|error| IdentityError::Write(error.to_string()))?;
     write_private(path, &file.encode(lock.as_ref()))
         .map_err(|error| IdentityError::Write(error.to_string()))?;
     Ok(file)

@@ -145,8 +145,11 @@ impl LaneShared {
 
     pub(crate) fn on_stored(&self, peer: PeerId, next: Seq) {
         let mut progress = lock(&self.progress);
-        let known = progress.stored.entry(peer).or_default();
-        *known = next.max(*known);
+        // Whoever comes after so many members is not asked about.
+        if progress.stored.len() < limits::AUTHORS_MAX || progress.stored.contains_key(&peer) {
+            let known = progress.stored.entry(peer).or_default();
+            *known = next.max(*known);
+        }
         drop(progress);
         self.changed.notify_waiters();
     }

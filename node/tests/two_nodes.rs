@@ -90,3 +90,53 @@ async fn the_first_subscription_has_what_came_since_the_joining() {
     a.shutdown().await.unwrap();
     b.shutdown().await.unwrap();
 }
+
+/// A directory that goes with its test.
+struct Scratch(std::path::PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Goal: a node whose store was lost and whose key was kept goes on behind its own log; nobody takes it for a
+/// clone, and what it says arrives. Method: its database is removed between two runs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_identity_goes_on_behind_its_own_log() {
+    let scratch = Scratch(std::env::temp_dir().join(format!("djembe-restored-{}", std::process::id())));
+    let network = format!("restored-{}", std::process::id());
+    let keeper = node("restored", 24504).await;
+    let group = keeper.join("lobby").await.unwrap();
+    let mut heard = group.subscribe().await.unwrap();
+    let run = async || {
+        let builder = Node::builder().data_dir(&scratch.0).network(&network).mdns(false);
+        let builder = builder.listen("/ip4/127.0.0.1/tcp/0").beacon_port(24504);
+        builder.spawn().await.expect("a node on loopback")
+    };
+    let first = run().await;
+    let lobby = first.join("lobby").await.unwrap();
+    for text in ["one", "two"] {
+        let receipt = lobby.publish(text).await.unwrap();
+        soon(receipt.stored_by(1)).await.unwrap();
+    }
+    first.shutdown().await.unwrap();
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(scratch.0.join(format!("node.sqlite{end}")));
+    }
+
+    let second = run().await;
+    assert_eq!(second.peer_id(), first.peer_id());
+    let mut events = second.events();
+    let lobby = second.join("lobby").await.unwrap();
+    let receipt = lobby.publish("three").await.unwrap();
+    soon(receipt.stored_by(1)).await.unwrap();
+    for text in ["one", "two", "three"] {
+        assert_eq!(soon(heard.next()).await.unwrap().body(), text.as_bytes());
+    }
+    second.shutdown().await.unwrap();
+    while let Some(event) = events.next().await {
+        assert!(!matches!(event, NodeEvent::Cloned { .. }), "{event:?}");
+    }
+    keeper.shutdown().await.unwrap();
+}

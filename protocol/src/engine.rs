@@ -184,7 +184,7 @@ impl Engine {
         .min()
     }
 
-    /// Whether a publish in this lane would be taken now; if not, [`Event::Accepts`] says when it would.
+    /// Whether a publish in this lane would be taken now. Drafts leave as envelopes are sealed: [`Event::Sealed`].
     pub fn accepts(&mut self, group: GroupId, lane: Lane) -> bool {
         self.groups.get_mut(&group).is_some_and(|group| group.accepts(lane))
     }

@@ -217,13 +217,6 @@ pub enum Event {
         /// Why, for people.
         reason: String,
     },
-    /// A drained lane accepts drafts again ([`crate::engine::Engine::accepts`]).
-    Accepts {
-        /// The group.
-        group: GroupId,
-        /// The lane.
-        lane: Lane,
-    },
     /// Live envelopes that never came and are no longer waited for.
     Gap {
         /// The group.

@@ -175,7 +175,7 @@ impl Ledger {
             Event::Fork { seq, .. } => self.notes.push((now, node, format!("fork at {seq}"))),
             Event::Cloned { .. } => self.notes.push((now, node, "cloned".to_owned())),
             Event::StoreFailed { error } => self.notes.push((now, node, format!("store: {error}"))),
-            Event::Joined { .. } | Event::Stored { .. } | Event::Accepts { .. } | Event::Presence { .. } => {}
+            Event::Joined { .. } | Event::Stored { .. } | Event::Presence { .. } => {}
         }
     }
 

@@ -79,8 +79,6 @@ impl Driver {
                     entry.shared.lane(lane).on_dropped(tickets, &reason);
                 }
             }
-            // The room of a lane is counted on the publishers' side.
-            Event::Accepts { .. } => {}
             Event::Gap { group, log, from, to } => {
                 let event = |group| NodeEvent::Gap { group, author: log.author, envelopes: to - from + 1 };
                 self.tell_of(group, event);

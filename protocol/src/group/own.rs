@@ -23,7 +23,7 @@ impl Group {
         }
     }
 
-    /// Whether a draft would be taken now. A refusal is followed by [`Event::Accepts`] in time.
+    /// Whether a draft would be taken now.
     pub(crate) fn accepts(&mut self, lane: Lane) -> bool {
         self.lane(lane).accepts()
     }
@@ -118,9 +118,6 @@ impl Group {
         }
         if let Some(upto) = self.lane(lane).take_reservation() {
             cx.persist(id, Purpose::Reserve { lane, upto }, vec![StoreOp::Reserve { group: id, lane, upto }]);
-        }
-        if self.lane(lane).take_relief() {
-            cx.event(Event::Accepts { group: id, lane });
         }
     }
 

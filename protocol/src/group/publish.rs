@@ -50,8 +50,6 @@ pub(crate) struct OwnLane {
     sealed_at: Option<Timestamp>,
     /// Bytes of sealed envelopes that the store does not have yet.
     unpersisted: usize,
-    /// The host was told to wait and wants to know when it may go on.
-    refused: bool,
     /// Something outside keeps it from sealing; it will be pumped when that ends.
     held_up: bool,
 }
@@ -71,7 +69,6 @@ impl OwnLane {
             bytes: 0,
             sealed_at: None,
             unpersisted: 0,
-            refused: false,
             held_up: false,
         }
     }
@@ -101,24 +98,9 @@ impl OwnLane {
         self.sealed_at.is_some()
     }
 
-    /// Whether there is room for a draft. Remembers a refusal.
-    pub(crate) fn accepts(&mut self) -> bool {
-        let room = self.has_room();
-        self.refused |= !room;
-        room
-    }
-
-    fn has_room(&self) -> bool {
+    /// Whether there is room for a draft.
+    pub(crate) fn accepts(&self) -> bool {
         self.drafts.len() < limits::DRAFTS_MAX && self.bytes < limits::DRAFT_BYTES_MAX
-    }
-
-    /// True once after a refusal, when there is room again for a good part of what there was.
-    pub(crate) fn take_relief(&mut self) -> bool {
-        let relief = self.refused
-            && self.drafts.len() <= limits::DRAFTS_MAX / 2
-            && self.bytes <= limits::DRAFT_BYTES_MAX / 2;
-        self.refused &= !relief;
-        relief
     }
 
     /// Takes a draft. False if the host did not ask [`OwnLane::accepts`] and there is no room.
@@ -144,7 +126,6 @@ impl OwnLane {
     pub(crate) fn adopt_drafts(&mut self, other: Self) {
         self.drafts = other.drafts;
         self.bytes = other.bytes;
-        self.refused = other.refused;
     }
 
     // Numbers.
@@ -339,20 +320,14 @@ mod tests {
     }
 
     #[test]
-    fn drafts_are_bounded_and_relief_is_told_once() {
+    fn drafts_are_bounded_and_there_is_room_again_once_they_leave() {
         let mut lane = ready();
         for ticket in 0..limits::DRAFTS_MAX as u64 {
             assert!(lane.accepts());
             assert!(lane.push(pending(ticket, 1)));
         }
         assert!(!lane.accepts());
-        let mut now = Timestamp::ZERO;
-        while lane.n_drafts() > limits::DRAFTS_MAX / 2 {
-            assert!(!lane.take_relief());
-            now = now + limits::BATCH_DELAY;
-            seal(&mut lane, now).expect("full");
-        }
-        assert!(lane.take_relief());
-        assert!(!lane.take_relief());
+        seal(&mut lane, Timestamp::ZERO).expect("full");
+        assert!(lane.accepts());
     }
 }
