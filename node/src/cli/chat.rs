@@ -1,5 +1,6 @@
 //! `djembe chat`: a conversation line by line, on a terminal or through pipes.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ struct Chat<'a> {
     stdout: Stdout,
     speaking: Connection,
     spoken: bool,
+    /// Whose presence was told.
+    present: BTreeSet<String>,
 }
 
 pub(super) async fn run(args: ChatArgs, session: &Session, global: &Global) -> Result<(), Failure> {
@@ -39,14 +42,21 @@ pub(super) async fn run(args: ChatArgs, session: &Session, global: &Global) -> R
     let passphrase = passphrase.as_ref().map(|text| text.as_str());
     let (mut speaking, mut hearing) = (session.open().await?, session.open().await?);
     speaking.join(&args.group, passphrase).await?;
+    // First the events: those that come before the messages are told by the status.
+    hearing.ask(Ask::Events).await?;
     hearing.join(&args.group, passphrase).await?;
     let ask = Ask::Subscribe { group: args.group.clone(), subject: None, skip_own: true };
     hearing.ask(ask).await?;
-    // Ends of the events' stream and of the messages' are the same end.
-    hearing.start(Ask::Events).await?;
 
-    let mut chat =
-        Chat { group: &args.group, global, session, stdout: Stdout::new(), speaking, spoken: false };
+    let mut chat = Chat {
+        group: &args.group,
+        global,
+        session,
+        stdout: Stdout::new(),
+        speaking,
+        spoken: false,
+        present: BTreeSet::new(),
+    };
     global.say(format_args!("in \"{}\"; /who shows who is there, /quit or Ctrl-D ends", args.group));
     if passphrase.is_none() {
         global.say("without a passphrase, whoever guesses the group's name can read along");
@@ -58,6 +68,11 @@ pub(super) async fn run(args: ChatArgs, session: &Session, global: &Global) -> R
 
 impl Chat<'_> {
     async fn talk(&mut self, hearing: &mut Connection) -> Result<(), Failure> {
+        // Those who were there before the first event; events that have come meanwhile tell them once more.
+        let status = self.session.status().await?;
+        for peer in members(&status, self.group) {
+            self.on_arrival(peer);
+        }
         let mut lines = stdin_lines();
         loop {
             tokio::select! {
@@ -125,9 +140,11 @@ impl Chat<'_> {
             Reply::Event(event) => {
                 match &event {
                     EventRecord::MemberJoined { group, peer_id } if group == self.group => {
-                        self.global.say(format_args!("* {} is here", short(peer_id)));
+                        self.on_arrival(peer_id);
                     }
-                    EventRecord::MemberLeft { group, peer_id, cause } if group == self.group => {
+                    EventRecord::MemberLeft { group, peer_id, cause }
+                        if group == self.group && self.present.remove(peer_id) =>
+                    {
                         self.global.say(format_args!("* {} is gone ({cause})", short(peer_id)));
                     }
                     _ => {}
@@ -136,6 +153,12 @@ impl Chat<'_> {
             }
             Reply::End => Err(crate::control::ClientError::Ended.into()),
             _ => Ok(()),
+        }
+    }
+
+    fn on_arrival(&mut self, peer_id: &str) {
+        if self.present.insert(peer_id.to_owned()) {
+            self.global.say(format_args!("* {} is here", short(peer_id)));
         }
     }
 
