@@ -132,8 +132,9 @@ impl Builder {
         let (requests, requests_in) = mpsc::channel(driver::REQUESTS);
         let (publish, publish_in) = mpsc::unbounded_channel();
         let (events, _) = broadcast::channel(driver::EVENTS);
-        let mut driver = Driver::start(self, requests_in, publish_in, events.clone()).await?;
-        let handle = Handle { me: driver.peer_id(), requests, publish, events };
+        let weak = events.downgrade();
+        let mut driver = Driver::start(self, requests_in, publish_in, events).await?;
+        let handle = Handle { me: driver.peer_id(), requests, publish, events: weak };
         driver.serve(WeakNode::new(&handle, network.clone()));
         let driver = tokio::spawn(driver.run());
         Ok(Node { handle, network, driver: Arc::new(Mutex::new(Some(driver))) })

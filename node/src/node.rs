@@ -21,7 +21,8 @@ pub(crate) struct Handle {
     pub(crate) requests: mpsc::Sender<Request>,
     /// Bounded by the room of each lane, which a publisher takes first.
     pub(crate) publish: mpsc::UnboundedSender<PublishRequest>,
-    pub(crate) events: broadcast::Sender<NodeEvent>,
+    /// The driver's, so that its end is the end of the events.
+    pub(crate) events: broadcast::WeakSender<NodeEvent>,
 }
 
 impl Handle {
@@ -90,7 +91,12 @@ impl Node {
 
     /// What happens from now on.
     pub fn events(&self) -> Events {
-        Events { receiver: self.handle.events.subscribe() }
+        let receiver = match self.handle.events.upgrade() {
+            Some(events) => events.subscribe(),
+            // The node has ended: a stream that has ended, too.
+            None => broadcast::channel(1).1,
+        };
+        Events { receiver }
     }
 
     /// What the node knows now.

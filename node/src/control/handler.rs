@@ -47,14 +47,14 @@ impl WeakNode {
             network,
             requests: handle.requests.downgrade(),
             publish: handle.publish.downgrade(),
-            events: handle.events.downgrade(),
+            events: handle.events.clone(),
         }
     }
 
     /// The node, if anybody else still holds it. It runs on while the returned handle lives.
     pub(super) fn upgrade(&self) -> Option<Node> {
         let (requests, publish) = (self.requests.upgrade()?, self.publish.upgrade()?);
-        let handle = Handle { me: self.me, requests, publish, events: self.events.upgrade()? };
+        let handle = Handle { me: self.me, requests, publish, events: self.events.clone() };
         Some(Node { handle, network: self.network.clone(), driver: Arc::new(Mutex::new(None)) })
     }
 }
