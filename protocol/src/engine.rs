@@ -397,20 +397,7 @@ impl Engine {
                     self.cx().send(link, Class::Control, answer);
                 }
             }
-            Frame::Goodbye(_) => {
-                // On a link that was replaced it is an older run's.
-                if self.overlay.link(&peer) != Some(link) {
-                    return;
-                }
-                self.presence.goodbye(self.now, peer);
-                self.overlay.forget(&peer);
-                for id in self.groups.keys().copied().collect::<Vec<_>>() {
-                    self.with_group(id, |group, cx| {
-                        group.member_down(cx, link, Some(PresenceCause::Goodbye));
-                    });
-                }
-                self.disconnect(link, "goodbye");
-            }
+            Frame::Goodbye(_) => self.on_goodbye(link, peer),
             Frame::Alert(alert) => self.presence.alert(self.now, alert, &self.identity),
             Frame::Alive(alive) => self.presence.alive(self.now, alive),
             Frame::Gone(gone) => self.presence.gone(self.now, gone, &self.identity),
@@ -448,6 +435,26 @@ impl Engine {
             }),
             // `check` makes these into other variants.
             Frame::Hello(_) | Frame::Data { .. } => self.on_bad_frame(link),
+        }
+    }
+
+    /// A run has ended, on all its links. What a former run still says does not count.
+    fn on_goodbye(&mut self, link: LinkId, peer: PeerId) {
+        let run = |link: &Link| link.hello.as_ref().map(|hello| hello.incarnation);
+        let said_by = self.links.get(&link).and_then(run);
+        let to_peer = self.links.values().filter(|other| other.peer == peer);
+        let (ended, newer): (Vec<&Link>, Vec<&Link>) = to_peer.partition(|other| run(other) <= said_by);
+        let (ended, lives_on) = (ended.iter().map(|link| link.id).collect::<Vec<_>>(), !newer.is_empty());
+        if !lives_on {
+            self.presence.goodbye(self.now, peer);
+            self.overlay.forget(&peer);
+        }
+        let cause = if lives_on { PresenceCause::Silent } else { PresenceCause::Goodbye };
+        for link in ended {
+            for id in self.groups.keys().copied().collect::<Vec<_>>() {
+                self.with_group(id, |group, cx| group.member_down(cx, link, Some(cause)));
+            }
+            self.disconnect(link, "goodbye");
         }
     }
 
