@@ -22,8 +22,8 @@ const LAYERS: &[&[&str]] = &[
     &["message"],
     &["wire"],
     &["crypto"],
-    // `check` turns unverified bytes into a checked frame: the one place where the wire needs signatures.
-    &["wire::frame"],
+    // What turns unverified bytes into a checked frame or beacon: the places where the wire needs signatures.
+    &["wire::frame", "wire::beacon"],
     &["config"],
     &["io"],
     &[
@@ -50,7 +50,7 @@ const LONG_FILES: &[(&str, &str)] = &[
 const LINES_MAX: usize = 600;
 
 /// The two hosts of the engine.
-const HOSTS: [&str; 2] = ["node/src/driver.rs", "sim/src/host.rs"];
+const HOSTS: [&str; 2] = ["node/src/driver/output.rs", "sim/src/host.rs"];
 
 /// What reads clocks, entropy, files or sockets, or brings a runtime that does.
 const IMPURE: [&str; 10] = [

@@ -95,7 +95,11 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return finish(Err(Failure::new(Exit::Failure, format!("cannot start: {error}")))),
     };
-    let result = runtime.block_on(run(cli));
+    // On a worker thread, beside the node: from this one, every message would have to wake another.
+    let result = runtime.block_on(async {
+        let command = tokio::spawn(run(cli));
+        command.await.unwrap_or_else(|error| Err(Failure::new(Exit::Failure, error.to_string())))
+    });
     // Nothing that is left may hold up the end.
     runtime.shutdown_background();
     finish(result)
