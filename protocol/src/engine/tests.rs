@@ -1,17 +1,18 @@
 //! One engine among strangers: what it refuses, whom it cuts off, and that nobody can make it grow or fall.
 
 use bytes::Bytes;
+use rand_core::Rng;
 
 use super::*;
 use crate::crypto::GroupKey;
 use crate::error::{DecodeError, Reject};
 use crate::id::{EnvelopeId, LogId, Seq};
-use crate::io::Input;
+use crate::io::{Input, LinkEnd};
 use crate::message::Draft;
 use crate::persist::{Answer, GroupRecord, Query};
 use crate::wire::frame::{
-    Alert, Announce, Beat, Clock, ClockEntry, Gone, Prune, Range, Served, Signature, Stored, Unsubscribe,
-    Want, check,
+    Alert, Alive, Announce, Beat, Clock, ClockEntry, Digest, Gone, Prune, Range, Roots, Served, Signature,
+    Stored, Subscribe, Unsubscribe, Want, check,
 };
 
 const NETWORK: [u8; 8] = *b"the-test";

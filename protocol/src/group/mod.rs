@@ -8,28 +8,31 @@
 //! claims (announcements, clocks, gaps) -> Repair -> Want -> Data ... Served
 //! ```
 
+mod answers;
 mod log;
+mod members;
 mod own;
 mod publish;
 mod receive;
+mod recent;
 mod repair;
 mod serve;
 mod store;
 mod tree;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use crate::crypto::{CheckedEnvelope, GroupKey, Identity};
-use crate::id::{EnvelopeId, GroupId, Lane, LinkId, LogId, PeerId, Seq, TopicTag};
-use crate::io::{Counters, Event, GroupStatus, Outbox, Output, PresenceCause, Secrets};
-use crate::limits;
+use crate::id::{GroupId, Lane, LinkId, LogId, PeerId, Seq, TopicTag};
+use crate::io::{Counters, Event, GroupStatus, Outbox, Output, Secrets};
 use crate::link::Link;
 use crate::message::Body;
-use crate::persist::{Answer, GroupRecord, Query, StoreOp};
+use crate::persist::{Query, StoreOp};
 use crate::time::{Hlc, Timestamp, WallTime};
-use crate::wire::frame::{Announce, Class, Frame, GroupIx, Range, Subscribe, Unsubscribe, Want};
+use crate::wire::frame::{Announce, Class, Frame, GroupIx, Want};
 use log::Log;
 use publish::OwnLane;
+use recent::Recent;
 use repair::Repair;
 pub(crate) use store::{Purpose, Tokens};
 use tree::Tree;
@@ -153,39 +156,6 @@ struct Held {
     backfilled: bool,
 }
 
-/// The newest envelopes, to answer WANT without the store. The oldest make room.
-#[derive(Debug, Default)]
-struct Recent {
-    envelopes: BTreeMap<(LogId, Seq), CheckedEnvelope>,
-    order: VecDeque<(LogId, Seq)>,
-    bytes: usize,
-}
-
-impl Recent {
-    fn insert(&mut self, log: LogId, envelope: &CheckedEnvelope) {
-        let key = (log, envelope.header().seq);
-        if self.envelopes.insert(key, envelope.clone()).is_none() {
-            self.order.push_back(key);
-            self.bytes += envelope.as_bytes().len();
-        }
-        while self.bytes > limits::RECENT_BYTES_MAX
-            && let Some(oldest) = self.order.pop_front()
-            && let Some(envelope) = self.envelopes.remove(&oldest)
-        {
-            self.bytes -= envelope.as_bytes().len();
-        }
-    }
-
-    fn find(&self, log: LogId, seq: Seq) -> Option<&CheckedEnvelope> {
-        self.envelopes.get(&(log, seq))
-    }
-
-    /// Those of `from..=to`, in order.
-    fn range(&self, range: &Range) -> impl Iterator<Item = &CheckedEnvelope> + '_ {
-        self.envelopes.range((range.log, range.from)..=(range.log, range.to)).map(|(_, envelope)| envelope)
-    }
-}
-
 impl Group {
     /// Joins: asks the store for what is known.
     pub(crate) fn join(cx: &mut Ctx<'_>, key: Box<GroupKey>, name: String, ix: GroupIx) -> Self {
@@ -214,93 +184,6 @@ impl Group {
             acknowledge_at: None,
             acknowledged_at: None,
             root: None,
-        }
-    }
-
-    /// Tells a greeted neighbour that we are in the group, once the store has said what we know of it.
-    pub(crate) fn subscribe(&self, cx: &mut Ctx<'_>, link: LinkId) {
-        if !self.loaded {
-            return;
-        }
-        let me = cx.me;
-        let Some(state) = cx.links.get(&link) else { return };
-        let Some(hello) = &state.hello else { return };
-        let proof = self.key.link_proof(&me, &state.peer, &state.nonce, &hello.nonce);
-        cx.send(link, Class::Control, Subscribe { group: self.ix, proof });
-    }
-
-    /// Whether a neighbour's proof is for this group.
-    pub(crate) fn is_proven(&self, me: &PeerId, link: &Link, proof: &[u8; 32]) -> bool {
-        link.hello
-            .as_ref()
-            .is_some_and(|hello| self.key.check_link_proof(me, &link.peer, &link.nonce, &hello.nonce, proof))
-    }
-
-    fn match_unmatched(&mut self, cx: &mut Ctx<'_>, link: LinkId) {
-        let Some(state) = cx.links.get(&link) else { return };
-        let me = cx.me;
-        if let Some((theirs, proof)) = state.find_unmatched(|proof| self.is_proven(&me, state, proof)) {
-            self.member_up(cx, link, theirs, proof);
-        }
-    }
-
-    /// A neighbour has proved that it knows the group's key.
-    pub(crate) fn member_up(&mut self, cx: &mut Ctx<'_>, link: LinkId, theirs: GroupIx, proof: [u8; 32]) {
-        let Some(state) = cx.links.get_mut(&link) else {
-            return;
-        };
-        let peer = state.peer;
-        state.share(theirs, self.id, proof);
-        // The side that was dialled starts, so that one digest crosses the new link and not two.
-        if state.digest_at.is_none() {
-            let at = if state.dialed { cx.now + limits::DIGEST_MIN } else { cx.now };
-            state.digest_at = Some(at);
-        }
-        let is_new = !cx.is_linked(&peer, &self.members);
-        self.members.insert(link, peer);
-        if is_new {
-            cx.event(Event::MemberJoined { group: self.id, peer });
-        }
-        if let Some(parent) = self.tree.take_parent(&peer) {
-            // From now on the author sends to us itself.
-            cx.send(parent, Class::Control, crate::wire::frame::Prune { group: self.ix, author: peer });
-        }
-        self.send_stored(cx, link, peer);
-        self.pump(cx);
-    }
-
-    /// A neighbour has left the group, or its link is down.
-    pub(crate) fn member_down(&mut self, cx: &mut Ctx<'_>, link: LinkId, cause: Option<PresenceCause>) {
-        let Some(peer) = self.members.remove(&link) else {
-            return;
-        };
-        self.tree.link_down(link);
-        self.repair.link_down(cx.now, link);
-        self.serving.remove(&link);
-        if let Some(cause) = cause
-            && !cx.is_linked(&peer, &self.members)
-        {
-            cx.event(Event::MemberLeft { group: self.id, peer, cause });
-        }
-        self.pump(cx);
-    }
-
-    /// Leaves: tells the members.
-    pub(crate) fn leave(mut self, cx: &mut Ctx<'_>) {
-        for link in self.members.keys().copied().collect::<Vec<_>>() {
-            cx.send(link, Class::Control, Unsubscribe { group: self.ix });
-        }
-        for ((lane, _), own) in std::mem::take(&mut self.unreleased) {
-            let reason = "the group was left".to_owned();
-            cx.event(Event::Dropped { group: self.id, lane, tickets: own.tickets, reason });
-        }
-        for lane in [Lane::Durable, Lane::Live] {
-            self.drop_drafts(cx, lane, "the group was left");
-        }
-        let id = self.id;
-        cx.tokens.forget(&id);
-        for link in cx.links.values_mut() {
-            link.forget_group(&id);
         }
     }
 
@@ -358,90 +241,6 @@ impl Group {
             hasher.update(&state.log.head().0);
         }
         *self.root.insert(*hasher.finalize().as_bytes())
-    }
-
-    // The store's answers.
-
-    pub(crate) fn on_persisted(&mut self, cx: &mut Ctx<'_>, purpose: Purpose) {
-        match purpose {
-            Purpose::Reserve { lane, upto } => {
-                self.lane(lane).on_reserved(upto);
-                self.pump_lane(cx, lane);
-            }
-            Purpose::Own { lane, seq } => {
-                if let Some(own) = self.unreleased.get_mut(&(lane, seq)) {
-                    own.is_kept = true;
-                }
-                self.release_kept(cx, lane);
-                self.pump_lane(cx, lane);
-            }
-            Purpose::Theirs { log, next } => self.on_kept(cx, log, next),
-            Purpose::Load | Purpose::Serve { .. } | Purpose::Deliver { .. } => {}
-        }
-    }
-
-    pub(crate) fn on_fetched(&mut self, cx: &mut Ctx<'_>, purpose: Purpose, answer: Answer) {
-        match (purpose, answer) {
-            (Purpose::Load, Answer::Group(record)) => self.load(cx, record),
-            (Purpose::Load, Answer::Failed(error)) => {
-                // Without knowing what was issued before, nothing may be issued.
-                for lane in [Lane::Durable, Lane::Live] {
-                    self.drop_drafts(cx, lane, "the store cannot be read");
-                }
-                cx.event(Event::StoreFailed { error });
-            }
-            (Purpose::Serve { link, want, beyond }, answer) => {
-                self.serve_fetched(cx, link, want, beyond, answer);
-            }
-            (Purpose::Deliver { log }, answer) => self.deliver_fetched(cx, log, answer),
-            (_, Answer::Failed(error)) => cx.event(Event::StoreFailed { error }),
-            _ => {}
-        }
-    }
-
-    fn load(&mut self, cx: &mut Ctx<'_>, record: GroupRecord) {
-        for frontier in record.frontiers {
-            let above = record.above.iter().filter(|(log, ..)| *log == frontier.log);
-            let above = above.map(|(_, seq, skip, id)| (*seq, *skip, *id));
-            self.adopt(Log::load(frontier.next, frontier.head, above), frontier.log);
-        }
-        // Logs of which only envelopes beyond a gap are known.
-        let strays: Vec<LogId> = record.above.iter().map(|(log, ..)| *log).collect();
-        for log in strays {
-            if !self.logs.contains_key(&log) {
-                let above = record.above.iter().filter(|(other, ..)| *other == log);
-                let above = above.map(|(_, seq, skip, id)| (*seq, *skip, *id));
-                self.adopt(Log::load(0, EnvelopeId::NONE, above), log);
-            }
-        }
-        for own in &mut self.lanes {
-            let lane = own.lane();
-            let reserved =
-                record.reserved.iter().find(|(of, _)| *of == lane).map_or(0, |(_, reserved)| *reserved);
-            let head = record.own_heads.iter().find(|(of, ..)| *of == lane).map(|(_, seq, id)| (*seq, *id));
-            let drafts = std::mem::replace(own, OwnLane::new(lane, reserved, head));
-            own.adopt_drafts(drafts);
-        }
-        self.loaded = true;
-        self.root = None;
-        self.take_back_until = Some(cx.now + 4 * limits::OWN_LOG_PATIENCE);
-        if cx.is_restored && self.lanes[0].next() == 0 {
-            self.hold_until = Some(cx.now + limits::OWN_LOG_PATIENCE);
-        }
-        cx.event(Event::Joined { group: self.id });
-        for link in cx.links.keys().copied().collect::<Vec<_>>() {
-            self.subscribe(cx, link);
-            self.match_unmatched(cx, link);
-        }
-        self.pump(cx);
-    }
-
-    fn adopt(&mut self, loaded: Log, log: LogId) {
-        let state = self.logs.entry(log).or_default();
-        // Nothing is taken in before the store has answered, so there is nothing to merge with.
-        state.delivered = loaded.next();
-        state.durable = loaded.next();
-        state.log = loaded;
     }
 
     pub(crate) fn is_loaded(&self) -> bool {

@@ -1,0 +1,195 @@
+//! Frames: who may speak, and which part of the node each is for.
+
+use super::Engine;
+use crate::group::{Ctx, Group};
+use crate::id::{LinkId, PeerId};
+use crate::io::PresenceCause;
+use crate::link::Link;
+use crate::wire::frame::{self, Alive, Checked, CheckedFrame, Class, Frame, Hello, Subscribe};
+
+impl Engine {
+    pub(super) fn on_frame(&mut self, link: LinkId, frame: CheckedFrame) {
+        let Some(state) = self.links.get(&link) else {
+            return;
+        };
+        let (peer, greeted) = (state.peer, state.hello.is_some());
+        if state.is_closing() && !greeted {
+            return;
+        }
+        match frame.0 {
+            Checked::Talk(Frame::Hello(hello)) => return self.on_hello(link, peer, hello),
+            _ if !greeted => return self.disconnect(link, "spoke before HELLO"),
+            _ => self.presence.heard(self.now, peer),
+        }
+        match frame.0 {
+            Checked::Skipped => self.counters.add("skipped", 1),
+            Checked::Data { group, envelope } => {
+                let tag = envelope.header().topic_tag;
+                self.with_shared(link, group, |group, cx| {
+                    if group.topic_tag() == tag { group.on_envelope(cx, link, *envelope) } else { Err(()) }
+                });
+            }
+            Checked::Seen { group, envelope } => {
+                let tag = envelope.header().topic_tag;
+                self.with_shared(link, group, |group, cx| {
+                    if group.topic_tag() == tag { group.on_seen(cx, link, *envelope) } else { Err(()) }
+                });
+            }
+            Checked::Talk(talk) => self.on_talk(link, peer, talk),
+        }
+    }
+
+    fn on_talk(&mut self, link: LinkId, peer: PeerId, talk: Frame) {
+        match talk {
+            Frame::Subscribe(subscribe) => self.on_subscribe(link, &subscribe),
+            Frame::Unsubscribe(unsubscribe) => {
+                let group = self.links.get_mut(&link).and_then(|state| state.unshare(unsubscribe.group));
+                if let Some(group) = group {
+                    self.with_group(group, |group, cx| {
+                        group.member_down(cx, link, Some(PresenceCause::Left));
+                    });
+                }
+            }
+            Frame::Beat(beat) => {
+                let Some(state) = self.links.get_mut(&link) else {
+                    return;
+                };
+                state.on_beat(self.now, &beat);
+                if beat.ask {
+                    let answer = state.beat(self.now, false);
+                    self.cx().send(link, Class::Control, answer);
+                }
+            }
+            Frame::Goodbye(_) => self.on_goodbye(link, peer),
+            Frame::Alert(alert) => self.presence.alert(self.now, alert, &self.identity),
+            Frame::Alive(alive) => self.presence.alive(self.now, alive),
+            Frame::Gone(gone) => self.presence.gone(self.now, gone, &self.identity),
+            Frame::Peers(peers) => {
+                if let Some(state) = self.links.get_mut(&link) {
+                    state.neighbours = peers.peers.iter().map(|(neighbour, _)| *neighbour).collect();
+                }
+                self.overlay.neighbours_of(self.now, peer, peers.peers);
+            }
+            Frame::Digest(digest) => self.on_digest(link, &digest),
+            Frame::Roots(roots) => self.on_roots(link, &roots),
+            Frame::Clock(clock) => self.with_shared(link, clock.group, |group, cx| {
+                group.on_clock(cx, link, &clock);
+                Ok(())
+            }),
+            Frame::Announce(announce) => self.with_shared(link, announce.group, |group, cx| {
+                group.on_announce(cx, link, &announce);
+                Ok(())
+            }),
+            Frame::Want(want) => self.with_shared(link, want.group, |group, cx| {
+                group.on_want(cx, link, want);
+                Ok(())
+            }),
+            Frame::Served(served) => self.with_shared(link, served.group, |group, cx| {
+                group.on_served(cx, link, &served);
+                Ok(())
+            }),
+            Frame::Prune(prune) => self.with_shared(link, prune.group, |group, _| {
+                group.on_prune(link, &prune);
+                Ok(())
+            }),
+            Frame::Stored(stored) => self.with_shared(link, stored.group, |group, cx| {
+                group.on_stored(cx, link, &stored);
+                Ok(())
+            }),
+            // `check` makes these into other variants.
+            Frame::Hello(_) | Frame::Data { .. } => self.on_bad_frame(link),
+        }
+    }
+
+    fn on_hello(&mut self, link: LinkId, peer: PeerId, hello: Hello) {
+        if hello.network != self.config.network {
+            self.counters.add("wrong-network", 1);
+            self.overlay.forget(&peer);
+            return self.disconnect(link, "another network");
+        }
+        if hello.min > frame::VERSION_MAX || hello.max < frame::VERSION_MIN {
+            self.counters.add("version", 1);
+            self.overlay.forget(&peer);
+            return self.disconnect(link, "no common version");
+        }
+        let Some(state) = self.links.get_mut(&link) else {
+            return;
+        };
+        if state.hello.is_some() || state.is_closing() {
+            return self.on_bad_frame(link);
+        }
+        let (incarnation, addresses) = (hello.incarnation, hello.addresses.clone());
+        state.hello = Some(hello);
+        self.presence.greeted(self.now, peer, incarnation, &self.identity);
+        self.overlay.told(self.now, peer, addresses);
+        // A vote against us may have made the rounds while we were away.
+        if self.presence.incarnation() > self.config.incarnation {
+            let alive = Alive::new(self.presence.incarnation(), &self.identity);
+            self.cx().send(link, Class::Control, alive);
+        }
+        self.tell_peers_soon();
+        for id in self.groups.keys().copied().collect::<Vec<_>>() {
+            self.with_group(id, |group, cx| group.subscribe(cx, link));
+        }
+    }
+
+    fn on_subscribe(&mut self, link: LinkId, subscribe: &Subscribe) {
+        let Some(state) = self.links.get(&link) else {
+            return;
+        };
+        let me = self.me;
+        let proven = self.groups.iter().find(|(_, group)| group.is_proven(&me, state, &subscribe.proof));
+        match proven.map(|(id, _)| *id) {
+            Some(id) => self.with_group(id, |group, cx| {
+                group.member_up(cx, link, subscribe.group, subscribe.proof);
+            }),
+            None => {
+                let Some(state) = self.links.get_mut(&link) else {
+                    return;
+                };
+                if !state.keep_unmatched(subscribe.group, subscribe.proof) {
+                    self.on_bad_frame(link);
+                }
+            }
+        }
+    }
+
+    /// A run has ended, on all its links. What a former run still says does not count.
+    fn on_goodbye(&mut self, link: LinkId, peer: PeerId) {
+        let run = |link: &Link| link.hello.as_ref().map(|hello| hello.incarnation);
+        let said_by = self.links.get(&link).and_then(run);
+        let to_peer = self.links.values().filter(|other| other.peer == peer);
+        let (ended, newer): (Vec<&Link>, Vec<&Link>) = to_peer.partition(|other| run(other) <= said_by);
+        let (ended, lives_on) = (ended.iter().map(|link| link.id).collect::<Vec<_>>(), !newer.is_empty());
+        if !lives_on {
+            self.presence.goodbye(self.now, peer);
+            self.overlay.forget(&peer);
+        }
+        let cause = if lives_on { PresenceCause::Silent } else { PresenceCause::Goodbye };
+        for link in ended {
+            for id in self.groups.keys().copied().collect::<Vec<_>>() {
+                self.with_group(id, |group, cx| group.member_down(cx, link, Some(cause)));
+            }
+            self.disconnect(link, "goodbye");
+        }
+    }
+
+    /// Runs `f` on the group behind a neighbour's number. An unknown number is talk that crossed a leave; an
+    /// `Err` is a bad frame.
+    pub(super) fn with_shared(
+        &mut self,
+        link: LinkId,
+        theirs: frame::GroupIx,
+        f: impl FnOnce(&mut Group, &mut Ctx<'_>) -> Result<(), ()>,
+    ) {
+        let Some(id) = self.links.get(&link).and_then(|state| state.group(theirs)) else {
+            return self.counters.add("unknown-group", 1);
+        };
+        let mut verdict = Ok(());
+        self.with_group(id, |group, cx| verdict = f(group, cx));
+        if verdict.is_err() {
+            self.counters.add("bad-envelope", 1);
+            self.on_bad_frame(link);
+        }
+    }
+}

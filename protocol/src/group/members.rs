@@ -1,0 +1,97 @@
+//! Neighbours that are in the group as well: each proves that it knows the key; they come and go.
+
+use super::{Ctx, Group};
+use crate::id::{Lane, LinkId, PeerId};
+use crate::io::{Event, PresenceCause};
+use crate::limits;
+use crate::link::Link;
+use crate::wire::frame::{Class, GroupIx, Subscribe, Unsubscribe};
+
+impl Group {
+    /// Tells a greeted neighbour that we are in the group, once the store has said what we know of it.
+    pub(crate) fn subscribe(&self, cx: &mut Ctx<'_>, link: LinkId) {
+        if !self.loaded {
+            return;
+        }
+        let me = cx.me;
+        let Some(state) = cx.links.get(&link) else { return };
+        let Some(hello) = &state.hello else { return };
+        let proof = self.key.link_proof(&me, &state.peer, &state.nonce, &hello.nonce);
+        cx.send(link, Class::Control, Subscribe { group: self.ix, proof });
+    }
+
+    /// Whether a neighbour's proof is for this group.
+    pub(crate) fn is_proven(&self, me: &PeerId, link: &Link, proof: &[u8; 32]) -> bool {
+        link.hello
+            .as_ref()
+            .is_some_and(|hello| self.key.check_link_proof(me, &link.peer, &link.nonce, &hello.nonce, proof))
+    }
+
+    /// A neighbour has proved that it knows the group's key.
+    pub(crate) fn member_up(&mut self, cx: &mut Ctx<'_>, link: LinkId, theirs: GroupIx, proof: [u8; 32]) {
+        let Some(state) = cx.links.get_mut(&link) else {
+            return;
+        };
+        let peer = state.peer;
+        state.share(theirs, self.id, proof);
+        // The side that was dialled starts, so that one digest crosses the new link and not two.
+        if state.digest_at.is_none() {
+            let at = if state.dialed { cx.now + limits::DIGEST_MIN } else { cx.now };
+            state.digest_at = Some(at);
+        }
+        let is_new = !cx.is_linked(&peer, &self.members);
+        self.members.insert(link, peer);
+        if is_new {
+            cx.event(Event::MemberJoined { group: self.id, peer });
+        }
+        if let Some(parent) = self.tree.take_parent(&peer) {
+            // From now on the author sends to us itself.
+            cx.send(parent, Class::Control, crate::wire::frame::Prune { group: self.ix, author: peer });
+        }
+        self.send_stored(cx, link, peer);
+        self.pump(cx);
+    }
+
+    pub(super) fn match_unmatched(&mut self, cx: &mut Ctx<'_>, link: LinkId) {
+        let Some(state) = cx.links.get(&link) else { return };
+        let me = cx.me;
+        if let Some((theirs, proof)) = state.find_unmatched(|proof| self.is_proven(&me, state, proof)) {
+            self.member_up(cx, link, theirs, proof);
+        }
+    }
+
+    /// A neighbour has left the group, or its link is down.
+    pub(crate) fn member_down(&mut self, cx: &mut Ctx<'_>, link: LinkId, cause: Option<PresenceCause>) {
+        let Some(peer) = self.members.remove(&link) else {
+            return;
+        };
+        self.tree.link_down(link);
+        self.repair.link_down(cx.now, link);
+        self.serving.remove(&link);
+        if let Some(cause) = cause
+            && !cx.is_linked(&peer, &self.members)
+        {
+            cx.event(Event::MemberLeft { group: self.id, peer, cause });
+        }
+        self.pump(cx);
+    }
+
+    /// Leaves: tells the members.
+    pub(crate) fn leave(mut self, cx: &mut Ctx<'_>) {
+        for link in self.members.keys().copied().collect::<Vec<_>>() {
+            cx.send(link, Class::Control, Unsubscribe { group: self.ix });
+        }
+        for ((lane, _), own) in std::mem::take(&mut self.unreleased) {
+            let reason = "the group was left".to_owned();
+            cx.event(Event::Dropped { group: self.id, lane, tickets: own.tickets, reason });
+        }
+        for lane in [Lane::Durable, Lane::Live] {
+            self.drop_drafts(cx, lane, "the group was left");
+        }
+        let id = self.id;
+        cx.tokens.forget(&id);
+        for link in cx.links.values_mut() {
+            link.forget_group(&id);
+        }
+    }
+}

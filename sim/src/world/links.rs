@@ -1,0 +1,152 @@
+//! Connections and what travels on them: dials, frames, closing.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use djembe_protocol::crypto::{self, CheckedEnvelope};
+use djembe_protocol::error::Reject;
+use djembe_protocol::id::{EnvelopeId, LinkId, PeerId};
+use djembe_protocol::io::{Input, LinkEnd};
+use djembe_protocol::wire::envelope::Envelope;
+use djembe_protocol::wire::frame::{Class, Frame, check_with};
+
+use super::events::Happening;
+use super::{World, source};
+use crate::network::{NodeIx, Side};
+
+/// A dial into nothing is given up after this.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl World {
+    pub(super) fn dial(&mut self, from: NodeIx, run: u64, to: Option<NodeIx>, peer: PeerId) {
+        if !self.is_run(from, run) {
+            return;
+        }
+        let now = self.now();
+        let (at, refused) = match to {
+            Some(to) if self.network.reaches(from, to) && !self.hosts[to].is_off => {
+                let back = self.network.latency(to);
+                if self.hosts[to].engine.is_some() && self.hosts[to].peer == peer {
+                    let link = self.network.connect(from, to);
+                    self.open(link, 1);
+                    self.calendar.schedule(now + back, source(to), Happening::DialOpen { link });
+                    return;
+                }
+                (now + back, self.hosts[to].engine.is_none())
+            }
+            _ => (now + DIAL_TIMEOUT, false),
+        };
+        let happening = Happening::DialFailed { node: from, run, peer, refused };
+        self.calendar.schedule(at, source(from), happening);
+    }
+
+    /// An end of a new connection is told to its node.
+    pub(super) fn open(&mut self, link: LinkId, side: Side) {
+        let (Some(node), Some(other)) =
+            (self.network.node_at(link, side), self.network.node_at(link, 1 - side))
+        else {
+            return;
+        };
+        if self.hosts[node].engine.is_none() || !self.network.is_open(link, side) {
+            return;
+        }
+        self.hosts[node].links.insert(link);
+        let peer = self.hosts[other].peer;
+        self.input(node, Input::LinkUp { link, peer, dialed: side == 0 });
+        // What came before the dialler knew that its connection stands.
+        self.let_go_of(link);
+    }
+
+    fn let_go_of(&mut self, link: LinkId) {
+        let now = self.now();
+        for (waiting, from, class, _) in self.network.waiting(now) {
+            if waiting == link {
+                self.calendar.schedule(now, source(0), Happening::Arrive { link, from, class });
+            }
+        }
+    }
+
+    pub(super) fn peer_closed(&mut self, link: LinkId, side: Side) {
+        let Some(node) = self.network.node_at(link, side) else {
+            return;
+        };
+        let other = self.network.node_at(link, 1 - side).unwrap_or(node);
+        if !self.network.reaches(node, other) {
+            // It comes when the network heals; until then the link only falls silent.
+            let at = self.now() + Duration::from_millis(500);
+            self.calendar.schedule(at, source(node), Happening::PeerClosed { link, side });
+            return;
+        }
+        self.network.close(self.now(), link, side);
+        if self.hosts[node].links.remove(&link) {
+            let cause = LinkEnd::Reset;
+            self.input(node, Input::LinkDown { link, cause });
+        }
+    }
+
+    pub(super) fn send(&mut self, node: NodeIx, link: LinkId, class: Class, frame: &Frame) {
+        let Some(from) = self.network.side(link, node) else {
+            return;
+        };
+        let encoded = frame.encode();
+        let kind = self.frames.entry(frame.kind()).or_default();
+        *kind = (kind.0 + 1, kind.1 + encoded.len() as u64);
+        if let Some(at) = self.network.send(self.calendar.now(), link, from, class, encoded) {
+            self.calendar.schedule(at, source(node), Happening::Arrive { link, from, class });
+        }
+    }
+
+    pub(super) fn arrive(&mut self, link: LinkId, from: Side, class: Class) {
+        let (Some(sender), Some(node)) =
+            (self.network.node_at(link, from), self.network.node_at(link, 1 - from))
+        else {
+            return;
+        };
+        if self.hosts[node].is_stalled || !self.hosts[node].links.contains(&link) {
+            return;
+        }
+        let Some(packet) = self.network.receive(self.calendar.now(), link, from, class) else {
+            return;
+        };
+        let frame = packet.frame;
+        let bytes = frame.len();
+        self.trace.update(&frame.head);
+        self.trace.update(&frame.body[..frame.body.len().min(320)]);
+        let verdicts = &mut self.verdicts;
+        let host = &self.hosts[node];
+        let checked =
+            check_with(frame.concat(), |id| host.has_seen(id), |envelope| remember(verdicts, envelope));
+        self.ledger.on_arrival(node, &frame);
+        let input = match checked {
+            Ok(frame) => {
+                if let Some(id) = frame.verified() {
+                    self.hosts[node].mark_seen(id);
+                }
+                Input::Frame { link, frame }
+            }
+            Err(reject) => Input::Rejected { link, reject },
+        };
+        self.input(node, input);
+        // An acknowledgement would travel back; the writer learns of it at once, which changes nothing much.
+        if self.hosts[sender].links.contains(&link) {
+            self.input(sender, Input::Written { link, class, bytes });
+        }
+    }
+}
+
+/// The verdict on an envelope, worked out once in the whole world. Remembered are the very bytes: another copy
+/// with the same id and another signature is looked at anew.
+fn remember(
+    verdicts: &mut BTreeMap<EnvelopeId, CheckedEnvelope>,
+    envelope: Envelope,
+) -> Result<CheckedEnvelope, Reject> {
+    if let Some(known) = verdicts.get(&envelope.id())
+        && known.as_bytes() == envelope.as_bytes()
+    {
+        return Ok(known.clone());
+    }
+    let id = envelope.id();
+    let checked = crypto::check(envelope)?;
+    verdicts.insert(id, checked.clone());
+    Ok(checked)
+}
