@@ -67,6 +67,8 @@ enum Command {
     DemoWorker,
     #[command(hide = true, name = bench::WORKER)]
     BenchWorker,
+    #[command(hide = true, name = bench::IDLE_WORKER)]
+    BenchIdleNode,
 }
 
 impl Command {
@@ -82,7 +84,8 @@ impl Command {
             | Self::Demo(_)
             | Self::Bench(_)
             | Self::DemoWorker
-            | Self::BenchWorker => false,
+            | Self::BenchWorker
+            | Self::BenchIdleNode => false,
         }
     }
 }
@@ -134,6 +137,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Bench(args) => return bench::run(args, &global).await,
         Command::DemoWorker => return demo::run_worker().await,
         Command::BenchWorker => return bench::run_worker().await,
+        Command::BenchIdleNode => return bench::run_idle_node().await,
         command => command,
     };
     if let Command::Pub(args) = &command {
@@ -165,9 +169,12 @@ async fn run(cli: Cli) -> Result<(), Failure> {
 
 async fn carry_out(command: Command, session: &Session, global: &Global) -> Result<(), Failure> {
     match command {
-        Command::Id | Command::Demo(_) | Command::Bench(_) | Command::DemoWorker | Command::BenchWorker => {
-            Ok(())
-        }
+        Command::Id
+        | Command::Demo(_)
+        | Command::Bench(_)
+        | Command::DemoWorker
+        | Command::BenchWorker
+        | Command::BenchIdleNode => Ok(()),
         Command::Up(args) => up::run(args, session, global).await,
         Command::Chat(args) => chat::run(args, session, global).await,
         Command::Pub(args) => publish::run(args, session, global).await,
