@@ -106,6 +106,24 @@ fn nodes_at_rest_cost_something() {
 }
 
 #[test]
+fn a_start_ends_with_a_message() {
+    let figures = bench(&["start", "--runs", "2"]);
+    assert_eq!(
+        (&figures["measure"], &figures["runs"], &figures["succeeded"]),
+        (&"start".into(), &2.into(), &2.into())
+    );
+    let times = ["min_ms", "median_ms", "p90_ms", "max_ms"].map(|name| figures[name].as_f64().unwrap());
+    assert!(times[0] > 0.0 && times.is_sorted(), "{figures}");
+    let each = figures["each_ms"].as_array().unwrap();
+    assert_eq!(each.len(), 2, "{figures}");
+    for stages in each.iter().chain([&figures["stages_ms"]]) {
+        let stages =
+            ["main", "runtime", "node", "subscribed", "message"].map(|name| stages[name].as_f64().unwrap());
+        assert!(stages[0] > 0.0 && stages.is_sorted(), "{figures}");
+    }
+}
+
+#[test]
 fn a_size_below_the_stamp_is_refused() {
     let output = Command::new(env!("CARGO_BIN_EXE_djembe"))
         .args(["bench", "latency", "--size", "15"])

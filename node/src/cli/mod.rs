@@ -61,7 +61,7 @@ enum Command {
     Status,
     /// See it work on this machine: three nodes meet, talk, one is killed, returns and catches up
     Demo(demo::DemoArgs),
-    /// Measure rate, latency, fan-out and cost on this machine
+    /// Measure rate, latency, fan-out, cost and time to the first message on this machine
     Bench(bench::BenchArgs),
     #[command(hide = true, name = demo::WORKER)]
     DemoWorker,
@@ -69,6 +69,8 @@ enum Command {
     BenchWorker,
     #[command(hide = true, name = bench::IDLE_WORKER)]
     BenchIdleNode,
+    #[command(hide = true, name = bench::START_WORKER)]
+    BenchStartNode,
 }
 
 impl Command {
@@ -85,20 +87,22 @@ impl Command {
             | Self::Bench(_)
             | Self::DemoWorker
             | Self::BenchWorker
-            | Self::BenchIdleNode => false,
+            | Self::BenchIdleNode
+            | Self::BenchStartNode => false,
         }
     }
 }
 
 /// Runs the command that the command line names.
 pub fn main() -> ExitCode {
+    let entered_ns = scratch::monotonic_ns();
     let cli = Cli::parse();
     log(&cli.global);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return finish(Err(Failure::new(Exit::Failure, format!("cannot start: {error}")))),
     };
-    let result = runtime.block_on(run(cli));
+    let result = runtime.block_on(run(cli, entered_ns));
     // Nothing that is left may hold up the end.
     runtime.shutdown_background();
     finish(result)
@@ -128,7 +132,7 @@ fn log(global: &Global) {
     tracing_subscriber::registry().with(output).with(filter).init();
 }
 
-async fn run(cli: Cli) -> Result<(), Failure> {
+async fn run(cli: Cli, entered_ns: u64) -> Result<(), Failure> {
     let Cli { command, global } = cli;
     // These need no node of their own.
     let command = match command {
@@ -138,6 +142,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::DemoWorker => return demo::run_worker().await,
         Command::BenchWorker => return bench::run_worker().await,
         Command::BenchIdleNode => return bench::run_idle_node().await,
+        Command::BenchStartNode => return bench::run_start_node(entered_ns).await,
         command => command,
     };
     if let Command::Pub(args) = &command {
@@ -174,7 +179,8 @@ async fn carry_out(command: Command, session: &Session, global: &Global) -> Resu
         | Command::Bench(_)
         | Command::DemoWorker
         | Command::BenchWorker
-        | Command::BenchIdleNode => Ok(()),
+        | Command::BenchIdleNode
+        | Command::BenchStartNode => Ok(()),
         Command::Up(args) => up::run(args, session, global).await,
         Command::Chat(args) => chat::run(args, session, global).await,
         Command::Pub(args) => publish::run(args, session, global).await,

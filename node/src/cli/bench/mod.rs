@@ -2,13 +2,15 @@
 //!
 //! Every node is a process of its own on loopback, in a network of its own. Under load, publisher and subscribers
 //! are dialled by address, and a run also checks what it measures: every message complete, in order, once, as it was
-//! sent. At rest, nodes find each other by beacon, as they do in life.
+//! sent. At rest and at the start, nodes find each other by beacon, as they do in life.
 
 mod body;
 mod idle;
 mod idle_node;
 mod own;
 mod run;
+mod start;
+mod start_node;
 mod tally;
 mod worker;
 
@@ -25,6 +27,8 @@ use super::worker::Trouble;
 pub(super) use self::idle::WORKER as IDLE_WORKER;
 pub(super) use self::idle_node::run as run_idle_node;
 pub(super) use self::run::WORKER;
+pub(super) use self::start::WORKER as START_WORKER;
+pub(super) use self::start_node::run as run_start_node;
 pub(super) use self::worker::run as run_worker;
 
 const WARM_UP_SECS: f64 = 1.0;
@@ -34,7 +38,7 @@ const CONTENT_MAX: i64 = djembe_protocol::limits::CONTENT_MAX as i64;
 /// A node holds so many links.
 const PEERS_MAX: i64 = djembe_protocol::limits::LINKS_MAX as i64;
 
-/// Measure rate, latency, loss, memory, and processor time on this machine's loopback.
+/// Measure rate, latency, loss, memory, processor time and time to the first message on this machine's loopback.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct BenchArgs {
     #[command(subcommand)]
@@ -52,6 +56,8 @@ enum Measure {
     Fanout(LoadArgs),
     /// What nodes cost that are linked and have nothing to say
     Idle(IdleArgs),
+    /// From the start of a process to its first message
+    Start(StartArgs),
 }
 
 #[derive(clap::Args, Clone, Debug)]
@@ -83,6 +89,13 @@ struct IdleArgs {
     secs: f64,
 }
 
+#[derive(clap::Args, Clone, Copy, Debug)]
+struct StartArgs {
+    /// Starts measured, one after the other
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    runs: u32,
+}
+
 /// Which promise the messages are given.
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 enum LaneArg {
@@ -101,13 +114,14 @@ fn secs(text: &str) -> Result<f64, String> {
 /// Runs the benchmark and prints its figures.
 ///
 /// # Errors
-/// If a process failed or got stuck, a message came changed, doubled or out of order.
+/// If a process failed or got stuck, a message came changed, doubled or out of order, or a start did not succeed.
 pub(super) async fn run(args: BenchArgs, global: &Global) -> Result<(), Failure> {
     match args.measure {
         Measure::Throughput(args) => load("throughput", &args, global).await,
         Measure::Latency(args) => load("latency", &args, global).await,
         Measure::Fanout(args) => load("fanout", &args, global).await,
         Measure::Idle(args) => idle::run(args, global).await,
+        Measure::Start(args) => start::run(args, global).await,
     }
 }
 

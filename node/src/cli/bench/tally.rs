@@ -123,6 +123,13 @@ pub(super) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
+/// The value that so many of a hundred do not exceed; 0 of nothing.
+pub(super) fn percentile(values: impl IntoIterator<Item = f64>, percent: usize) -> f64 {
+    let values = sorted(values);
+    let rank = (values.len() * percent).div_ceil(100).max(1);
+    values.get(rank - 1).copied().unwrap_or_default()
+}
+
 fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
@@ -170,5 +177,7 @@ mod tests {
     fn the_middle_of_a_few() {
         assert_eq!((median([]), median([3.0]), median([4.0, 1.0, 2.0])), (0.0, 3.0, 2.0));
         assert_eq!(median([4.0, 1.0, 2.0, 3.0]), 2.5);
+        let ten = (1..=10).map(f64::from);
+        assert_eq!((percentile([], 90), percentile(ten.clone(), 90), percentile(ten, 100)), (0.0, 9.0, 10.0));
     }
 }
