@@ -11,7 +11,7 @@ fn bench(arguments: &[&str]) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_djembe"))
         .arg("bench")
         .args(arguments)
-        .args(["--secs", "0.3", "--json", "--quiet"])
+        .args(["--json", "--quiet"])
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -21,7 +21,11 @@ fn bench(arguments: &[&str]) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text}"))
 }
 
-/// Holds for every run, whatever is measured.
+fn under_load(arguments: &[&str]) -> Value {
+    bench(&[arguments, &["--secs", "0.3"]].concat())
+}
+
+/// Holds for every run under load, whatever is measured.
 fn check(figures: &Value, subscribers: u64) {
     for name in ["duplicates", "out_of_order", "corrupt"] {
         assert_eq!(figures[name], 0, "{name}: {figures}");
@@ -54,21 +58,21 @@ fn check(figures: &Value, subscribers: u64) {
 
 #[test]
 fn throughput_of_live_messages() {
-    let figures = bench(&["throughput", "--size", "64"]);
+    let figures = under_load(&["throughput", "--size", "64"]);
     check(&figures, 1);
     assert_eq!((&figures["lane"], &figures["store"]), (&"live".into(), &"memory".into()));
 }
 
 #[test]
 fn throughput_of_durable_messages() {
-    let figures = bench(&["throughput", "--lane", "durable", "--size", "1024"]);
+    let figures = under_load(&["throughput", "--lane", "durable", "--size", "1024"]);
     check(&figures, 1);
     assert_eq!((&figures["lane"], &figures["store"]), (&"durable".into(), &"disk".into()));
 }
 
 #[test]
 fn latency_at_a_steady_rate() {
-    let figures = bench(&["latency", "--rate", "50"]);
+    let figures = under_load(&["latency", "--rate", "50"]);
     check(&figures, 1);
     assert_eq!((&figures["rate"], &figures["size"]), (&50.into(), &1024.into()));
     // 0.3 s at 50 a second.
@@ -77,7 +81,46 @@ fn latency_at_a_steady_rate() {
 
 #[test]
 fn fan_out_to_three() {
-    check(&bench(&["fanout", "--subscribers", "3", "--size", "16"]), 3);
+    check(&under_load(&["fanout", "--subscribers", "3", "--size", "16"]), 3);
+}
+
+#[test]
+fn nodes_at_rest_cost_something() {
+    let figures = bench(&["idle", "--peers", "2", "--secs", "0.3"]);
+    assert_eq!((&figures["measure"], &figures["peers"]), (&"idle".into(), &2.into()));
+    for name in
+        ["seconds", "rss_kib_max", "rss_kib_median", "cpu_percent_max", "cpu_percent_median", "threads"]
+    {
+        assert!(figures[name].as_f64().is_some_and(|value| value > 0.0), "{name}: {figures}");
+    }
+    // Nobody need have spoken in so short a time.
+    assert!(figures["loopback_bytes_per_s"].is_number(), "{figures}");
+    let processes = figures["processes"].as_array().unwrap();
+    assert_eq!(processes.len(), 3, "{figures}");
+    for process in processes {
+        assert!(process["rss_kib"].as_u64() <= figures["rss_kib_max"].as_u64(), "{figures}");
+        assert!(process["rss_anon_kib"].as_u64() < process["rss_kib"].as_u64(), "{figures}");
+        assert!(process["cpu_percent"].as_f64() <= figures["cpu_percent_max"].as_f64(), "{figures}");
+        assert!(process["threads"].as_u64().is_some_and(|n| n > 0), "{figures}");
+    }
+}
+
+#[test]
+fn a_start_ends_with_a_message() {
+    let figures = bench(&["start", "--runs", "2"]);
+    assert_eq!(
+        (&figures["measure"], &figures["runs"], &figures["succeeded"]),
+        (&"start".into(), &2.into(), &2.into())
+    );
+    let times = ["min_ms", "median_ms", "p90_ms", "max_ms"].map(|name| figures[name].as_f64().unwrap());
+    assert!(times[0] > 0.0 && times.is_sorted(), "{figures}");
+    let each = figures["each_ms"].as_array().unwrap();
+    assert_eq!(each.len(), 2, "{figures}");
+    for stages in each.iter().chain([&figures["stages_ms"]]) {
+        let stages =
+            ["main", "runtime", "node", "subscribed", "message"].map(|name| stages[name].as_f64().unwrap());
+        assert!(stages[0] > 0.0 && stages.is_sorted(), "{figures}");
+    }
 }
 
 #[test]

@@ -26,15 +26,7 @@ const LAYERS: &[&[&str]] = &[
     &["wire::frame", "wire::beacon"],
     &["config"],
     &["io"],
-    &[
-        "link",
-        "overlay",
-        "presence",
-        "group::log",
-        "group::publish",
-        "group::repair",
-        "group::tree",
-    ],
+    &["link", "overlay", "presence", "group::log", "group::publish", "group::repair", "group::tree"],
     &["group"],
     &["engine"],
 ];

@@ -32,7 +32,8 @@ impl Stdout {
         let (done, written) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
             let mut write = || {
-                let mut stdout = io::stdout().lock();
+                // Locked for a chunk at a time: a node that is measured reports between them.
+                let mut stdout = io::stdout();
                 while let Some(chunk) = chunks_out.blocking_recv() {
                     stdout.write_all(&chunk)?;
                     stdout.flush()?;

@@ -17,6 +17,13 @@ pub(super) struct UpArgs {
     passphrase_file: Option<PathBuf>,
 }
 
+impl UpArgs {
+    /// For one open group.
+    pub(super) fn open(group: &str) -> Self {
+        Self { groups: vec![group.to_owned()], passphrase_file: None }
+    }
+}
+
 pub(super) async fn run(args: UpArgs, session: &Session, global: &Global) -> Result<(), Failure> {
     if !session.is_own() && args.groups.is_empty() {
         let message =

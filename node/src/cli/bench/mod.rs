@@ -1,66 +1,104 @@
 //! `djembe bench`: how fast, how quick, how dear, on this machine; docs/benchmarks.md says what the figures mean.
 //!
-//! Publisher and subscribers are processes of their own on loopback, in a network of their own, dialled by address.
-//! A run also checks what it measures: every message complete, in order, once, as it was sent.
+//! Every node is a process of its own on loopback, in a network of its own. Under load, publisher and subscribers
+//! are dialled by address, and a run also checks what it measures: every message complete, in order, once, as it was
+//! sent. At rest and at the start, nodes find each other by beacon, as they do in life.
 
 mod body;
+mod idle;
+mod idle_node;
+mod own;
 mod run;
+mod start;
+mod start_node;
 mod tally;
 mod worker;
 
 use std::io::Write;
 
-use clap::ValueEnum;
+use serde::Serialize;
 
 use self::run::{Figures, Plan};
 use super::exit::{Exit, Failure};
 use super::global::Global;
+use super::scratch::Scratch;
+use super::worker::Trouble;
 
+pub(super) use self::idle::WORKER as IDLE_WORKER;
+pub(super) use self::idle_node::run as run_idle_node;
 pub(super) use self::run::WORKER;
+pub(super) use self::start::WORKER as START_WORKER;
+pub(super) use self::start_node::run as run_start_node;
 pub(super) use self::worker::run as run_worker;
 
 const WARM_UP_SECS: f64 = 1.0;
 const SECS_MAX: f64 = 3600.0;
 /// What one message may hold.
 const CONTENT_MAX: i64 = djembe_protocol::limits::CONTENT_MAX as i64;
+/// A node holds so many links.
+const PEERS_MAX: i64 = djembe_protocol::limits::LINKS_MAX as i64;
 
-/// Measure rate, latency, loss, memory and processor time on this machine's loopback.
+/// Measure rate, latency, loss, memory, processor time and time to the first message on this machine's loopback.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct BenchArgs {
-    /// What to measure.
-    #[arg(value_enum)]
-    pub measure: Measure,
-    /// Bytes of a message's body [default: 64 and 1024 for throughput, else 1024]
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(16..=CONTENT_MAX))]
-    pub size: Option<u32>,
-    /// Seconds measured, after one of warm-up
-    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = secs)]
-    pub secs: f64,
-    /// Subscribers, each a process [default: 8 for fanout, else 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub subscribers: Option<u16>,
-    /// Live messages are kept nowhere; durable ones are on the disk of each process
-    #[arg(long, value_enum, default_value_t = LaneArg::Live)]
-    pub lane: LaneArg,
-    /// Messages a second [default: 100 for latency, else as many as are accepted]
-    #[arg(long, value_name = "MSGS_PER_S", value_parser = clap::value_parser!(u32).range(1..))]
-    pub rate: Option<u32>,
+    #[command(subcommand)]
+    measure: Measure,
 }
 
 /// What to measure.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Measure {
+#[derive(clap::Subcommand, Clone, Debug)]
+enum Measure {
     /// One publisher as fast as it can, one subscriber
-    Throughput,
+    Throughput(LoadArgs),
     /// One publisher at a steady rate, one subscriber
-    Latency,
+    Latency(LoadArgs),
     /// One publisher as fast as it can, many subscribers
-    Fanout,
+    Fanout(LoadArgs),
+    /// What nodes cost that are linked and have nothing to say
+    Idle(IdleArgs),
+    /// From the start of a process to its first message
+    Start(StartArgs),
+}
+
+#[derive(clap::Args, Clone, Debug)]
+struct LoadArgs {
+    /// Bytes of a message's body [default: 64 and 1024 for throughput, else 1024]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(16..=CONTENT_MAX))]
+    size: Option<u32>,
+    /// Seconds measured, after one of warm-up
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = secs)]
+    secs: f64,
+    /// Subscribers, each a process [default: 8 for fanout, else 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    subscribers: Option<u16>,
+    /// Live messages are kept nowhere; durable ones are on the disk of each process
+    #[arg(long, value_enum, default_value_t = LaneArg::Live)]
+    lane: LaneArg,
+    /// Messages a second [default: 100 for latency, else as many as are accepted]
+    #[arg(long, value_name = "MSGS_PER_S", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+}
+
+#[derive(clap::Args, Clone, Copy, Debug)]
+struct IdleArgs {
+    /// Members that each node sees; one node more is started
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=PEERS_MAX))]
+    peers: u16,
+    /// Seconds measured, after all are linked and three more
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = secs)]
+    secs: f64,
+}
+
+#[derive(clap::Args, Clone, Copy, Debug)]
+struct StartArgs {
+    /// Starts measured, one after the other
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    runs: u32,
 }
 
 /// Which promise the messages are given.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum LaneArg {
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum LaneArg {
     /// For who is there now
     Live,
     /// For everybody, also later
@@ -76,19 +114,29 @@ fn secs(text: &str) -> Result<f64, String> {
 /// Runs the benchmark and prints its figures.
 ///
 /// # Errors
-/// If a process failed or got stuck, or a message came changed, doubled or out of order.
+/// If a process failed or got stuck, a message came changed, doubled or out of order, or a start did not succeed.
 pub(super) async fn run(args: BenchArgs, global: &Global) -> Result<(), Failure> {
-    let sizes = match (args.size, args.measure) {
+    match args.measure {
+        Measure::Throughput(args) => load("throughput", &args, global).await,
+        Measure::Latency(args) => load("latency", &args, global).await,
+        Measure::Fanout(args) => load("fanout", &args, global).await,
+        Measure::Idle(args) => idle::run(args, global).await,
+        Measure::Start(args) => start::run(args, global).await,
+    }
+}
+
+async fn load(measure: &'static str, args: &LoadArgs, global: &Global) -> Result<(), Failure> {
+    let sizes = match (args.size, measure) {
         (Some(size), _) => vec![size],
-        (None, Measure::Throughput) => vec![64, 1024],
-        (None, Measure::Latency | Measure::Fanout) => vec![1024],
+        (None, "throughput") => vec![64, 1024],
+        (None, _) => vec![1024],
     };
     for size in sizes {
-        let plan = plan(&args, size);
-        let (measure, subscribers, lane) = (plan.measure, plan.subscribers, lane(&plan));
+        let plan = plan(measure, args, size);
+        let (subscribers, lane) = (plan.subscribers, lane(&plan));
         global.say(format_args!("{measure}: {size} B, {lane} lane, subscribers: {subscribers}"));
         let figures = run::run(&plan, global).await?;
-        print(&figures, global)?;
+        print(&figures, table, global)?;
         if !figures.is_sound() {
             let what = "what came is not what was sent: see loss, duplicates, out_of_order and corrupt";
             return Err(Failure::new(Exit::Failure, what));
@@ -97,20 +145,15 @@ pub(super) async fn run(args: BenchArgs, global: &Global) -> Result<(), Failure>
     Ok(())
 }
 
-fn plan(args: &BenchArgs, size: u32) -> Plan {
-    let (measure, subscribers, rate) = match args.measure {
-        Measure::Throughput => ("throughput", 1, None),
-        Measure::Latency => ("latency", 1, Some(100)),
-        Measure::Fanout => ("fanout", 8, None),
-    };
+fn plan(measure: &'static str, args: &LoadArgs, size: u32) -> Plan {
     Plan {
         measure,
         size,
         secs: args.secs,
         warm_up_secs: WARM_UP_SECS.min(args.secs),
-        subscribers: args.subscribers.map_or(subscribers, usize::from),
+        subscribers: args.subscribers.map_or(if measure == "fanout" { 8 } else { 1 }, usize::from),
         is_live: args.lane == LaneArg::Live,
-        rate: args.rate.or(rate),
+        rate: args.rate.or((measure == "latency").then_some(100)),
     }
 }
 
@@ -118,10 +161,23 @@ fn lane(plan: &Plan) -> &'static str {
     if plan.is_live { "live" } else { "durable" }
 }
 
-fn print(figures: &Figures, global: &Global) -> Result<(), Failure> {
+/// One object a line for programs, a table for people.
+fn print<F: Serialize>(figures: &F, table: fn(&F) -> String, global: &Global) -> Result<(), Failure> {
     let text = if global.json { serde_json::to_string(figures).unwrap_or_default() } else { table(figures) };
     writeln!(std::io::stdout().lock(), "{text}")
         .map_err(|error| Failure::new(Exit::Failure, error.to_string()))
+}
+
+fn scratch() -> Result<Scratch, Failure> {
+    Scratch::new("bench").map_err(|error| {
+        let what = format!("no directory for the run: {error}; make room where temporary files are kept");
+        Failure::new(Exit::Data, what)
+    })
+}
+
+fn failed(trouble: Trouble) -> Failure {
+    let exit = if matches!(trouble, Trouble::Late) { Exit::TimedOut } else { Exit::Failure };
+    Failure::new(exit, trouble.to_string())
 }
 
 /// For people.

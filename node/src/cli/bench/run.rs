@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::tally::Histogram;
 use super::worker::{Command, Load, Received, Report, Role, Setup};
+use super::{failed, scratch};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::global::Global;
 use crate::cli::scratch::{Scratch, random_name};
@@ -91,10 +92,7 @@ impl Figures {
 
 /// Runs it. Whatever happens, processes and directories are gone afterwards.
 pub(super) async fn run(plan: &Plan, global: &Global) -> Result<Figures, Failure> {
-    let scratch = Scratch::new("bench").map_err(|error| {
-        let what = format!("no directory for the run: {error}; make room where temporary files are kept");
-        Failure::new(Exit::Data, what)
-    })?;
+    let scratch = scratch()?;
     let mut run =
         Run { plan, global, scratch, crew: Crew::new(WORKER), publisher: 0, subscribers: Vec::new() };
     let figures = tokio::select! {
@@ -261,11 +259,6 @@ impl Run<'_> {
         }
         Ok(received.into_iter().flatten().collect())
     }
-}
-
-fn failed(trouble: Trouble) -> Failure {
-    let exit = if matches!(trouble, Trouble::Late) { Exit::TimedOut } else { Exit::Failure };
-    Failure::new(exit, trouble.to_string())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of a run of minutes are far below 2^52")]

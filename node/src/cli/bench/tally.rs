@@ -1,4 +1,5 @@
-//! What a subscriber counts: which numbers came, in which order, and how long they took.
+//! What a subscriber counts: which numbers came, in which order, and how long they took. And the middle of a few
+//! values that are kept one by one.
 
 use std::collections::BTreeMap;
 
@@ -112,6 +113,29 @@ fn top(bucket: usize) -> u64 {
     (mantissa << shift) + ((1 << shift) - 1)
 }
 
+/// The middle one, or the mean of the two in the middle; 0 of nothing.
+pub(super) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let values = sorted(values);
+    match values.len() {
+        0 => 0.0,
+        n if n % 2 == 0 => f64::midpoint(values[n / 2 - 1], values[n / 2]),
+        n => values[n / 2],
+    }
+}
+
+/// The value that so many of a hundred do not exceed; 0 of nothing.
+pub(super) fn percentile(values: impl IntoIterator<Item = f64>, percent: usize) -> f64 {
+    let values = sorted(values);
+    let rank = (values.len() * percent).div_ceil(100).max(1);
+    values.get(rank - 1).copied().unwrap_or_default()
+}
+
+fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,5 +171,13 @@ mod tests {
         let near = |value: u64, wanted: u64| value.abs_diff(wanted) <= wanted / 100;
         assert!(near(histogram.percentile(50), 500) && near(histogram.percentile(99), 990));
         assert_eq!((histogram.percentile(100), histogram.max()), (1000, 1000));
+    }
+
+    #[test]
+    fn the_middle_of_a_few() {
+        assert_eq!((median([]), median([3.0]), median([4.0, 1.0, 2.0])), (0.0, 3.0, 2.0));
+        assert_eq!(median([4.0, 1.0, 2.0, 3.0]), 2.5);
+        let ten = (1..=10).map(f64::from);
+        assert_eq!((percentile([], 90), percentile(ten.clone(), 90), percentile(ten, 100)), (0.0, 9.0, 10.0));
     }
 }

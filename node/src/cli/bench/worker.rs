@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::body::{Bodies, Header, Phase};
+use super::own::Own;
 use super::tally::{Histogram, Numbers};
 use crate::cli::exit::Failure;
 use crate::cli::scratch::{cpu_ns, monotonic_ns};
@@ -157,11 +158,8 @@ async fn listening(node: &Node) -> Result<Vec<String>, NodeError> {
 
 async fn cost(node: &Node, cpu_before: u64) -> Result<Cost, NodeError> {
     let cpu_ns = cpu_ns() - cpu_before;
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kib = |name: &str| {
-        status.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB")?.parse().ok())
-    };
-    let (rss_kib, rss_max_kib) = (kib("VmRSS:"), kib("VmHWM:"));
+    let own = Own::read();
+    let (rss_kib, rss_max_kib) = (own.number("VmRSS"), own.number("VmHWM"));
     Ok(Cost { cpu_ns, rss_kib, rss_max_kib, counters: node.status().await?.counters })
 }
 
