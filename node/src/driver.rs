@@ -107,6 +107,14 @@ struct GroupEntry {
     early: Option<Early>,
 }
 
+impl Drop for GroupEntry {
+    /// Whoever waits for a receipt learns that nothing will change any more.
+    fn drop(&mut self) {
+        self.shared.durable.on_ended();
+        self.shared.live.on_ended();
+    }
+}
+
 /// What came between joining a group and the first subscription to it: a node that was away is given what it
 /// missed as soon as it joins, and whoever joined to read it is to have it.
 struct Early {
@@ -284,6 +292,8 @@ impl Driver {
         tokio::pin!(timer);
         let (mut talk, mut frames) = (Vec::with_capacity(BURST), Vec::with_capacity(BURST));
         let mut published = Vec::with_capacity(BURST);
+        // Talk goes first, but not twice running: a neighbour that floods with it must not silence all else.
+        let mut talked = false;
         while !self.ending {
             self.submit_jobs();
             let deadline = self.engine.next_deadline().map(|at| self.instant(at));
@@ -295,7 +305,11 @@ impl Driver {
             let is_free = self.jobs.is_empty() && !self.has_full_reader();
             tokio::select! {
                 biased;
-                _ = self.control.recv_many(&mut talk, BURST) => self.on_frames(&mut talk),
+                _ = self.control.recv_many(&mut talk, BURST), if !talked => {
+                    self.on_frames(&mut talk);
+                    talked = true;
+                    continue;
+                }
                 event = self.transport.next_event() => self.on_transport(event),
                 done = self.store.next_done() => match done {
                     Some(done) => self.on_store(done),
@@ -316,29 +330,20 @@ impl Driver {
                 }
                 event = self.discovery.next_event() => self.on_discovery(event),
                 () = timer.as_mut(), if deadline.is_some() => self.input(Input::Timeout),
-                () = Self::reader_ready(&self.groups), if !is_free => self.refill_readers(),
+                () = Self::reader_ready(&self.groups), if self.has_waiting_reader() => self.refill_readers(),
+                () = std::future::ready(()), if talked => {}
             }
+            talked = false;
         }
         self.end().await
     }
 
     /// Lets the store finish and tells the others what it has, says goodbye, closes the store.
     async fn end(mut self) -> Result<(), NodeError> {
-        let finish = async {
-            while !(self.jobs.is_empty() && self.store.is_idle()) {
-                self.submit_jobs();
-                match self.store.next_done().await {
-                    Some(done) => self.on_store(done),
-                    None => break,
-                }
-            }
-        };
-        let _ = tokio::time::timeout(STORE_PATIENCE, finish).await;
+        self.take_publishes();
+        let _ = tokio::time::timeout(STORE_PATIENCE, self.finish()).await;
         self.input(Input::Command(Command::Shutdown));
-        for entry in self.groups.values() {
-            entry.shared.durable.on_ended();
-            entry.shared.live.on_ended();
-        }
+        self.groups.clear();
         for link in self.links.keys().copied().collect::<Vec<_>>() {
             self.transport.close(link);
         }
@@ -355,6 +360,29 @@ impl Driver {
         match self.store_error {
             Some(error) => Err(NodeError::Ended(Some(error))),
             None => closed,
+        }
+    }
+
+    /// Works on until what was published has left: sealed, on the disk, and written to whoever is linked. A live
+    /// message that nobody is there to hear does not keep the node.
+    async fn finish(&mut self) {
+        loop {
+            self.submit_jobs();
+            let status = self.engine.status();
+            let has_drafts = status.groups.iter().any(|group| group.drafts > 0 && !group.members.is_empty());
+            let is_written = status.peers.iter().all(|peer| peer.queued == 0);
+            let is_stored = self.jobs.is_empty() && self.store.is_idle();
+            if !has_drafts && is_written && is_stored && !self.engine.is_sealing() {
+                return;
+            }
+            tokio::select! {
+                done = self.store.next_done() => match done {
+                    Some(done) => self.on_store(done),
+                    None => return,
+                },
+                event = self.transport.next_event() => self.on_transport(event),
+                () = tokio::time::sleep(Duration::from_millis(1)) => self.input(Input::Timeout),
+            }
         }
     }
 
@@ -397,6 +425,12 @@ impl Driver {
         }
     }
 
+    /// What was accepted before a request that ends a group or the node.
+    fn take_publishes(&mut self) {
+        let mut published: Vec<_> = std::iter::from_fn(|| self.publish.try_recv().ok()).collect();
+        self.on_publish(&mut published);
+    }
+
     fn on_publish(&mut self, published: &mut Vec<PublishRequest>) {
         self.tell_wall_time();
         for request in published.drain(..) {
@@ -427,6 +461,11 @@ impl Driver {
                 self.input(Input::LinkUp { link, peer, dialed });
             }
             TransportEvent::LinkDown { link, peer, cause } => {
+                // What came before the end counts: talk, and what is taken in already.
+                let mut before = Vec::with_capacity(INBOUND_DATA);
+                before.extend(std::iter::from_fn(|| self.control.try_recv().ok()).take(INBOUND_CONTROL));
+                before.extend(std::iter::from_fn(|| self.data.try_recv().ok()).take(INBOUND_DATA));
+                self.on_frames(&mut before);
                 tracing::debug!(peer = %peer.short(), ?cause, "link down");
                 self.links.remove(&link);
                 if !self.links.values().any(|other| other.peer == peer) {

@@ -141,7 +141,11 @@ impl Group {
         message.draft.check()?;
         let lane = self.shared.lane(message.lane);
         let weight = LaneShared::weight(message.draft.content.len());
-        lane.room.try_acquire_many(u32::from(weight)).map_err(|_| NodeError::Busy)?.forget();
+        let room = lane.room.try_acquire_many(u32::from(weight)).map_err(|error| match error {
+            tokio::sync::TryAcquireError::NoPermits => NodeError::Busy,
+            tokio::sync::TryAcquireError::Closed => NodeError::Ended(None),
+        })?;
+        room.forget();
         self.hand_on(message, weight)
     }
 

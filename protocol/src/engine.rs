@@ -188,6 +188,11 @@ impl Engine {
         self.groups.get_mut(&group).is_some_and(|group| group.accepts(lane))
     }
 
+    /// Whether messages wait that will leave by themselves, soon and whoever is there.
+    pub fn is_sealing(&self) -> bool {
+        self.groups.values().any(|group| group.is_sealing())
+    }
+
     /// What there is to know, for people.
     pub fn status(&self) -> Status {
         let mut groups: Vec<_> = self.groups.values().map(|group| group.status()).collect();

@@ -130,23 +130,21 @@ impl Driver {
         self.groups.values().any(|entry| early(entry) || entry.readers.iter().any(Reader::is_full))
     }
 
-    /// Waits until a full reader has room, has gone, or has run out of patience.
+    /// Whether something waits for a reader, or one is to be told what it missed.
+    pub(super) fn has_waiting_reader(&self) -> bool {
+        let early = |entry: &GroupEntry| entry.early.as_ref().is_some_and(Early::is_full);
+        self.groups.values().any(|entry| early(entry) || entry.readers.iter().any(Reader::is_waiting))
+    }
+
+    /// Waits until one of them has room, has gone, or has run out of patience.
     pub(super) async fn reader_ready(groups: &BTreeMap<GroupId, GroupEntry>) {
-        let full = groups.values().flat_map(|entry| &entry.readers).find(|reader| reader.is_full());
-        match full {
-            Some(reader) => {
-                let since = reader.full_since.unwrap_or_else(Instant::now);
-                let patience = tokio::time::sleep_until((since + READER_PATIENCE).into());
-                tokio::select! {
-                    _ = reader.sender.reserve() => {}
-                    () = patience => {}
-                }
-            }
-            None => match groups.values().filter_map(|entry| entry.early.as_ref()).find(|e| e.is_full()) {
-                Some(early) => tokio::time::sleep_until((early.since + EARLY).into()).await,
-                // The store is full; its answers wake the driver.
-                None => std::future::pending().await,
-            },
+        let early = groups.values().filter_map(|entry| entry.early.as_ref()).find(|early| early.is_full());
+        let waiting = groups.values().flat_map(|entry| &entry.readers).filter(|reader| reader.is_waiting());
+        let waiting: Vec<_> = waiting.map(|reader| Box::pin(reader.ready())).collect();
+        match early {
+            Some(early) => tokio::time::sleep_until((early.since + EARLY).into()).await,
+            None if waiting.is_empty() => std::future::pending().await,
+            None => drop(futures::future::select_all(waiting).await),
         }
     }
 
@@ -154,7 +152,7 @@ impl Driver {
         let mut lagged = Vec::new();
         for entry in self.groups.values_mut() {
             entry.readers.retain_mut(Reader::refill);
-            for reader in &mut entry.readers {
+            for reader in entry.readers.iter_mut().filter(|reader| reader.has_room()) {
                 if reader.missed > 0 {
                     let messages = std::mem::take(&mut reader.missed);
                     lagged.push(NodeEvent::Lagged { group: entry.shared.name.clone(), messages });
@@ -187,44 +185,66 @@ impl Reader {
         reader
     }
 
+    /// Its queue is full, and its patience is not: no more is taken in.
     fn is_full(&self) -> bool {
         self.full_since.is_some_and(|since| since.elapsed() < READER_PATIENCE)
     }
 
+    fn is_waiting(&self) -> bool {
+        !self.backlog.is_empty() || self.missed > 0
+    }
+
+    fn has_room(&self) -> bool {
+        self.full_since.is_none()
+    }
+
+    /// Until there is room, the reader is gone, or what waits is given up.
+    async fn ready(&self) {
+        let room = self.sender.reserve();
+        match self.full_since.filter(|_| !self.backlog.is_empty()) {
+            Some(since) => {
+                let _ = tokio::time::timeout_at((since + READER_PATIENCE).into(), room).await;
+            }
+            None => drop(room.await),
+        }
+    }
+
     /// Takes an envelope; false if the reader is gone.
     fn offer(&mut self, delivered: &Arc<Delivered>) -> bool {
-        if self.backlog.is_empty() {
-            match self.sender.try_send(delivered.clone()) {
+        if !self.refill() {
+            return false;
+        }
+        match self.full_since {
+            None => match self.sender.try_send(delivered.clone()) {
                 Ok(()) => return true,
                 Err(mpsc::error::TrySendError::Closed(_)) => return false,
-                Err(mpsc::error::TrySendError::Full(_)) => {}
-            }
-        }
-        let since = *self.full_since.get_or_insert_with(Instant::now);
-        if since.elapsed() < READER_PATIENCE {
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    self.full_since = Some(Instant::now());
+                    self.backlog.push_back(delivered.clone());
+                }
+            },
             // Grows by what was in the engine already: nothing more is taken in.
-            self.backlog.push_back(delivered.clone());
-        } else {
-            self.missed += delivered.messages.len() as u64;
+            Some(_) if self.is_full() => self.backlog.push_back(delivered.clone()),
+            Some(_) => self.missed += delivered.messages.len() as u64,
         }
         true
     }
 
-    /// Moves on what waited; false if the reader is gone.
+    /// Moves on what waited, or gives it up; false if the reader is gone.
     fn refill(&mut self) -> bool {
         while let Some(next) = self.backlog.front() {
             match self.sender.try_send(next.clone()) {
                 Ok(()) => drop(self.backlog.pop_front()),
                 Err(mpsc::error::TrySendError::Closed(_)) => return false,
+                Err(mpsc::error::TrySendError::Full(_)) if self.is_full() => return true,
                 Err(mpsc::error::TrySendError::Full(_)) => {
-                    if !self.is_full() {
-                        self.missed += self.backlog.drain(..).map(|d| d.messages.len() as u64).sum::<u64>();
-                    }
-                    return true;
+                    self.missed += self.backlog.drain(..).map(|d| d.messages.len() as u64).sum::<u64>();
                 }
             }
         }
-        self.full_since = None;
-        true
+        if self.sender.capacity() > 0 {
+            self.full_since = None;
+        }
+        !self.sender.is_closed()
     }
 }

@@ -22,11 +22,9 @@ impl Driver {
                 self.input(Input::Command(Command::Join { key, name }));
             }
             Request::Leave { group, reply } => {
+                self.take_publishes();
                 self.input(Input::Command(Command::Leave { group }));
-                if let Some(entry) = self.groups.remove(&group) {
-                    entry.shared.durable.on_ended();
-                    entry.shared.live.on_ended();
-                }
+                self.groups.remove(&group);
                 let _ = reply.send(());
             }
             Request::Subscribe { group, sender, reply } => {

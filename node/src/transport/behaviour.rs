@@ -425,5 +425,7 @@ pub(super) fn limits(links_max: u32) -> connection_limits::ConnectionLimits {
         .with_max_pending_incoming(Some(PENDING_MAX))
         .with_max_pending_outgoing(Some(PENDING_MAX))
         .with_max_established_per_peer(Some(PER_PEER_MAX))
+        // A quarter is kept for those that this node chooses itself.
+        .with_max_established_incoming(Some(links_max - links_max / 4))
         .with_max_established(Some(links_max))
 }

@@ -154,24 +154,21 @@ impl Engine {
         }
     }
 
-    /// A run has ended, on all its links. What a former run still says does not count.
+    /// A run has ended; it says so on each of its links, after all it had to say there. A former run's goodbye does
+    /// not count.
     fn on_goodbye(&mut self, link: LinkId, peer: PeerId) {
         let run = |link: &Link| link.hello.as_ref().map(|hello| hello.incarnation);
         let said_by = self.links.get(&link).and_then(run);
-        let to_peer = self.links.values().filter(|other| other.peer == peer);
-        let (ended, newer): (Vec<&Link>, Vec<&Link>) = to_peer.partition(|other| run(other) <= said_by);
-        let (ended, lives_on) = (ended.iter().map(|link| link.id).collect::<Vec<_>>(), !newer.is_empty());
+        let lives_on = self.links.values().any(|other| other.peer == peer && run(other) > said_by);
         if !lives_on {
             self.presence.goodbye(self.now, peer);
             self.overlay.forget(&peer);
         }
         let cause = if lives_on { PresenceCause::Silent } else { PresenceCause::Goodbye };
-        for link in ended {
-            for id in self.groups.keys().copied().collect::<Vec<_>>() {
-                self.with_group(id, |group, cx| group.member_down(cx, link, Some(cause)));
-            }
-            self.disconnect(link, "goodbye");
+        for id in self.groups.keys().copied().collect::<Vec<_>>() {
+            self.with_group(id, |group, cx| group.member_down(cx, link, Some(cause)));
         }
+        self.disconnect(link, "goodbye");
     }
 
     /// Runs `f` on the group behind a neighbour's number. An unknown number is talk that crossed a leave; an

@@ -23,6 +23,11 @@ impl Group {
         }
     }
 
+    /// Whether messages wait that are kept, and so need nobody to be there.
+    pub(crate) fn is_sealing(&self) -> bool {
+        self.loaded && !self.cloned && self.lanes[0].n_drafts() > 0
+    }
+
     /// Whether a draft would be taken now.
     pub(crate) fn accepts(&mut self, lane: Lane) -> bool {
         self.lane(lane).accepts()
