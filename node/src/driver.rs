@@ -8,6 +8,7 @@ mod output;
 mod requests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -179,12 +180,9 @@ impl Driver {
             (Some(data_dir), keys.identity)
         };
         let me = keys.peer_id();
-        let mut store: Box<dyn Store> = match &data_dir {
-            Some(dir) => Box::new(sqlite::Sqlite::open(&dir.database(), me)?),
-            None => Box::new(memory::Memory::new(me, memory::BYTES_MAX)),
-        };
-        let incarnation = store.next_incarnation()?;
-        let store = Worker::spawn(store).map_err(|error| NodeError::Store(error.to_string()))?;
+        let database = data_dir.as_ref().map(DataDir::database);
+        // The disk and the sockets do not wait for each other.
+        let opening = tokio::task::spawn_blocking(move || open_store(database, me));
 
         let discovery = Self::discovery(&builder, &data_dir, &keys)?;
         let (control_out, control) = mpsc::channel(INBOUND_CONTROL);
@@ -208,6 +206,8 @@ impl Driver {
         let transport = Transport::new(config, check::checker(), inbound)
             .map_err(|error| NodeError::Listen(format!("{error}; choose another with --listen")))?;
 
+        let (store, incarnation) = opening.await.map_err(|error| NodeError::Store(error.to_string()))??;
+        let store = Worker::spawn(store).map_err(|error| NodeError::Store(error.to_string()))?;
         let config = Config {
             network: NetworkTag::of(&builder.network).0,
             incarnation: Incarnation(incarnation),
@@ -557,6 +557,16 @@ const LOOPBACK: &str = if cfg!(target_os = "macos") { "lo0" } else { "lo" };
 /// What to do about a copied identity.
 const CLONED_ADVICE: &str = "this node's identity is in use on another node too; stop one of them and give it \
                              an identity of its own (another --data-dir, or move its identity file away)";
+
+/// The store of a node, and the number of this start.
+fn open_store(database: Option<PathBuf>, me: PeerId) -> Result<(Box<dyn Store>, u64), NodeError> {
+    let mut store: Box<dyn Store> = match database {
+        Some(path) => Box::new(sqlite::Sqlite::open(&path, me)?),
+        None => Box::new(memory::Memory::new(me, memory::BYTES_MAX)),
+    };
+    let incarnation = store.next_incarnation()?;
+    Ok((store, incarnation))
+}
 
 fn source_name(source: discovery::Source) -> &'static str {
     match source {
