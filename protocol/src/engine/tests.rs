@@ -332,6 +332,21 @@ fn requests_of_one_who_does_not_read_are_bounded() {
     assert!(cut_off, "and in the end it is cut off");
 }
 
+/// Goal: an address that no frame may carry is neither said to neighbours nor passed on. Method: our own listener
+/// and a discovery record have one too long; the neighbour reads what it is sent.
+#[test]
+fn addresses_too_long_for_a_frame_are_left_out() {
+    let mut bench = Bench::new();
+    let (long, fits) = (Address(vec![1; Address::MAX + 1]), Address(vec![1; Address::MAX]));
+    bench.input(Input::Listening(vec![long.clone(), fits.clone()]));
+    assert_eq!(bench.engine.addresses, [fits.clone()]);
+    bench.member();
+    let peer = bench.hostile.peer_id();
+    bench.input(Input::Found { peer, addresses: vec![long, fits.clone()] });
+    let neighbours: Vec<_> = bench.engine.overlay.neighbours().collect();
+    assert_eq!(neighbours, [(peer, &[fits][..])]);
+}
+
 /// A small generator of frames that are well formed and make no sense.
 struct Chaos(Xoshiro256PlusPlus);
 
