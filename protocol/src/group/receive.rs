@@ -8,6 +8,7 @@ use crate::id::{EnvelopeId, Lane, LinkId, LogId, PeerId, Seq};
 use crate::io::{Delivered, Event};
 use crate::limits;
 use crate::persist::{Answer, Frontier, Query, StoreOp};
+use crate::time::Timestamp;
 use crate::wire::envelope::Envelope;
 use crate::wire::frame::{Announce, Class, Clock, ClockEntry, Frame, Prune, Range, Stored, Want};
 
@@ -147,6 +148,8 @@ impl Group {
         if std::mem::replace(&mut state.is_forked, true) {
             return;
         }
+        // What others have of it may be the other branch, which never fits: nothing of it is asked for any more.
+        self.repair.forget(&log);
         cx.event(Event::Fork { group: self.id, log, seq: envelope.header().seq });
         let author = self.members.iter().find(|(_, peer)| **peer == log.author);
         if let Some(link) = author.map(|(link, _)| *link) {
@@ -275,6 +278,13 @@ impl Group {
 
     // Claims.
 
+    /// A neighbour has `from..end` of a log. Of a forked one it may have the other branch.
+    fn claim(&mut self, link: LinkId, log: LogId, from: Seq, end: Seq, due: Timestamp) {
+        if self.logs.get(&log).is_none_or(|state| !state.is_forked) {
+            self.repair.claim(link, log, from, end, due);
+        }
+    }
+
     pub(crate) fn on_announce(&mut self, cx: &mut Ctx<'_>, link: LinkId, announce: &Announce) {
         for range in &announce.ranges {
             self.tree.has_it(link, range);
@@ -284,7 +294,7 @@ impl Group {
                 continue;
             }
             let from = if range.log.lane.is_kept() { 0 } else { range.from };
-            self.repair.claim(link, range.log, from, end, cx.now + limits::REPAIR_DELAY);
+            self.claim(link, range.log, from, end, cx.now + limits::REPAIR_DELAY);
         }
     }
 
@@ -295,7 +305,7 @@ impl Group {
             if !self.missing(&entry.log, entry.next).is_empty() {
                 // What is on its way anyway is given time to come.
                 let due = if clock.reply { cx.now + limits::REPAIR_DELAY } else { cx.now };
-                self.repair.claim(link, entry.log, entry.floor, entry.next, due);
+                self.claim(link, entry.log, entry.floor, entry.next, due);
             }
         }
         if clock.reply {
@@ -348,7 +358,8 @@ impl Group {
             return;
         }
         let end = state.log.highest().unwrap_or(0);
-        self.repair.claim(link, log, state.log.next(), end, cx.now);
+        let next = state.log.next();
+        self.claim(link, log, next, end, cx.now);
         if !log.lane.is_kept() {
             self.live_gaps.entry(log).or_insert(cx.now + limits::LIVE_GAP_PATIENCE);
         }
