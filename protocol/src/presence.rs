@@ -201,6 +201,7 @@ impl Presence {
         self.set_gone(now, peer, PresenceCause::Goodbye);
         if let Some(known) = self.peers.get_mut(&peer) {
             known.said_goodbye = true;
+            known.linked = false;
         }
     }
 

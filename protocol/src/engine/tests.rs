@@ -347,6 +347,31 @@ fn addresses_too_long_for_a_frame_are_left_out() {
     assert_eq!(neighbours, [(peer, &[fits][..])]);
 }
 
+/// Goal: a goodbye is the end although other streams of the link deliver later. Method: frames of a link that the
+/// host has not closed yet, after a goodbye.
+#[test]
+fn what_comes_after_a_goodbye_is_no_sign_of_life() {
+    let mut bench = Bench::new();
+    let link = bench.member();
+    let frames = [
+        Frame::from(Goodbye { incarnation: Incarnation(1) }),
+        Beat { stamp: 1, echo: 0, held: 0, ask: false }.into(),
+        Digest { root: [1; 32] }.into(),
+    ];
+    for frame in frames {
+        let frame = check(frame.encode().concat(), |_| false).expect("fine");
+        bench.engine.handle_input(bench.now, Input::Frame { link, frame });
+    }
+    let outputs = std::iter::from_fn(|| bench.engine.poll_output());
+    let states: Vec<_> = outputs
+        .filter_map(|output| match output {
+            Output::Event(Event::Presence { state, .. }) => Some(state.name()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(states, ["gone"]);
+}
+
 /// A small generator of frames that are well formed and make no sense.
 struct Chaos(Xoshiro256PlusPlus);
 

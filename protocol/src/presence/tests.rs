@@ -204,7 +204,9 @@ fn a_goodbye_is_final_until_it_is_met_again() {
     let target = bench.id(TARGET);
     bench.presence.goodbye(bench.now, target);
     bench.settle();
-    assert_eq!(bench.seen, [(Dead, PresenceCause::Goodbye)]);
+    bench.presence.heard(bench.now, target);
+    bench.settle();
+    assert_eq!(bench.seen, [(Dead, PresenceCause::Goodbye)], "what was under way is no sign of life");
     bench.unlink(LinkEnd::Reset).pass(5000);
     assert_eq!(bench.seen.len(), 1);
     bench.frames.clear();
