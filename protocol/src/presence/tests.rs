@@ -245,8 +245,8 @@ fn votes_against_this_node_are_refuted() {
         (100, 11, 11),
         (1000, 11, 12),
         (1000, 50, 51),
-        (1000, limits::INCARNATION_MAX, limits::INCARNATION_MAX),
-        (1000, limits::INCARNATION_MAX, limits::INCARNATION_MAX),
+        (1000, 51 + limits::INCARNATION_JUMP_MAX + 1, 51),
+        (1000, 51 + limits::INCARNATION_JUMP_MAX, 52 + limits::INCARNATION_JUMP_MAX),
     ] {
         bench.pass(wait);
         let alert = against(&bench, incarnation);
@@ -254,6 +254,38 @@ fn votes_against_this_node_are_refuted() {
         bench.settle();
         assert_eq!(bench.presence.incarnation(), Incarnation(now_is), "vote against {incarnation}");
     }
+    bench.presence.incarnation = Incarnation(limits::INCARNATION_MAX);
+    bench.pass(1000);
+    let alert = against(&bench, limits::INCARNATION_MAX);
+    bench.presence.alert(bench.now, alert, &bench.identities[0]);
+    assert_eq!(bench.presence.incarnation(), Incarnation(limits::INCARNATION_MAX));
+}
+
+/// Goal: one identity cannot make this node doubt itself, and nobody unknown can make it do anything.
+#[test]
+fn one_accuser_is_not_enough() {
+    let mut bench = Bench::new(2);
+    let me = bench.id(0);
+    let accuse = |bench: &mut Bench, observer: usize, incarnation| {
+        let alert = Alert::new(me, incarnation, &bench.identities[observer]);
+        bench.presence.alert(bench.now, alert, &bench.identities[0]);
+        bench.settle();
+    };
+    for n in 0..10 {
+        let incarnation = bench.presence.incarnation();
+        accuse(&mut bench, 7, incarnation);
+        assert_eq!(bench.presence.incarnation(), incarnation, "a stranger");
+        accuse(&mut bench, 2, incarnation);
+        accuse(&mut bench, 2, incarnation);
+        assert_eq!(bench.presence.incarnation(), Incarnation(incarnation.0 + 1));
+        assert_eq!(bench.presence.health(), 0, "after {n} votes of one");
+        bench.pass(1000);
+    }
+    let incarnation = bench.presence.incarnation();
+    for observer in [2, 3, 2, 3] {
+        accuse(&mut bench, observer, incarnation);
+    }
+    assert_eq!(bench.presence.health(), 1, "two agree, once");
 }
 
 /// Goal: a node that stands still blames itself. Method: 20 s without an input, then a frame of one of two peers.
