@@ -168,7 +168,7 @@ pub const HEALTH_MAX: u32 = 8;
 pub const HEALTH_NO_VOTE: u32 = 4;
 /// A timer that fires this much late says that this node is starved.
 pub const LATE_TIMER: Duration = Duration::from_millis(200);
-/// Nodes remembered as gone, so that old news of them is known to be old.
+/// Nodes remembered, linked ones aside; the gone so that old news of them is known to be old.
 pub const GONE_MAX: usize = 1024;
 
 const _: () = {

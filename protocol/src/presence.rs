@@ -126,7 +126,7 @@ impl Presence {
         incarnation: Incarnation,
         identity: &Identity,
     ) {
-        self.make_room();
+        self.make_room(now, &peer);
         let known = self.peers.entry(peer).or_insert_with(|| Peer::new(incarnation, now));
         let is_outdated = incarnation < known.incarnation
             || incarnation == known.incarnation && known.gone_at.is_some() && !known.said_goodbye;
@@ -432,14 +432,22 @@ impl Presence {
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }
 
-    /// Forgets who has been gone longest once there are too many.
-    fn make_room(&mut self) {
-        if self.peers.len() < limits::GONE_MAX {
-            return;
-        }
-        let oldest = self.peers.iter().filter_map(|(peer, known)| known.gone_at.map(|at| (at, *peer))).min();
-        if let Some((_, peer)) = oldest {
-            self.peers.remove(&peer);
+    /// Room for `peer`: forgets who has been gone longest or, if nobody is, who was heard longest ago. Never one
+    /// that is linked, and links are bounded.
+    fn make_room(&mut self, now: Timestamp, peer: &PeerId) {
+        while self.peers.len() >= limits::GONE_MAX && !self.peers.contains_key(peer) {
+            let unlinked = self.peers.iter().filter(|(_, known)| !known.linked);
+            let oldest = unlinked.min_by_key(|(_, known)| match known.gone_at {
+                Some(at) => (false, at),
+                None => (true, known.last_heard),
+            });
+            let Some(oldest) = oldest.map(|(peer, _)| *peer) else {
+                return;
+            };
+            if self.peers.get(&oldest).is_some_and(|known| known.announced) {
+                self.set_gone(now, oldest, PresenceCause::TimedOut);
+            }
+            self.peers.remove(&oldest);
         }
     }
 }

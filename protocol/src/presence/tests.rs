@@ -348,3 +348,30 @@ fn the_longest_gone_are_forgotten_first() {
     assert_eq!(bench.presence.peers.len(), limits::GONE_MAX);
     assert_eq!(bench.presence.state(&target), None);
 }
+
+/// Goal: identities that come and vanish without ever being gone do not fill the memory. Method: more than fit are
+/// met and lose their link at once; somebody else stays linked.
+#[test]
+fn the_memory_of_peers_is_bounded_whatever_their_state() {
+    let mut bench = Bench::new(0);
+    let target = bench.id(TARGET);
+    for n in 0..2 * limits::GONE_MAX as u64 {
+        let mut id = [0xee; 32];
+        id[..8].copy_from_slice(&n.to_le_bytes());
+        bench.now = bench.now + Duration::from_micros(1);
+        bench.presence.greeted(bench.now, PeerId(id), Incarnation(1), &bench.identities[0]);
+        bench.presence.unlinked(bench.now, PeerId(id), LinkEnd::Closed, BTreeSet::new());
+        assert!(bench.presence.peers.len() <= limits::GONE_MAX);
+    }
+    assert_eq!(bench.state(), Live);
+    let facts = bench.presence.take_facts();
+    let n_told = |wanted: PresenceState| {
+        let told =
+            facts.iter().filter(|fact| matches!(fact, Fact::Changed { state, .. } if *state == wanted));
+        told.count()
+    };
+    let alive = 1 + n_told(Live) - n_told(Dead);
+    assert_eq!(alive, bench.presence.peers.len(), "the application was told of each that was forgotten");
+    bench.presence.greeted(bench.now, target, Incarnation(5), &bench.identities[0]);
+    assert_eq!(bench.presence.peers.len(), limits::GONE_MAX, "who is known needs no room");
+}
