@@ -372,6 +372,41 @@ fn what_comes_after_a_goodbye_is_no_sign_of_life() {
     assert_eq!(states, ["gone"]);
 }
 
+/// One envelope of an author in the live lane, that follows another.
+fn live(author: &Identity, seq: Seq) -> Frame {
+    let body = crate::message::encode_body(&Draft::default(), Hlc(1)).expect("a draft");
+    let input = crate::crypto::SealInput {
+        lane: Lane::Live,
+        seq,
+        prev: if seq == 0 { EnvelopeId::NONE } else { EnvelopeId([1; 32]) },
+        skip: 0,
+        ttl_secs: 0,
+        bodies: &[body],
+        frame_salt: [0; 16],
+    };
+    let envelope = crate::crypto::seal(author, &*key(), &input).expect("small");
+    Frame::Data { group: 1, envelope: envelope.as_bytes().clone() }
+}
+
+/// Goal: a log that makes room for another author leaves nothing behind. Method: one with an envelope that is
+/// served and one that waits for what comes before it.
+#[test]
+fn a_forgotten_log_gives_its_memory_back() {
+    let mut bench = Bench::new();
+    let link = bench.member();
+    let author = Identity::from_seed([3; 32]);
+    bench.say(link, live(&author, 0));
+    bench.say(link, live(&author, 5));
+    assert!(bench.group().held_bytes() > 0);
+    let log = LogId { author: author.peer_id(), lane: Lane::Live };
+    bench.engine.groups.values_mut().next().expect("joined").forget_log(&log);
+    assert_eq!((bench.group().n_logs(), bench.group().held_bytes()), (0, 0));
+    let before = bench.sent.get(&13).copied();
+    let range = Range { log, from: 0, to: 5 };
+    bench.say(link, Want { request: 1, group: 1, range, graft: false });
+    assert_eq!(bench.sent.get(&13).copied(), before, "nothing of it is served");
+}
+
 /// A small generator of frames that are well formed and make no sense.
 struct Chaos(Xoshiro256PlusPlus);
 

@@ -224,6 +224,11 @@ impl Group {
         self.logs.len()
     }
 
+    #[cfg(test)]
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
     fn kept_logs(&self) -> impl Iterator<Item = (&LogId, &LogState)> + '_ {
         self.logs.iter().filter(|(log, _)| log.lane.is_kept())
     }

@@ -189,11 +189,20 @@ impl Group {
         let live = self.logs.iter().filter(|(log, _)| !log.lane.is_kept() && log.author != cx.me);
         let oldest = live.min_by_key(|(_, state)| state.touched).map(|(log, _)| *log);
         if let Some(log) = oldest {
-            self.logs.remove(&log);
-            self.live_gaps.remove(&log);
-            self.repair.forget(&log);
+            self.forget_log(&log);
         }
         oldest.is_some()
+    }
+
+    /// Without a trace: it makes room for another.
+    pub(crate) fn forget_log(&mut self, log: &LogId) {
+        if let Some(state) = self.logs.remove(log) {
+            let held = state.held.values().map(|held| held.envelope.as_bytes().len());
+            self.held_bytes -= held.sum::<usize>();
+        }
+        self.live_gaps.remove(log);
+        self.recent.forget(log);
+        self.repair.forget(log);
     }
 
     fn keep(&mut self, cx: &mut Ctx<'_>, log: LogId, envelope: &CheckedEnvelope) {
