@@ -407,6 +407,40 @@ fn a_forgotten_log_gives_its_memory_back() {
     assert_eq!(bench.sent.get(&13).copied(), before, "nothing of it is served");
 }
 
+/// Goal: a group whose store cannot be read at first is ready once it can. Method: the first two answers fail.
+#[test]
+fn a_store_that_cannot_be_read_is_asked_again() {
+    let mut bench = Bench::new();
+    let group = key().group_id();
+    bench.input(Input::Command(Command::Leave { group }));
+    let name = "lobby".to_owned();
+    bench.engine.handle_input(bench.now, Input::Command(Command::Join { key: key(), name }));
+    let mut seen = Vec::new();
+    for answers in [false, false, true] {
+        let outputs: Vec<Output> = std::iter::from_fn(|| bench.engine.poll_output()).collect();
+        let token = outputs.iter().find_map(|output| match output {
+            Output::Fetch { token, .. } => Some(*token),
+            _ => None,
+        });
+        let answer = match answers {
+            true => Answer::Group(GroupRecord::default()),
+            false => Answer::Failed("full".to_owned()),
+        };
+        bench.engine.handle_input(bench.now, Input::Fetched(token.expect("asked"), answer));
+        while let Some(output) = bench.engine.poll_output() {
+            if let Output::Event(event) = output {
+                seen.push(
+                    format!("{event:?}").chars().take_while(char::is_ascii_alphabetic).collect::<String>(),
+                );
+            }
+        }
+        bench.now = bench.now + limits::STORE_RETRY;
+        bench.engine.handle_input(bench.now, Input::Timeout);
+    }
+    assert_eq!(seen, ["StoreFailed", "Joined"]);
+    assert!(bench.group().is_loaded());
+}
+
 /// A small generator of frames that are well formed and make no sense.
 struct Chaos(Xoshiro256PlusPlus);
 

@@ -96,6 +96,10 @@ pub(crate) struct Group {
     /// Our number for it on every link.
     ix: GroupIx,
     loaded: bool,
+    /// When the store is asked again what it knows.
+    load_again_at: Option<Timestamp>,
+    /// The application was told that the store cannot be read.
+    load_failed: bool,
     /// Somebody else writes under our key.
     cloned: bool,
     members: BTreeMap<LinkId, PeerId>,
@@ -167,6 +171,8 @@ impl Group {
             name,
             ix,
             loaded: false,
+            load_again_at: None,
+            load_failed: false,
             cloned: false,
             members: BTreeMap::new(),
             logs: BTreeMap::new(),
@@ -260,6 +266,7 @@ impl Group {
         [
             self.tree.next_deadline(),
             self.repair.next_deadline(),
+            self.load_again_at,
             self.hold_until,
             self.take_back_until,
             self.acknowledge_at,
@@ -272,6 +279,9 @@ impl Group {
     }
 
     pub(crate) fn on_deadline(&mut self, cx: &mut Ctx<'_>) {
+        if self.load_again_at.take_if(|at| *at <= cx.now).is_some() {
+            cx.fetch(self.id, Purpose::Load, Query::Group(self.id));
+        }
         self.hold_until = self.hold_until.filter(|at| *at > cx.now);
         self.take_back_until = self.take_back_until.filter(|at| *at > cx.now);
         self.pump(cx);
