@@ -407,6 +407,31 @@ fn a_forgotten_log_gives_its_memory_back() {
     assert_eq!(bench.sent.get(&13).copied(), before, "nothing of it is served");
 }
 
+/// Goal: a member cannot say that it has stored what does not exist yet, or what nobody stores.
+#[test]
+fn only_what_was_released_can_be_stored() {
+    let mut bench = Bench::new();
+    let link = bench.member();
+    let group = key().group_id();
+    let draft = Draft::default();
+    bench.input(Input::Command(Command::Publish {
+        group,
+        lane: Lane::Durable,
+        ttl_secs: 0,
+        draft,
+        ticket: 1,
+    }));
+    let author = bench.engine.me;
+    let says = |lane, next| Stored { group: 1, logs: vec![(LogId { author, lane }, next)] };
+    for (lane, next, counts) in
+        [(Lane::Durable, u64::MAX, 0), (Lane::Durable, 2, 0), (Lane::Live, 0, 0), (Lane::Durable, 1, 1)]
+    {
+        bench.say(link, says(lane, next));
+        let told = bench.events.iter().filter(|event| event.starts_with("Stored")).count();
+        assert_eq!(told, counts, "{lane:?} below {next}");
+    }
+}
+
 /// Goal: a group whose store cannot be read at first is ready once it can. Method: the first two answers fail.
 #[test]
 fn a_store_that_cannot_be_read_is_asked_again() {

@@ -279,7 +279,9 @@ impl Group {
             return;
         };
         for (log, next) in &stored.logs {
-            if log.author == cx.me {
+            // Nobody can have stored what we have not released yet.
+            let released = self.logs.get(log).map_or(0, |state| state.log.next());
+            if log.author == cx.me && log.lane.is_kept() && *next <= released {
                 cx.event(Event::Stored { group: self.id, peer, lane: log.lane, next: *next });
             }
         }
