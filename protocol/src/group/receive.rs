@@ -442,7 +442,7 @@ impl Group {
                 continue;
             }
             if !log.lane.is_kept() {
-                state.delivered = state.held.keys().next().copied().unwrap_or(state.log.next());
+                state.delivered = state.next_to_be_had(None);
                 continue;
             }
             if state.fetching.is_none() {
@@ -469,13 +469,16 @@ impl Group {
             Answer::Group(_) => return,
         };
         let mut progress = false;
+        let mut beyond = None;
         for stored in stored {
-            let Some(state) = self.logs.get(&log) else { return };
+            let Some(state) = self.logs.get_mut(&log) else { return };
             if stored.seq < state.delivered {
                 continue;
             }
-            if stored.seq - u64::from(stored.skip).min(stored.seq) > state.delivered {
+            let first = stored.seq - u64::from(stored.skip).min(stored.seq);
+            if first > state.delivered {
                 // One before it is not written yet.
+                beyond = Some(first);
                 break;
             }
             let opened = Envelope::parse(stored.bytes)
@@ -484,6 +487,8 @@ impl Group {
                 .and_then(|envelope| Some((crypto::open(&*self.key, &envelope).ok()?, envelope)));
             let Some((opened, envelope)) = opened else {
                 cx.counters.add("store-unreadable", 1);
+                state.delivered = stored.seq + 1;
+                progress = true;
                 continue;
             };
             progress = true;
@@ -499,7 +504,7 @@ impl Group {
         {
             // Nothing there although it was kept: go on rather than ask for ever.
             cx.counters.add("store-hole", 1);
-            state.delivered = state.held.keys().next().copied().unwrap_or(state.log.next());
+            state.delivered = state.next_to_be_had(beyond);
         }
         self.deliver_held(cx, log);
     }
