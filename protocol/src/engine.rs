@@ -127,7 +127,7 @@ impl Engine {
             Input::Found { peer, addresses } => self.overlay.found(now, peer, addresses),
             Input::DialFailed { peer, refused } => self.on_dial_failed(peer, refused),
             Input::Listening(addresses) => {
-                self.addresses = addresses;
+                self.addresses = addresses.into_iter().filter(Address::fits).collect();
                 self.addresses.truncate(Hello::ADDRESSES_MAX);
             }
             Input::Persisted(token) => {

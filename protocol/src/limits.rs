@@ -152,6 +152,8 @@ pub const SUSPECT_AFTER: Duration = Duration::from_secs(4);
 pub const SUSPECT_AFTER_RESET: Duration = Duration::from_millis(1500);
 /// The highest incarnation: far from where arithmetic ends, and beyond microseconds since 1970 for long.
 pub const INCARNATION_MAX: u64 = 1 << 62;
+/// A vote against this node that is further ahead of its incarnation is ignored: nobody can use them up for it.
+pub const INCARNATION_JUMP_MAX: u64 = 1 << 20;
 /// A node answers votes against itself at most this often: each answer goes to everybody.
 pub const REFUTE_PAUSE: Duration = Duration::from_millis(500);
 /// Votes that make a node gone, if there are so many other observers.
@@ -166,7 +168,7 @@ pub const HEALTH_MAX: u32 = 8;
 pub const HEALTH_NO_VOTE: u32 = 4;
 /// A timer that fires this much late says that this node is starved.
 pub const LATE_TIMER: Duration = Duration::from_millis(200);
-/// Nodes remembered as gone, so that old news of them is known to be old.
+/// Nodes remembered, linked ones aside; the gone so that old news of them is known to be old.
 pub const GONE_MAX: usize = 1024;
 
 const _: () = {

@@ -292,9 +292,10 @@ impl Overlay {
 }
 
 impl Known {
-    /// Adds addresses, newest first. One that is new is worth a try at once, whatever happened to the old ones.
+    /// Adds addresses, newest first, without those too long to be passed on. One that is new is worth a try at
+    /// once, whatever happened to the old ones.
     fn learn(&mut self, addresses: Vec<Address>) {
-        for address in addresses {
+        for address in addresses.into_iter().filter(Address::fits) {
             if !self.addresses.contains(&address) {
                 self.retry_at = None;
                 self.addresses.insert(0, address);

@@ -40,6 +40,8 @@ pub(crate) struct Presence {
     health: Health,
     /// When this node last spoke against votes.
     refuted_at: Option<Timestamp>,
+    /// In which incarnation it was accused last, and by whom: two observers are enough to know.
+    accused: (Incarnation, BTreeSet<PeerId>),
     /// No peer needs a look before this.
     next: Option<Timestamp>,
     facts: Vec<Fact>,
@@ -75,6 +77,7 @@ impl Presence {
             peers: BTreeMap::new(),
             health: Health::default(),
             refuted_at: None,
+            accused: (incarnation, BTreeSet::new()),
             next: None,
             facts: Vec::new(),
         }
@@ -123,7 +126,7 @@ impl Presence {
         incarnation: Incarnation,
         identity: &Identity,
     ) {
-        self.make_room();
+        self.make_room(now, &peer);
         let known = self.peers.entry(peer).or_insert_with(|| Peer::new(incarnation, now));
         let is_outdated = incarnation < known.incarnation
             || incarnation == known.incarnation && known.gone_at.is_some() && !known.said_goodbye;
@@ -201,25 +204,19 @@ impl Presence {
         self.set_gone(now, peer, PresenceCause::Goodbye);
         if let Some(known) = self.peers.get_mut(&peer) {
             known.said_goodbye = true;
+            known.linked = false;
         }
     }
 
     /// An observer votes. `identity` signs the refutation if the vote is against this node.
     pub(crate) fn alert(&mut self, now: Timestamp, alert: Alert, identity: &Identity) {
-        if alert.target == self.me {
-            let is_early = self.refuted_at.is_some_and(|at| now - at < limits::REFUTE_PAUSE);
-            if alert.incarnation >= self.incarnation && !is_early {
-                self.incarnation = Incarnation(alert.incarnation.0.min(limits::INCARNATION_MAX - 1) + 1);
-                self.refuted_at = Some(now);
-                self.health.worse(now);
-                self.facts.push(Fact::Broadcast(Alive::new(self.incarnation, identity).into()));
-            }
-            return;
-        }
         let (peer, observer) = (alert.target, alert.observer);
         // A vote counts only from somebody this node knows to be there itself.
         if self.state(&observer) != Some(PresenceState::Alive) {
             return;
+        }
+        if peer == self.me {
+            return self.accused(now, &alert, identity);
         }
         let Some(known) = self.peers.get_mut(&peer) else {
             return;
@@ -236,6 +233,30 @@ impl Presence {
             known.alerts.insert(observer, alert);
         }
         self.wake_at(now);
+    }
+
+    /// A vote against this node: it speaks for itself. One observer may have a bad link, or lie; when two agree,
+    /// it is this node that is slow.
+    fn accused(&mut self, now: Timestamp, alert: &Alert, identity: &Identity) {
+        if alert.incarnation.0 > self.incarnation.0.saturating_add(limits::INCARNATION_JUMP_MAX) {
+            return;
+        }
+        if alert.incarnation == self.incarnation && self.accused.0 != self.incarnation {
+            self.accused = (self.incarnation, BTreeSet::new());
+        }
+        let (incarnation, observers) = &mut self.accused;
+        if alert.incarnation == *incarnation && observers.len() < 2 {
+            observers.insert(alert.observer);
+            if observers.len() == 2 {
+                self.health.worse(now);
+            }
+        }
+        let is_early = self.refuted_at.is_some_and(|at| now - at < limits::REFUTE_PAUSE);
+        if alert.incarnation >= self.incarnation && !is_early {
+            self.incarnation = Incarnation(alert.incarnation.0.min(limits::INCARNATION_MAX - 1) + 1);
+            self.refuted_at = Some(now);
+            self.facts.push(Fact::Broadcast(Alive::new(self.incarnation, identity).into()));
+        }
     }
 
     /// Somebody proves that it is alive.
@@ -411,14 +432,22 @@ impl Presence {
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }
 
-    /// Forgets who has been gone longest once there are too many.
-    fn make_room(&mut self) {
-        if self.peers.len() < limits::GONE_MAX {
-            return;
-        }
-        let oldest = self.peers.iter().filter_map(|(peer, known)| known.gone_at.map(|at| (at, *peer))).min();
-        if let Some((_, peer)) = oldest {
-            self.peers.remove(&peer);
+    /// Room for `peer`: forgets who has been gone longest or, if nobody is, who was heard longest ago. Never one
+    /// that is linked, and links are bounded.
+    fn make_room(&mut self, now: Timestamp, peer: &PeerId) {
+        while self.peers.len() >= limits::GONE_MAX && !self.peers.contains_key(peer) {
+            let unlinked = self.peers.iter().filter(|(_, known)| !known.linked);
+            let oldest = unlinked.min_by_key(|(_, known)| match known.gone_at {
+                Some(at) => (false, at),
+                None => (true, known.last_heard),
+            });
+            let Some(oldest) = oldest.map(|(peer, _)| *peer) else {
+                return;
+            };
+            if self.peers.get(&oldest).is_some_and(|known| known.announced) {
+                self.set_gone(now, oldest, PresenceCause::TimedOut);
+            }
+            self.peers.remove(&oldest);
         }
     }
 }

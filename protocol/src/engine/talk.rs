@@ -13,12 +13,15 @@ impl Engine {
             return;
         };
         let (peer, greeted) = (state.peer, state.hello.is_some());
-        if state.is_closing() && !greeted {
+        let is_closing = state.is_closing();
+        if is_closing && !greeted {
             return;
         }
         match frame.0 {
             Checked::Talk(Frame::Hello(hello)) => return self.on_hello(link, peer, hello),
             _ if !greeted => return self.disconnect(link, "spoke before HELLO"),
+            // What was under way when its sender said goodbye, or was cut off, is no sign of life.
+            _ if is_closing => {}
             _ => self.presence.heard(self.now, peer),
         }
         match frame.0 {

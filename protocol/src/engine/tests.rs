@@ -332,6 +332,140 @@ fn requests_of_one_who_does_not_read_are_bounded() {
     assert!(cut_off, "and in the end it is cut off");
 }
 
+/// Goal: an address that no frame may carry is neither said to neighbours nor passed on. Method: our own listener
+/// and a discovery record have one too long; the neighbour reads what it is sent.
+#[test]
+fn addresses_too_long_for_a_frame_are_left_out() {
+    let mut bench = Bench::new();
+    let (long, fits) = (Address(vec![1; Address::MAX + 1]), Address(vec![1; Address::MAX]));
+    bench.input(Input::Listening(vec![long.clone(), fits.clone()]));
+    assert_eq!(bench.engine.addresses, [fits.clone()]);
+    bench.member();
+    let peer = bench.hostile.peer_id();
+    bench.input(Input::Found { peer, addresses: vec![long, fits.clone()] });
+    let neighbours: Vec<_> = bench.engine.overlay.neighbours().collect();
+    assert_eq!(neighbours, [(peer, &[fits][..])]);
+}
+
+/// Goal: a goodbye is the end although other streams of the link deliver later. Method: frames of a link that the
+/// host has not closed yet, after a goodbye.
+#[test]
+fn what_comes_after_a_goodbye_is_no_sign_of_life() {
+    let mut bench = Bench::new();
+    let link = bench.member();
+    let frames = [
+        Frame::from(Goodbye { incarnation: Incarnation(1) }),
+        Beat { stamp: 1, echo: 0, held: 0, ask: false }.into(),
+        Digest { root: [1; 32] }.into(),
+    ];
+    for frame in frames {
+        let frame = check(frame.encode().concat(), |_| false).expect("fine");
+        bench.engine.handle_input(bench.now, Input::Frame { link, frame });
+    }
+    let outputs = std::iter::from_fn(|| bench.engine.poll_output());
+    let states: Vec<_> = outputs
+        .filter_map(|output| match output {
+            Output::Event(Event::Presence { state, .. }) => Some(state.name()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(states, ["gone"]);
+}
+
+/// One envelope of an author in the live lane, that follows another.
+fn live(author: &Identity, seq: Seq) -> Frame {
+    let body = crate::message::encode_body(&Draft::default(), Hlc(1)).expect("a draft");
+    let input = crate::crypto::SealInput {
+        lane: Lane::Live,
+        seq,
+        prev: if seq == 0 { EnvelopeId::NONE } else { EnvelopeId([1; 32]) },
+        skip: 0,
+        ttl_secs: 0,
+        bodies: &[body],
+        frame_salt: [0; 16],
+    };
+    let envelope = crate::crypto::seal(author, &*key(), &input).expect("small");
+    Frame::Data { group: 1, envelope: envelope.as_bytes().clone() }
+}
+
+/// Goal: a log that makes room for another author leaves nothing behind. Method: one with an envelope that is
+/// served and one that waits for what comes before it.
+#[test]
+fn a_forgotten_log_gives_its_memory_back() {
+    let mut bench = Bench::new();
+    let link = bench.member();
+    let author = Identity::from_seed([3; 32]);
+    bench.say(link, live(&author, 0));
+    bench.say(link, live(&author, 5));
+    assert!(bench.group().held_bytes() > 0);
+    let log = LogId { author: author.peer_id(), lane: Lane::Live };
+    bench.engine.groups.values_mut().next().expect("joined").forget_log(&log);
+    assert_eq!((bench.group().n_logs(), bench.group().held_bytes()), (0, 0));
+    let before = bench.sent.get(&13).copied();
+    let range = Range { log, from: 0, to: 5 };
+    bench.say(link, Want { request: 1, group: 1, range, graft: false });
+    assert_eq!(bench.sent.get(&13).copied(), before, "nothing of it is served");
+}
+
+/// Goal: a member cannot say that it has stored what does not exist yet, or what nobody stores.
+#[test]
+fn only_what_was_released_can_be_stored() {
+    let mut bench = Bench::new();
+    let link = bench.member();
+    let group = key().group_id();
+    let draft = Draft::default();
+    bench.input(Input::Command(Command::Publish {
+        group,
+        lane: Lane::Durable,
+        ttl_secs: 0,
+        draft,
+        ticket: 1,
+    }));
+    let author = bench.engine.me;
+    let says = |lane, next| Stored { group: 1, logs: vec![(LogId { author, lane }, next)] };
+    for (lane, next, counts) in
+        [(Lane::Durable, u64::MAX, 0), (Lane::Durable, 2, 0), (Lane::Live, 0, 0), (Lane::Durable, 1, 1)]
+    {
+        bench.say(link, says(lane, next));
+        let told = bench.events.iter().filter(|event| event.starts_with("Stored")).count();
+        assert_eq!(told, counts, "{lane:?} below {next}");
+    }
+}
+
+/// Goal: a group whose store cannot be read at first is ready once it can. Method: the first two answers fail.
+#[test]
+fn a_store_that_cannot_be_read_is_asked_again() {
+    let mut bench = Bench::new();
+    let group = key().group_id();
+    bench.input(Input::Command(Command::Leave { group }));
+    let name = "lobby".to_owned();
+    bench.engine.handle_input(bench.now, Input::Command(Command::Join { key: key(), name }));
+    let mut seen = Vec::new();
+    for answers in [false, false, true] {
+        let outputs: Vec<Output> = std::iter::from_fn(|| bench.engine.poll_output()).collect();
+        let token = outputs.iter().find_map(|output| match output {
+            Output::Fetch { token, .. } => Some(*token),
+            _ => None,
+        });
+        let answer = match answers {
+            true => Answer::Group(GroupRecord::default()),
+            false => Answer::Failed("full".to_owned()),
+        };
+        bench.engine.handle_input(bench.now, Input::Fetched(token.expect("asked"), answer));
+        while let Some(output) = bench.engine.poll_output() {
+            if let Output::Event(event) = output {
+                seen.push(
+                    format!("{event:?}").chars().take_while(char::is_ascii_alphabetic).collect::<String>(),
+                );
+            }
+        }
+        bench.now = bench.now + limits::STORE_RETRY;
+        bench.engine.handle_input(bench.now, Input::Timeout);
+    }
+    assert_eq!(seen, ["StoreFailed", "Joined"]);
+    assert!(bench.group().is_loaded());
+}
+
 /// A small generator of frames that are well formed and make no sense.
 struct Chaos(Xoshiro256PlusPlus);
 

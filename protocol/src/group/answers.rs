@@ -35,7 +35,10 @@ impl Group {
                 for lane in [Lane::Durable, Lane::Live] {
                     self.drop_drafts(cx, lane, "the store cannot be read");
                 }
-                cx.event(Event::StoreFailed { error });
+                self.load_again_at = Some(cx.now + limits::STORE_RETRY);
+                if !std::mem::replace(&mut self.load_failed, true) {
+                    cx.event(Event::StoreFailed { error });
+                }
             }
             (Purpose::Serve { link, want, beyond }, answer) => {
                 self.serve_fetched(cx, link, want, beyond, answer);

@@ -96,6 +96,10 @@ pub(crate) struct Group {
     /// Our number for it on every link.
     ix: GroupIx,
     loaded: bool,
+    /// When the store is asked again what it knows.
+    load_again_at: Option<Timestamp>,
+    /// The application was told that the store cannot be read.
+    load_failed: bool,
     /// Somebody else writes under our key.
     cloned: bool,
     members: BTreeMap<LinkId, PeerId>,
@@ -140,6 +144,19 @@ struct LogState {
     touched: Timestamp,
 }
 
+impl LogState {
+    /// Where delivery goes on if what is next is nowhere: at what is held or, as the store says, lies `beyond`, but
+    /// no further than the log is complete, for what comes after that may still come.
+    fn next_to_be_had(&self, beyond: Option<Seq>) -> Seq {
+        let held = self.held.first_key_value().map(|(seq, held)| {
+            let skip = u64::from(held.envelope.header().skip);
+            seq - skip.min(*seq)
+        });
+        let first = [held, beyond].into_iter().flatten().fold(self.log.next(), Seq::min);
+        first.max(self.delivered)
+    }
+}
+
 /// An envelope of our own before anybody may see it.
 #[derive(Debug)]
 struct Unreleased {
@@ -167,6 +184,8 @@ impl Group {
             name,
             ix,
             loaded: false,
+            load_again_at: None,
+            load_failed: false,
             cloned: false,
             members: BTreeMap::new(),
             logs: BTreeMap::new(),
@@ -224,6 +243,11 @@ impl Group {
         self.logs.len()
     }
 
+    #[cfg(test)]
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
     fn kept_logs(&self) -> impl Iterator<Item = (&LogId, &LogState)> + '_ {
         self.logs.iter().filter(|(log, _)| log.lane.is_kept())
     }
@@ -255,6 +279,7 @@ impl Group {
         [
             self.tree.next_deadline(),
             self.repair.next_deadline(),
+            self.load_again_at,
             self.hold_until,
             self.take_back_until,
             self.acknowledge_at,
@@ -267,6 +292,9 @@ impl Group {
     }
 
     pub(crate) fn on_deadline(&mut self, cx: &mut Ctx<'_>) {
+        if self.load_again_at.take_if(|at| *at <= cx.now).is_some() {
+            cx.fetch(self.id, Purpose::Load, Query::Group(self.id));
+        }
         self.hold_until = self.hold_until.filter(|at| *at > cx.now);
         self.take_back_until = self.take_back_until.filter(|at| *at > cx.now);
         self.pump(cx);
@@ -317,4 +345,33 @@ fn missing(logs: &BTreeMap<LogId, LogState>, log: &LogId, end: Seq) -> Vec<(Seq,
 /// Whether messages of this age are still wanted, as far as this node's clock can tell.
 fn is_expired(ttl_secs: u32, hlc: Hlc, wall: WallTime) -> bool {
     ttl_secs != 0 && wall.0 > hlc.millis().saturating_add(u64::from(ttl_secs) * 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: a hole in the store costs what is missing and no more, from both sides of where the log is complete.
+    #[test]
+    fn a_hole_is_stepped_over_and_nothing_else() {
+        let author = Identity::from_seed([1; 32]);
+        let key = GroupKey::open("test", "lobby", None).expect("a name");
+        let body = crate::message::encode_body(&crate::message::Draft::default(), Hlc(1)).expect("a draft");
+        for (held, beyond, goes_on) in [(9, None, 5), (4, None, 3), (9, Some(2), 2), (9, Some(7), 5)] {
+            let input = crate::crypto::SealInput {
+                lane: Lane::Durable,
+                seq: held,
+                prev: crate::id::EnvelopeId([1; 32]),
+                skip: 1,
+                ttl_secs: 0,
+                bodies: std::slice::from_ref(&body),
+                frame_salt: [0; 16],
+            };
+            let envelope = crate::crypto::seal(&author, &key, &input).expect("small");
+            let held = (held, Held { envelope, messages: Vec::new(), backfilled: false });
+            let mut state = LogState { log: Log::starting_at(5), held: [held].into(), ..LogState::default() };
+            state.delivered = 1;
+            assert_eq!(state.next_to_be_had(beyond), goes_on);
+        }
+    }
 }

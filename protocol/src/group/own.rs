@@ -253,6 +253,8 @@ impl Group {
         state.touched = cx.now;
         let placed = state.log.insert(place);
         if placed == log::Placed::New {
+            let first = header.seq - u64::from(header.skip).min(header.seq);
+            self.repair.on_placed(&log, first, header.seq);
             self.recent.insert(log, envelope);
             if log.lane.is_kept() {
                 self.root = None;

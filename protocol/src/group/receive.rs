@@ -8,6 +8,7 @@ use crate::id::{EnvelopeId, Lane, LinkId, LogId, PeerId, Seq};
 use crate::io::{Delivered, Event};
 use crate::limits;
 use crate::persist::{Answer, Frontier, Query, StoreOp};
+use crate::time::Timestamp;
 use crate::wire::envelope::Envelope;
 use crate::wire::frame::{Announce, Class, Clock, ClockEntry, Frame, Prune, Range, Stored, Want};
 
@@ -147,6 +148,8 @@ impl Group {
         if std::mem::replace(&mut state.is_forked, true) {
             return;
         }
+        // What others have of it may be the other branch, which never fits: nothing of it is asked for any more.
+        self.repair.forget(&log);
         cx.event(Event::Fork { group: self.id, log, seq: envelope.header().seq });
         let author = self.members.iter().find(|(_, peer)| **peer == log.author);
         if let Some(link) = author.map(|(link, _)| *link) {
@@ -186,11 +189,20 @@ impl Group {
         let live = self.logs.iter().filter(|(log, _)| !log.lane.is_kept() && log.author != cx.me);
         let oldest = live.min_by_key(|(_, state)| state.touched).map(|(log, _)| *log);
         if let Some(log) = oldest {
-            self.logs.remove(&log);
-            self.live_gaps.remove(&log);
-            self.repair.forget(&log);
+            self.forget_log(&log);
         }
         oldest.is_some()
+    }
+
+    /// Without a trace: it makes room for another.
+    pub(crate) fn forget_log(&mut self, log: &LogId) {
+        if let Some(state) = self.logs.remove(log) {
+            let held = state.held.values().map(|held| held.envelope.as_bytes().len());
+            self.held_bytes -= held.sum::<usize>();
+        }
+        self.live_gaps.remove(log);
+        self.recent.forget(log);
+        self.repair.forget(log);
     }
 
     fn keep(&mut self, cx: &mut Ctx<'_>, log: LogId, envelope: &CheckedEnvelope) {
@@ -267,13 +279,22 @@ impl Group {
             return;
         };
         for (log, next) in &stored.logs {
-            if log.author == cx.me {
+            // Nobody can have stored what we have not released yet.
+            let released = self.logs.get(log).map_or(0, |state| state.log.next());
+            if log.author == cx.me && log.lane.is_kept() && *next <= released {
                 cx.event(Event::Stored { group: self.id, peer, lane: log.lane, next: *next });
             }
         }
     }
 
     // Claims.
+
+    /// A neighbour has `from..end` of a log. Of a forked one it may have the other branch.
+    fn claim(&mut self, link: LinkId, log: LogId, from: Seq, end: Seq, due: Timestamp) {
+        if self.logs.get(&log).is_none_or(|state| !state.is_forked) {
+            self.repair.claim(link, log, from, end, due);
+        }
+    }
 
     pub(crate) fn on_announce(&mut self, cx: &mut Ctx<'_>, link: LinkId, announce: &Announce) {
         for range in &announce.ranges {
@@ -284,7 +305,7 @@ impl Group {
                 continue;
             }
             let from = if range.log.lane.is_kept() { 0 } else { range.from };
-            self.repair.claim(link, range.log, from, end, cx.now + limits::REPAIR_DELAY);
+            self.claim(link, range.log, from, end, cx.now + limits::REPAIR_DELAY);
         }
     }
 
@@ -295,7 +316,7 @@ impl Group {
             if !self.missing(&entry.log, entry.next).is_empty() {
                 // What is on its way anyway is given time to come.
                 let due = if clock.reply { cx.now + limits::REPAIR_DELAY } else { cx.now };
-                self.repair.claim(link, entry.log, entry.floor, entry.next, due);
+                self.claim(link, entry.log, entry.floor, entry.next, due);
             }
         }
         if clock.reply {
@@ -348,7 +369,8 @@ impl Group {
             return;
         }
         let end = state.log.highest().unwrap_or(0);
-        self.repair.claim(link, log, state.log.next(), end, cx.now);
+        let next = state.log.next();
+        self.claim(link, log, next, end, cx.now);
         if !log.lane.is_kept() {
             self.live_gaps.entry(log).or_insert(cx.now + limits::LIVE_GAP_PATIENCE);
         }
@@ -420,7 +442,7 @@ impl Group {
                 continue;
             }
             if !log.lane.is_kept() {
-                state.delivered = state.held.keys().next().copied().unwrap_or(state.log.next());
+                state.delivered = state.next_to_be_had(None);
                 continue;
             }
             if state.fetching.is_none() {
@@ -447,13 +469,16 @@ impl Group {
             Answer::Group(_) => return,
         };
         let mut progress = false;
+        let mut beyond = None;
         for stored in stored {
-            let Some(state) = self.logs.get(&log) else { return };
+            let Some(state) = self.logs.get_mut(&log) else { return };
             if stored.seq < state.delivered {
                 continue;
             }
-            if stored.seq - u64::from(stored.skip).min(stored.seq) > state.delivered {
+            let first = stored.seq - u64::from(stored.skip).min(stored.seq);
+            if first > state.delivered {
                 // One before it is not written yet.
+                beyond = Some(first);
                 break;
             }
             let opened = Envelope::parse(stored.bytes)
@@ -462,6 +487,8 @@ impl Group {
                 .and_then(|envelope| Some((crypto::open(&*self.key, &envelope).ok()?, envelope)));
             let Some((opened, envelope)) = opened else {
                 cx.counters.add("store-unreadable", 1);
+                state.delivered = stored.seq + 1;
+                progress = true;
                 continue;
             };
             progress = true;
@@ -477,7 +504,7 @@ impl Group {
         {
             // Nothing there although it was kept: go on rather than ask for ever.
             cx.counters.add("store-hole", 1);
-            state.delivered = state.held.keys().next().copied().unwrap_or(state.log.next());
+            state.delivered = state.next_to_be_had(beyond);
         }
         self.deliver_held(cx, log);
     }

@@ -30,6 +30,18 @@ impl Recent {
         }
     }
 
+    /// Nothing of this log is served any more.
+    pub(super) fn forget(&mut self, log: &LogId) {
+        let mut bytes = 0;
+        self.envelopes.retain(|(of, _), envelope| {
+            let stays = of != log;
+            bytes += if stays { 0 } else { envelope.as_bytes().len() };
+            stays
+        });
+        self.order.retain(|(of, _)| of != log);
+        self.bytes -= bytes;
+    }
+
     pub(super) fn find(&self, log: LogId, seq: Seq) -> Option<&CheckedEnvelope> {
         self.envelopes.get(&(log, seq))
     }

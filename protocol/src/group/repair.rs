@@ -65,6 +65,8 @@ struct Want {
     link: LinkId,
     range: Range,
     deadline: Timestamp,
+    /// The log took something of it.
+    progressed: bool,
 }
 
 /// A range to ask for.
@@ -151,7 +153,7 @@ impl Repair {
                 self.n_requests = self.n_requests.wrapping_add(1);
                 let range = Range { to: range.to.min(claim.ripe - 1), ..range };
                 let deadline = now + limits::WANT_PATIENCE;
-                self.wants.insert(self.n_requests, Want { link: *link, range, deadline });
+                self.wants.insert(self.n_requests, Want { link: *link, range, deadline, progressed: false });
                 asks.push(Ask { link: *link, request: self.n_requests, range });
             }
         }
@@ -176,14 +178,22 @@ impl Repair {
         asked
     }
 
-    /// A neighbour has sent all it will for a request. One that sent nothing is not asked for this log again
-    /// until it claims anew.
-    pub(crate) fn on_served(&mut self, now: Timestamp, link: LinkId, request: u32, count: u32) {
+    /// The log took `first..=last`, from whomever. What was merely sent for a range helps nobody: a fork, or an
+    /// envelope too far ahead, comes again as often as it is asked for.
+    pub(crate) fn on_placed(&mut self, log: &LogId, first: Seq, last: Seq) {
+        for want in self.wants.values_mut().filter(|want| want.range.log == *log) {
+            want.progressed |= want.range.from <= last && first <= want.range.to;
+        }
+    }
+
+    /// A neighbour has sent all it will for a request. If the log has taken nothing of it, the neighbour is not
+    /// asked for this log again until it claims anew.
+    pub(crate) fn on_served(&mut self, now: Timestamp, link: LinkId, request: u32) {
         let Some(want) = self.wants.get(&request).copied().filter(|want| want.link == link) else {
             return;
         };
         self.wants.remove(&request);
-        if count == 0 {
+        if !want.progressed {
             self.disclaim(link, &want.range.log);
         }
         self.wake_at(now);
@@ -334,8 +344,25 @@ mod tests {
         assert_eq!(ask(&mut repair, 0, &[(0, 4)]), [(A, 0, 4)]);
         let late = (soon + limits::WANT_PATIENCE + Duration::from_millis(1)).as_micros();
         assert_eq!(ask(&mut repair, late, &[(0, 4)]), [(B, 0, 4)]);
-        repair.on_served(Timestamp::from_micros(late), B, 2, 0);
+        repair.on_served(Timestamp::from_micros(late), B, 2);
         assert_eq!(ask(&mut repair, late, &[(0, 4)]), [], "nobody is left who claims to have it");
+    }
+
+    /// Goal: an answer of which the log took nothing is not asked for again at once, whatever it was said to hold.
+    #[test]
+    fn an_answer_that_did_not_help_is_none() {
+        let mut repair = Repair::default();
+        let at = Timestamp::ZERO;
+        repair.claim(A, LOG, 0, 100, at);
+        assert_eq!(ask(&mut repair, 0, &[(0, 63)]), [(A, 0, 63)]);
+        // One that says that the whole range was skipped.
+        repair.on_placed(&LOG, 0, 64);
+        repair.on_served(at, A, 1);
+        assert_eq!(ask(&mut repair, 0, &[(70, 99)]), [(A, 70, 99)], "it helped");
+        assert!(repair.on_progress(at, A, &LOG, 75), "an envelope came, and had no place");
+        repair.on_placed(&LOG, 0, 69);
+        repair.on_served(at, A, 2);
+        assert_eq!(ask(&mut repair, 0, &[(70, 99)]), []);
     }
 
     /// An announcement is given its time even if an earlier one of the same neighbour has had its own.

@@ -108,7 +108,7 @@ impl Group {
     }
 
     pub(crate) fn on_served(&mut self, cx: &mut Ctx<'_>, link: LinkId, served: &Served) {
-        self.repair.on_served(cx.now, link, served.request, served.count);
+        self.repair.on_served(cx.now, link, served.request);
         self.ask_for_missing(cx);
     }
 

@@ -204,7 +204,9 @@ fn a_goodbye_is_final_until_it_is_met_again() {
     let target = bench.id(TARGET);
     bench.presence.goodbye(bench.now, target);
     bench.settle();
-    assert_eq!(bench.seen, [(Dead, PresenceCause::Goodbye)]);
+    bench.presence.heard(bench.now, target);
+    bench.settle();
+    assert_eq!(bench.seen, [(Dead, PresenceCause::Goodbye)], "what was under way is no sign of life");
     bench.unlink(LinkEnd::Reset).pass(5000);
     assert_eq!(bench.seen.len(), 1);
     bench.frames.clear();
@@ -243,8 +245,8 @@ fn votes_against_this_node_are_refuted() {
         (100, 11, 11),
         (1000, 11, 12),
         (1000, 50, 51),
-        (1000, limits::INCARNATION_MAX, limits::INCARNATION_MAX),
-        (1000, limits::INCARNATION_MAX, limits::INCARNATION_MAX),
+        (1000, 51 + limits::INCARNATION_JUMP_MAX + 1, 51),
+        (1000, 51 + limits::INCARNATION_JUMP_MAX, 52 + limits::INCARNATION_JUMP_MAX),
     ] {
         bench.pass(wait);
         let alert = against(&bench, incarnation);
@@ -252,6 +254,38 @@ fn votes_against_this_node_are_refuted() {
         bench.settle();
         assert_eq!(bench.presence.incarnation(), Incarnation(now_is), "vote against {incarnation}");
     }
+    bench.presence.incarnation = Incarnation(limits::INCARNATION_MAX);
+    bench.pass(1000);
+    let alert = against(&bench, limits::INCARNATION_MAX);
+    bench.presence.alert(bench.now, alert, &bench.identities[0]);
+    assert_eq!(bench.presence.incarnation(), Incarnation(limits::INCARNATION_MAX));
+}
+
+/// Goal: one identity cannot make this node doubt itself, and nobody unknown can make it do anything.
+#[test]
+fn one_accuser_is_not_enough() {
+    let mut bench = Bench::new(2);
+    let me = bench.id(0);
+    let accuse = |bench: &mut Bench, observer: usize, incarnation| {
+        let alert = Alert::new(me, incarnation, &bench.identities[observer]);
+        bench.presence.alert(bench.now, alert, &bench.identities[0]);
+        bench.settle();
+    };
+    for n in 0..10 {
+        let incarnation = bench.presence.incarnation();
+        accuse(&mut bench, 7, incarnation);
+        assert_eq!(bench.presence.incarnation(), incarnation, "a stranger");
+        accuse(&mut bench, 2, incarnation);
+        accuse(&mut bench, 2, incarnation);
+        assert_eq!(bench.presence.incarnation(), Incarnation(incarnation.0 + 1));
+        assert_eq!(bench.presence.health(), 0, "after {n} votes of one");
+        bench.pass(1000);
+    }
+    let incarnation = bench.presence.incarnation();
+    for observer in [2, 3, 2, 3] {
+        accuse(&mut bench, observer, incarnation);
+    }
+    assert_eq!(bench.presence.health(), 1, "two agree, once");
 }
 
 /// Goal: a node that stands still blames itself. Method: 20 s without an input, then a frame of one of two peers.
@@ -313,4 +347,31 @@ fn the_longest_gone_are_forgotten_first() {
     }
     assert_eq!(bench.presence.peers.len(), limits::GONE_MAX);
     assert_eq!(bench.presence.state(&target), None);
+}
+
+/// Goal: identities that come and vanish without ever being gone do not fill the memory. Method: more than fit are
+/// met and lose their link at once; somebody else stays linked.
+#[test]
+fn the_memory_of_peers_is_bounded_whatever_their_state() {
+    let mut bench = Bench::new(0);
+    let target = bench.id(TARGET);
+    for n in 0..2 * limits::GONE_MAX as u64 {
+        let mut id = [0xee; 32];
+        id[..8].copy_from_slice(&n.to_le_bytes());
+        bench.now = bench.now + Duration::from_micros(1);
+        bench.presence.greeted(bench.now, PeerId(id), Incarnation(1), &bench.identities[0]);
+        bench.presence.unlinked(bench.now, PeerId(id), LinkEnd::Closed, BTreeSet::new());
+        assert!(bench.presence.peers.len() <= limits::GONE_MAX);
+    }
+    assert_eq!(bench.state(), Live);
+    let facts = bench.presence.take_facts();
+    let n_told = |wanted: PresenceState| {
+        let told =
+            facts.iter().filter(|fact| matches!(fact, Fact::Changed { state, .. } if *state == wanted));
+        told.count()
+    };
+    let alive = 1 + n_told(Live) - n_told(Dead);
+    assert_eq!(alive, bench.presence.peers.len(), "the application was told of each that was forgotten");
+    bench.presence.greeted(bench.now, target, Incarnation(5), &bench.identities[0]);
+    assert_eq!(bench.presence.peers.len(), limits::GONE_MAX, "who is known needs no room");
 }

@@ -65,6 +65,11 @@ pub struct Address(pub Vec<u8>);
 impl Address {
     /// Bytes of the longest address that is passed on.
     pub const MAX: usize = 96;
+
+    /// Whether it may stand in a frame.
+    pub fn fits(&self) -> bool {
+        self.0.len() <= Self::MAX
+    }
 }
 
 /// The first frame each way.
@@ -174,6 +179,9 @@ impl Peers {
     /// Peers in one frame: all neighbours that a node can have.
     pub const MAX: usize = limits::LINKS_MAX;
 }
+
+// Each address comes with up to two bytes of length, each list with one.
+const _: () = assert!(Peers::MAX * (33 + Hello::ADDRESSES_MAX * (Address::MAX + 2)) < limits::FRAME_MAX);
 
 /// One hash over all logs of all groups that both share.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
