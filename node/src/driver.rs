@@ -453,11 +453,11 @@ impl Driver {
             TransportEvent::LinkUp { link, peer, dialed, path } => {
                 if !dialed {
                     self.note_source(peer, "incoming");
-                } else {
-                    self.discovery.answered(&path.address, peer);
+                }
+                if self.discovery.linked(peer, dialed.then_some(&path.address)) {
+                    self.note_source(peer, source_name(discovery::Source::Given));
                 }
                 self.links.insert(link, LinkEntry { peer, path });
-                self.discovery.linked(peer);
                 self.input(Input::LinkUp { link, peer, dialed });
             }
             TransportEvent::LinkDown { link, peer, cause } => {

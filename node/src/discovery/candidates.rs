@@ -4,6 +4,7 @@
 //! to which no link stands is reported again, with growing pauses, as long as anyone vouches for it. mDNS alone
 //! would report it once and then be silent for minutes. Pure: time comes in.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
@@ -35,7 +36,7 @@ pub(crate) enum Source {
 pub(crate) struct Candidate {
     /// Who.
     pub(crate) peer: PeerId,
-    /// Where, the most trustworthy source first.
+    /// Where, the most trustworthy source first, and of each source the newest.
     pub(crate) addresses: Vec<Multiaddr>,
     /// The most trustworthy source.
     pub(crate) source: Source,
@@ -65,6 +66,8 @@ struct Entry {
 struct Vouch {
     source: Source,
     address: Multiaddr,
+    /// When the source last said so.
+    said: Instant,
     /// None: until withdrawn.
     until: Option<Instant>,
 }
@@ -92,16 +95,12 @@ impl Candidates {
         entry.vouches.retain(|vouch| vouch.stands(now));
         let known = entry.vouches.iter().any(|vouch| vouch.address == address);
         match entry.vouches.iter_mut().find(|vouch| vouch.source == source && vouch.address == address) {
-            Some(vouch) => vouch.until = until,
+            Some(vouch) => (vouch.said, vouch.until) = (now, until),
             None => {
-                if entry.vouches.len() >= ADDRESSES_MAX {
-                    // The oldest of the same source makes room: ports change, and a liar only hurts itself.
-                    match entry.vouches.iter().position(|vouch| vouch.source == source) {
-                        Some(oldest) => drop(entry.vouches.remove(oldest)),
-                        None => return,
-                    }
+                if entry.vouches.len() >= ADDRESSES_MAX && !entry.make_room(source) {
+                    return;
                 }
-                entry.vouches.push(Vouch { source, address, until });
+                entry.vouches.push(Vouch { source, address, said: now, until });
             }
         }
         if entry.linked.is_some() || (known && entry.due.is_some()) {
@@ -197,7 +196,13 @@ impl Candidates {
 
     /// The addresses of a peer, the most trustworthy source first.
     pub(super) fn addresses(&self, now: Instant, peer: PeerId) -> Vec<Multiaddr> {
-        self.peers.get(&peer).map(|entry| entry.addresses(now).0).unwrap_or_default()
+        self.peers.get(&peer).map(|entry| entry.addresses(now, |_| true).0).unwrap_or_default()
+    }
+
+    /// Of these, the addresses that someone vouches for in this run. What only the cache says may be long stale.
+    pub(super) fn fresh_addresses(&self, now: Instant, peer: PeerId) -> Vec<Multiaddr> {
+        let is_fresh = |source| source != Source::Cache;
+        self.peers.get(&peer).map(|entry| entry.addresses(now, is_fresh).0).unwrap_or_default()
     }
 
     /// When to call [`Candidates::poll`].
@@ -217,7 +222,7 @@ impl Candidates {
                 continue;
             };
             entry.vouches.retain(|vouch| vouch.stands(now));
-            let (addresses, source) = entry.addresses(now);
+            let (addresses, source) = entry.addresses(now, |_| true);
             let Some(source) = source else {
                 // Nobody vouches for it any more.
                 self.schedule(peer, None);
@@ -285,9 +290,23 @@ impl Entry {
         }
     }
 
-    fn addresses(&self, now: Instant) -> (Vec<Multiaddr>, Option<Source>) {
-        let mut vouches: Vec<&Vouch> = self.vouches.iter().filter(|vouch| vouch.stands(now)).collect();
-        vouches.sort_by_key(|vouch| vouch.source);
+    /// Makes room for what this source says: the least trustworthy goes first, and of these the oldest, because
+    /// ports change. The cache may only take the place of what it said itself.
+    fn make_room(&mut self, source: Source) -> bool {
+        let last =
+            self.vouches.iter().enumerate().max_by_key(|&(index, v)| (v.source, Reverse((v.said, index))));
+        match last.filter(|(_, last)| source != Source::Cache || last.source == Source::Cache) {
+            Some((index, _)) => drop(self.vouches.remove(index)),
+            None => return false,
+        }
+        true
+    }
+
+    /// The most trustworthy source first, and of each source what it said last.
+    fn addresses(&self, now: Instant, wanted: impl Fn(Source) -> bool) -> (Vec<Multiaddr>, Option<Source>) {
+        let stands = |vouch: &&Vouch| vouch.stands(now) && wanted(vouch.source);
+        let mut vouches: Vec<&Vouch> = self.vouches.iter().filter(stands).collect();
+        vouches.sort_by_key(|vouch| (vouch.source, Reverse(vouch.said)));
         let mut addresses = Vec::<Multiaddr>::new();
         for vouch in &vouches {
             if !addresses.contains(&vouch.address) {
@@ -426,6 +445,42 @@ mod tests {
         let found = table.poll(now).expect("due");
         assert_eq!(found.addresses.len(), ADDRESSES_MAX);
         assert_eq!(found.addresses[0], address(9));
+    }
+
+    #[test]
+    fn what_is_heard_now_takes_the_place_of_what_is_cached() {
+        for source in [Source::Given, Source::Beacon, Source::Mdns] {
+            let (mut table, now) = table();
+            for port in 100..100 + ADDRESSES_MAX as u16 {
+                table.vouch(now, peer(1), Source::Cache, address(port), None);
+            }
+            reports(&mut table, now, Duration::from_secs(60));
+            let later = now + Duration::from_secs(60);
+            table.vouch(later, peer(1), source, address(1), None);
+            let found = table.poll(later).expect("at once");
+            assert_eq!((found.source, &found.addresses[0]), (source, &address(1)));
+            assert_eq!(found.addresses.len(), ADDRESSES_MAX);
+            assert!(!found.addresses.contains(&address(100)), "the oldest has gone");
+            assert_eq!(table.fresh_addresses(later, peer(1)), [address(1)]);
+        }
+    }
+
+    #[test]
+    fn of_one_source_the_newest_address_comes_first_and_the_oldest_goes() {
+        let (mut table, now) = table();
+        for port in 1..=ADDRESSES_MAX as u16 {
+            let at = now + Duration::from_secs(port.into());
+            table.vouch(at, peer(1), Source::Beacon, address(port), None);
+        }
+        let later = now + Duration::from_secs(60);
+        table.vouch(later, peer(1), Source::Beacon, address(1), None);
+        table.vouch(later + Duration::from_secs(1), peer(1), Source::Mdns, address(99), None);
+        table.vouch(later + Duration::from_secs(2), peer(1), Source::Cache, address(98), None);
+        let addresses = table.addresses(later, peer(1));
+        assert_eq!(addresses[..2], [address(1), address(ADDRESSES_MAX as u16)]);
+        assert_eq!(addresses.last(), Some(&address(99)));
+        assert_eq!(addresses.len(), ADDRESSES_MAX);
+        assert!(!addresses.contains(&address(2)) && !addresses.contains(&address(98)), "{addresses:?}");
     }
 
     #[test]
