@@ -81,6 +81,8 @@ pub(super) const REREAD: Duration = Duration::from_secs(2);
 
 /// Addresses of one peer. A multi-homed host with two address families has about eight.
 pub(super) const ADDRESSES_MAX: usize = 16;
+/// Of these, addresses from mDNS, which nobody signs: what it lists must not crowd out what the peer itself says.
+pub(super) const MDNS_ADDRESSES_MAX: usize = 8;
 /// First pause before an unlinked peer is reported again.
 pub(super) const BACKOFF_MIN: Duration = Duration::from_millis(250);
 /// Longest pause before an unlinked peer is reported again.

@@ -9,11 +9,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use djembe_protocol::id::PeerId;
+use djembe_protocol::wire::frame::Address;
 use libp2p::Multiaddr;
 use serde::Serialize;
 
 use super::bounds::{
-    ADDRESSES_MAX, BACKOFF_MAX, BACKOFF_MIN, KNOWN_PEERS_MAX, LINK_PROVEN, NUDGE_PART, STRANGER_FOR,
+    ADDRESSES_MAX, BACKOFF_MAX, BACKOFF_MIN, KNOWN_PEERS_MAX, LINK_PROVEN, MDNS_ADDRESSES_MAX, NUDGE_PART,
+    STRANGER_FOR,
 };
 use super::jitter::Jitter;
 
@@ -87,6 +89,10 @@ impl Candidates {
         address: Multiaddr,
         until: Option<Instant>,
     ) {
+        // No transport of ours needs so long an address, and no neighbour could be told of it.
+        if address.len() > Address::MAX {
+            return;
+        }
         if !self.peers.contains_key(&peer) && !self.make_room(now) {
             return;
         }
@@ -97,7 +103,7 @@ impl Candidates {
         match entry.vouches.iter_mut().find(|vouch| vouch.source == source && vouch.address == address) {
             Some(vouch) => (vouch.said, vouch.until) = (now, until),
             None => {
-                if entry.vouches.len() >= ADDRESSES_MAX && !entry.make_room(source) {
+                if !entry.make_room(source) {
                     return;
                 }
                 entry.vouches.push(Vouch { source, address, said: now, until });
@@ -291,14 +297,19 @@ impl Entry {
     }
 
     /// Makes room for what this source says: the least trustworthy goes first, and of these the oldest, because
-    /// ports change. The cache may only take the place of what it said itself.
+    /// ports change. mDNS has a share of its own; the cache may only take the place of what it said itself.
     fn make_room(&mut self, source: Source) -> bool {
-        let last =
-            self.vouches.iter().enumerate().max_by_key(|&(index, v)| (v.source, Reverse((v.said, index))));
-        match last.filter(|(_, last)| source != Source::Cache || last.source == Source::Cache) {
-            Some((index, _)) => drop(self.vouches.remove(index)),
-            None => return false,
-        }
+        let n_same = self.vouches.iter().filter(|vouch| vouch.source == source).count();
+        let only_same = match source {
+            Source::Mdns if n_same >= MDNS_ADDRESSES_MAX => true,
+            _ if self.vouches.len() < ADDRESSES_MAX => return true,
+            Source::Cache => true,
+            Source::Given | Source::Beacon | Source::Mdns => false,
+        };
+        let all = self.vouches.iter().enumerate().filter(|(_, vouch)| !only_same || vouch.source == source);
+        let last = all.max_by_key(|&(index, vouch)| (vouch.source, Reverse((vouch.said, index))));
+        let Some((index, _)) = last else { return false };
+        self.vouches.remove(index);
         true
     }
 
@@ -463,6 +474,31 @@ mod tests {
             assert!(!found.addresses.contains(&address(100)), "the oldest has gone");
             assert_eq!(table.fresh_addresses(later, peer(1)), [address(1)]);
         }
+    }
+
+    #[test]
+    fn mdns_fills_no_more_than_its_share() {
+        let (mut table, now) = table();
+        table.vouch(now, peer(1), Source::Cache, address(1), None);
+        for port in 100..200 {
+            table.vouch(now, peer(1), Source::Mdns, address(port), None);
+        }
+        let addresses = table.addresses(now, peer(1));
+        assert_eq!(addresses.len(), MDNS_ADDRESSES_MAX + 1);
+        assert!(addresses.contains(&address(199)) && addresses.contains(&address(1)), "{addresses:?}");
+    }
+
+    #[test]
+    fn an_address_of_any_length_is_not_taken() {
+        let (mut table, now) = table();
+        let named = |len: usize| -> Multiaddr {
+            format!("/dns/{}/tcp/1", "a".repeat(len)).parse().expect("an address")
+        };
+        let overhead = named(1).len() - 1;
+        table.vouch(now, peer(1), Source::Mdns, named(Address::MAX - overhead + 1), None);
+        assert!(table.peers.is_empty());
+        table.vouch(now, peer(1), Source::Mdns, named(Address::MAX - overhead), None);
+        assert_eq!(table.addresses(now, peer(1)).len(), 1);
     }
 
     #[test]
