@@ -552,7 +552,7 @@ impl Driver {
 }
 
 /// The loopback interface's name.
-const LOOPBACK: &str = if cfg!(target_os = "macos") { "lo0" } else { "lo" };
+const LOOPBACK: &str = if cfg!(any(target_os = "linux", target_os = "android")) { "lo" } else { "lo0" };
 
 /// What to do about a copied identity.
 const CLONED_ADVICE: &str = "this node's identity is in use on another node too; stop one of them and give it \

@@ -101,6 +101,14 @@ pub(crate) enum StartError {
         /// The port.
         port: u16,
     },
+    /// No interface is called so. One that is down, or has no address yet, is no error.
+    #[error("there is no interface {name}; there are {}", .there.join(", "))]
+    NoInterface {
+        /// The name.
+        name: String,
+        /// The names there are.
+        there: Vec<String>,
+    },
     /// The system gives no entropy.
     #[error("no random numbers: {0}")]
     Entropy(getrandom::Error),
@@ -164,6 +172,7 @@ impl Discovery {
     /// tokio runtime.
     pub(crate) fn new(me: PeerId, sign: Sign, options: Options) -> Result<Self, StartError> {
         let now = Instant::now();
+        check_interfaces(&options.interfaces)?;
         let mut jitter = Jitter::seeded(getrandom::u64().map_err(StartError::Entropy)?);
         let mut candidates = Candidates::new(jitter.split());
         let cache = options.cache.clone().map(Cache::load);
@@ -376,6 +385,19 @@ impl Discovery {
                 self.events.push_back(Event::Cloned { peer: beacon.peer, addresses });
             }
         }
+    }
+}
+
+/// A name that is misspelt would make a node that hears nobody and does not say why.
+fn check_interfaces(wanted: &[String]) -> Result<(), StartError> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    // Where they cannot be read, the report says so.
+    let Ok(there) = interfaces::names() else { return Ok(()) };
+    match wanted.iter().find(|name| !there.contains(name)) {
+        Some(name) => Err(StartError::NoInterface { name: name.clone(), there }),
+        None => Ok(()),
     }
 }
 

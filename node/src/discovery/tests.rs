@@ -282,6 +282,25 @@ async fn a_port_that_is_not_shared_is_a_clear_error() {
 }
 
 #[tokio::test]
+async fn an_interface_that_is_not_there_is_a_clear_error() {
+    let signer = Signer::numbered(1);
+    let options = Options { interfaces: vec![loopback(), "nosuch".to_owned()], ..options(free_port()) };
+    let result = Discovery::new(signer.peer(), Box::new(move |b| signer.sign(b)), options);
+    let error = result.expect_err("no interface is called so");
+    assert!(matches!(&error, StartError::NoInterface { name, .. } if name == "nosuch"), "{error}");
+    assert!(error.to_string().starts_with("there is no interface nosuch; there are "), "{error}");
+    assert!(error.to_string().contains(&loopback()), "{error}");
+}
+
+/// The command's exit code for it is that of an address that cannot be used.
+#[tokio::test]
+async fn a_node_on_an_interface_that_is_not_there_does_not_start() {
+    let node = crate::Node::builder().in_memory().beacon_port(free_port()).interface("nosuch").spawn().await;
+    let error = node.expect_err("no interface is called so");
+    assert!(matches!(error, crate::NodeError::Discovery(_)), "{error}");
+}
+
+#[tokio::test]
 async fn given_peers_and_cached_ones_are_found_without_a_lan() {
     let cache = scratch("tests-cache").join("peers");
     let known: Multiaddr = "/ip4/10.0.0.9/tcp/9".parse().expect("an address");
