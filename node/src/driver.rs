@@ -453,11 +453,11 @@ impl Driver {
             TransportEvent::LinkUp { link, peer, dialed, path } => {
                 if !dialed {
                     self.note_source(peer, "incoming");
-                } else {
-                    self.discovery.answered(&path.address, peer);
+                }
+                if self.discovery.linked(peer, dialed.then_some(&path.address)) {
+                    self.note_source(peer, source_name(discovery::Source::Given));
                 }
                 self.links.insert(link, LinkEntry { peer, path });
-                self.discovery.linked(peer);
                 self.input(Input::LinkUp { link, peer, dialed });
             }
             TransportEvent::LinkDown { link, peer, cause } => {
@@ -552,7 +552,7 @@ impl Driver {
 }
 
 /// The loopback interface's name.
-const LOOPBACK: &str = if cfg!(target_os = "macos") { "lo0" } else { "lo" };
+const LOOPBACK: &str = if cfg!(any(target_os = "linux", target_os = "android")) { "lo" } else { "lo0" };
 
 /// What to do about a copied identity.
 const CLONED_ADVICE: &str = "this node's identity is in use on another node too; stop one of them and give it \

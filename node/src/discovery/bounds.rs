@@ -81,6 +81,8 @@ pub(super) const REREAD: Duration = Duration::from_secs(2);
 
 /// Addresses of one peer. A multi-homed host with two address families has about eight.
 pub(super) const ADDRESSES_MAX: usize = 16;
+/// Of these, addresses from mDNS, which nobody signs: what it lists must not crowd out what the peer itself says.
+pub(super) const MDNS_ADDRESSES_MAX: usize = 8;
 /// First pause before an unlinked peer is reported again.
 pub(super) const BACKOFF_MIN: Duration = Duration::from_millis(250);
 /// Longest pause before an unlinked peer is reported again.
@@ -96,6 +98,9 @@ pub(super) const STRANGER_FOR: Duration = Duration::from_secs(600);
 pub(super) const CACHE_VOUCH: Duration = Duration::from_secs(120);
 /// A look-up vouches for what it found for this long; it is repeated sooner while no link stands.
 pub(super) const GIVEN_VOUCH: Duration = Duration::from_secs(120);
+/// Addresses of one peer in the cache: two transports in two address families. Its ports may change from run to
+/// run, so more would mostly be stale.
+pub(super) const CACHE_ADDRESSES_MAX: usize = 4;
 /// Lines of the cache.
 pub(super) const CACHE_LINES_MAX: usize = 64;
 /// Bytes of the cache that are read: each line has room for a long name and a peer id.

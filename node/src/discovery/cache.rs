@@ -12,7 +12,7 @@ use djembe_protocol::id::PeerId;
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
-use super::bounds::{CACHE_BYTES_MAX, CACHE_DELAY, CACHE_LINES_MAX};
+use super::bounds::{CACHE_ADDRESSES_MAX, CACHE_BYTES_MAX, CACHE_DELAY, CACHE_LINES_MAX};
 
 /// The cache of one node.
 #[derive(Debug)]
@@ -31,7 +31,13 @@ impl Cache {
         let mut text = Vec::new();
         let read = File::open(&path).and_then(|file| file.take(CACHE_BYTES_MAX).read_to_end(&mut text));
         let error = read.err().filter(|e| e.kind() != io::ErrorKind::NotFound).map(|e| e.to_string());
-        let lines = String::from_utf8_lossy(&text).lines().filter_map(parse).take(CACHE_LINES_MAX).collect();
+        let mut lines = Vec::<(PeerId, Multiaddr)>::new();
+        for line in String::from_utf8_lossy(&text).lines().filter_map(parse) {
+            let n_same = lines.iter().filter(|&&(peer, _)| peer == line.0).count();
+            if n_same < CACHE_ADDRESSES_MAX && lines.len() < CACHE_LINES_MAX && !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
         Self { path, lines, due: None, error }
     }
 
@@ -39,13 +45,14 @@ impl Cache {
         &self.lines
     }
 
-    /// A link to the peer stands, and it was known at these addresses.
+    /// A link to the peer stands, and it is known at these addresses, the best first; what was known is replaced.
     pub(super) fn record(&mut self, now: Instant, peer: PeerId, addresses: Vec<Multiaddr>) {
         if addresses.is_empty() {
             return;
         }
         self.lines.retain(|&(other, _)| other != peer);
-        self.lines.splice(0..0, addresses.into_iter().map(|address| (peer, address)));
+        self.lines
+            .splice(0..0, addresses.into_iter().take(CACHE_ADDRESSES_MAX).map(|address| (peer, address)));
         self.lines.truncate(CACHE_LINES_MAX);
         self.due.get_or_insert(now + CACHE_DELAY);
     }
@@ -152,9 +159,22 @@ mod tests {
         }
         cache.flush();
         assert_eq!(fs::read_to_string(&path).expect("written").lines().count(), CACHE_LINES_MAX);
-        let double = fs::read_to_string(&path).expect("written").repeat(2);
-        fs::write(&path, double).expect("written");
+        let mut text = fs::read_to_string(&path).expect("written");
+        (1000..1100).for_each(|n| text += &format!("{}/p2p/{}\n", address(n), peer(n)));
+        fs::write(&path, text).expect("written");
         assert_eq!(Cache::load(path).lines().len(), CACHE_LINES_MAX);
+    }
+
+    #[test]
+    fn only_so_many_addresses_of_one_peer_are_read_and_kept() {
+        let path = scratch("cache-peer-bound").join("peers");
+        let all = |ports: std::ops::Range<u16>| ports.map(|n| (peer(1), address(n))).collect::<Vec<_>>();
+        let text: String = (1..20).map(|n| format!("{}/p2p/{}\n", address(n), peer(1))).collect();
+        fs::write(&path, text).expect("written");
+        let mut cache = Cache::load(path);
+        assert_eq!(cache.lines(), all(1..1 + CACHE_ADDRESSES_MAX as u16));
+        cache.record(Instant::now(), peer(1), (21..40).map(address).collect());
+        assert_eq!(cache.lines(), all(21..21 + CACHE_ADDRESSES_MAX as u16));
     }
 
     #[test]

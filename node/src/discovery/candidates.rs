@@ -4,15 +4,18 @@
 //! to which no link stands is reported again, with growing pauses, as long as anyone vouches for it. mDNS alone
 //! would report it once and then be silent for minutes. Pure: time comes in.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use djembe_protocol::id::PeerId;
+use djembe_protocol::wire::frame::Address;
 use libp2p::Multiaddr;
 use serde::Serialize;
 
 use super::bounds::{
-    ADDRESSES_MAX, BACKOFF_MAX, BACKOFF_MIN, KNOWN_PEERS_MAX, LINK_PROVEN, NUDGE_PART, STRANGER_FOR,
+    ADDRESSES_MAX, BACKOFF_MAX, BACKOFF_MIN, KNOWN_PEERS_MAX, LINK_PROVEN, MDNS_ADDRESSES_MAX, NUDGE_PART,
+    STRANGER_FOR,
 };
 use super::jitter::Jitter;
 
@@ -35,7 +38,7 @@ pub(crate) enum Source {
 pub(crate) struct Candidate {
     /// Who.
     pub(crate) peer: PeerId,
-    /// Where, the most trustworthy source first.
+    /// Where, the most trustworthy source first, and of each source the newest.
     pub(crate) addresses: Vec<Multiaddr>,
     /// The most trustworthy source.
     pub(crate) source: Source,
@@ -65,6 +68,8 @@ struct Entry {
 struct Vouch {
     source: Source,
     address: Multiaddr,
+    /// When the source last said so.
+    said: Instant,
     /// None: until withdrawn.
     until: Option<Instant>,
 }
@@ -84,6 +89,10 @@ impl Candidates {
         address: Multiaddr,
         until: Option<Instant>,
     ) {
+        // No transport of ours needs so long an address, and no neighbour could be told of it.
+        if address.len() > Address::MAX {
+            return;
+        }
         if !self.peers.contains_key(&peer) && !self.make_room(now) {
             return;
         }
@@ -92,16 +101,12 @@ impl Candidates {
         entry.vouches.retain(|vouch| vouch.stands(now));
         let known = entry.vouches.iter().any(|vouch| vouch.address == address);
         match entry.vouches.iter_mut().find(|vouch| vouch.source == source && vouch.address == address) {
-            Some(vouch) => vouch.until = until,
+            Some(vouch) => (vouch.said, vouch.until) = (now, until),
             None => {
-                if entry.vouches.len() >= ADDRESSES_MAX {
-                    // The oldest of the same source makes room: ports change, and a liar only hurts itself.
-                    match entry.vouches.iter().position(|vouch| vouch.source == source) {
-                        Some(oldest) => drop(entry.vouches.remove(oldest)),
-                        None => return,
-                    }
+                if !entry.make_room(source) {
+                    return;
                 }
-                entry.vouches.push(Vouch { source, address, until });
+                entry.vouches.push(Vouch { source, address, said: now, until });
             }
         }
         if entry.linked.is_some() || (known && entry.due.is_some()) {
@@ -197,7 +202,13 @@ impl Candidates {
 
     /// The addresses of a peer, the most trustworthy source first.
     pub(super) fn addresses(&self, now: Instant, peer: PeerId) -> Vec<Multiaddr> {
-        self.peers.get(&peer).map(|entry| entry.addresses(now).0).unwrap_or_default()
+        self.peers.get(&peer).map(|entry| entry.addresses(now, |_| true).0).unwrap_or_default()
+    }
+
+    /// Of these, the addresses that someone vouches for in this run. What only the cache says may be long stale.
+    pub(super) fn fresh_addresses(&self, now: Instant, peer: PeerId) -> Vec<Multiaddr> {
+        let is_fresh = |source| source != Source::Cache;
+        self.peers.get(&peer).map(|entry| entry.addresses(now, is_fresh).0).unwrap_or_default()
     }
 
     /// When to call [`Candidates::poll`].
@@ -217,7 +228,7 @@ impl Candidates {
                 continue;
             };
             entry.vouches.retain(|vouch| vouch.stands(now));
-            let (addresses, source) = entry.addresses(now);
+            let (addresses, source) = entry.addresses(now, |_| true);
             let Some(source) = source else {
                 // Nobody vouches for it any more.
                 self.schedule(peer, None);
@@ -285,9 +296,28 @@ impl Entry {
         }
     }
 
-    fn addresses(&self, now: Instant) -> (Vec<Multiaddr>, Option<Source>) {
-        let mut vouches: Vec<&Vouch> = self.vouches.iter().filter(|vouch| vouch.stands(now)).collect();
-        vouches.sort_by_key(|vouch| vouch.source);
+    /// Makes room for what this source says: the least trustworthy goes first, and of these the oldest, because
+    /// ports change. mDNS has a share of its own; the cache may only take the place of what it said itself.
+    fn make_room(&mut self, source: Source) -> bool {
+        let n_same = self.vouches.iter().filter(|vouch| vouch.source == source).count();
+        let only_same = match source {
+            Source::Mdns if n_same >= MDNS_ADDRESSES_MAX => true,
+            _ if self.vouches.len() < ADDRESSES_MAX => return true,
+            Source::Cache => true,
+            Source::Given | Source::Beacon | Source::Mdns => false,
+        };
+        let all = self.vouches.iter().enumerate().filter(|(_, vouch)| !only_same || vouch.source == source);
+        let last = all.max_by_key(|&(index, vouch)| (vouch.source, Reverse((vouch.said, index))));
+        let Some((index, _)) = last else { return false };
+        self.vouches.remove(index);
+        true
+    }
+
+    /// The most trustworthy source first, and of each source what it said last.
+    fn addresses(&self, now: Instant, wanted: impl Fn(Source) -> bool) -> (Vec<Multiaddr>, Option<Source>) {
+        let stands = |vouch: &&Vouch| vouch.stands(now) && wanted(vouch.source);
+        let mut vouches: Vec<&Vouch> = self.vouches.iter().filter(stands).collect();
+        vouches.sort_by_key(|vouch| (vouch.source, Reverse(vouch.said)));
         let mut addresses = Vec::<Multiaddr>::new();
         for vouch in &vouches {
             if !addresses.contains(&vouch.address) {
@@ -426,6 +456,67 @@ mod tests {
         let found = table.poll(now).expect("due");
         assert_eq!(found.addresses.len(), ADDRESSES_MAX);
         assert_eq!(found.addresses[0], address(9));
+    }
+
+    #[test]
+    fn what_is_heard_now_takes_the_place_of_what_is_cached() {
+        for source in [Source::Given, Source::Beacon, Source::Mdns] {
+            let (mut table, now) = table();
+            for port in 100..100 + ADDRESSES_MAX as u16 {
+                table.vouch(now, peer(1), Source::Cache, address(port), None);
+            }
+            reports(&mut table, now, Duration::from_secs(60));
+            let later = now + Duration::from_secs(60);
+            table.vouch(later, peer(1), source, address(1), None);
+            let found = table.poll(later).expect("at once");
+            assert_eq!((found.source, &found.addresses[0]), (source, &address(1)));
+            assert_eq!(found.addresses.len(), ADDRESSES_MAX);
+            assert!(!found.addresses.contains(&address(100)), "the oldest has gone");
+            assert_eq!(table.fresh_addresses(later, peer(1)), [address(1)]);
+        }
+    }
+
+    #[test]
+    fn mdns_fills_no_more_than_its_share() {
+        let (mut table, now) = table();
+        table.vouch(now, peer(1), Source::Cache, address(1), None);
+        for port in 100..200 {
+            table.vouch(now, peer(1), Source::Mdns, address(port), None);
+        }
+        let addresses = table.addresses(now, peer(1));
+        assert_eq!(addresses.len(), MDNS_ADDRESSES_MAX + 1);
+        assert!(addresses.contains(&address(199)) && addresses.contains(&address(1)), "{addresses:?}");
+    }
+
+    #[test]
+    fn an_address_of_any_length_is_not_taken() {
+        let (mut table, now) = table();
+        let named = |len: usize| -> Multiaddr {
+            format!("/dns/{}/tcp/1", "a".repeat(len)).parse().expect("an address")
+        };
+        let overhead = named(1).len() - 1;
+        table.vouch(now, peer(1), Source::Mdns, named(Address::MAX - overhead + 1), None);
+        assert!(table.peers.is_empty());
+        table.vouch(now, peer(1), Source::Mdns, named(Address::MAX - overhead), None);
+        assert_eq!(table.addresses(now, peer(1)).len(), 1);
+    }
+
+    #[test]
+    fn of_one_source_the_newest_address_comes_first_and_the_oldest_goes() {
+        let (mut table, now) = table();
+        for port in 1..=ADDRESSES_MAX as u16 {
+            let at = now + Duration::from_secs(port.into());
+            table.vouch(at, peer(1), Source::Beacon, address(port), None);
+        }
+        let later = now + Duration::from_secs(60);
+        table.vouch(later, peer(1), Source::Beacon, address(1), None);
+        table.vouch(later + Duration::from_secs(1), peer(1), Source::Mdns, address(99), None);
+        table.vouch(later + Duration::from_secs(2), peer(1), Source::Cache, address(98), None);
+        let addresses = table.addresses(later, peer(1));
+        assert_eq!(addresses[..2], [address(1), address(ADDRESSES_MAX as u16)]);
+        assert_eq!(addresses.last(), Some(&address(99)));
+        assert_eq!(addresses.len(), ADDRESSES_MAX);
+        assert!(!addresses.contains(&address(2)) && !addresses.contains(&address(98)), "{addresses:?}");
     }
 
     #[test]

@@ -191,11 +191,15 @@ impl GivenPeers {
         Self { entries, lookups: JoinSet::new(), jitter }
     }
 
-    /// `peer` answered at `address`.
-    pub(super) fn answered(&mut self, address: &Multiaddr, peer: PeerId) {
-        for entry in self.entries.iter_mut().filter(|entry| entry.addresses.contains(address)) {
+    /// `peer` answered at `address`. Returns whether the user gave that without saying who it would be.
+    pub(super) fn answered(&mut self, address: &Multiaddr, peer: PeerId) -> bool {
+        let mut is_given = false;
+        let nameless = self.entries.iter_mut().filter(|entry| entry.given.peer.is_none());
+        for entry in nameless.filter(|entry| entry.addresses.contains(address)) {
             entry.answered = Some(peer);
+            is_given = true;
         }
+        is_given
     }
 
     /// The link to the peer is gone: its addresses are due again.
@@ -374,7 +378,8 @@ mod tests {
         let again = peers.next_deadline().expect("due again");
         let found = peers.poll(again, |_| false).expect("due");
         let who = Signer::numbered(1).peer();
-        peers.answered(&found.addresses[0], who);
+        assert!(!peers.answered(&"/ip4/10.0.0.1/tcp/2".parse().expect("an address"), who));
+        assert!(peers.answered(&found.addresses[0], who));
         let later = peers.next_deadline().expect("looked at again");
         assert_eq!(peers.poll(later, |peer| peer == who), None);
         peers.unlinked(later, who);

@@ -104,6 +104,17 @@ pub(super) fn snapshot(wanted: &[String]) -> io::Result<Vec<Interface>> {
     Ok(found.into_values().collect())
 }
 
+/// The names of all interfaces, those that are down or have no address as well.
+pub(super) fn names() -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in nix::ifaddrs::getifaddrs()? {
+        if !names.contains(&entry.interface_name) {
+            names.push(entry.interface_name);
+        }
+    }
+    Ok(names)
+}
+
 /// Says when to take a new [`snapshot`].
 pub(super) struct Watcher(Option<IfWatcher>);
 
@@ -154,6 +165,8 @@ mod tests {
         assert!(!lo.reaches([10, 1, 2, 3].into()));
         assert_eq!(snapshot(std::slice::from_ref(&lo.name)).expect("again"), std::slice::from_ref(lo));
         assert_eq!(snapshot(&["no such interface".to_owned()]).expect("again"), []);
+        let names = names().expect("again");
+        assert!(all.iter().all(|i| names.iter().filter(|name| **name == i.name).count() == 1), "{names:?}");
     }
 
     #[tokio::test]

@@ -101,6 +101,14 @@ pub(crate) enum StartError {
         /// The port.
         port: u16,
     },
+    /// No interface is called so. One that is down, or has no address yet, is no error.
+    #[error("there is no interface {name}; there are {}", .there.join(", "))]
+    NoInterface {
+        /// The name.
+        name: String,
+        /// The names there are.
+        there: Vec<String>,
+    },
     /// The system gives no entropy.
     #[error("no random numbers: {0}")]
     Entropy(getrandom::Error),
@@ -113,7 +121,7 @@ pub(crate) enum Event {
     /// restarted: then the link is to its former run, and dead. Where it lives on, say [`Discovery::linked`]
     /// again.
     Found {
-        /// None: given by the user without an id. Say [`Discovery::answered`] when it is known.
+        /// None: given by the user without an id. [`Discovery::linked`] tells who it is.
         peer: Option<PeerId>,
         /// Without `/p2p`; the most trustworthy first.
         addresses: Vec<Multiaddr>,
@@ -164,6 +172,7 @@ impl Discovery {
     /// tokio runtime.
     pub(crate) fn new(me: PeerId, sign: Sign, options: Options) -> Result<Self, StartError> {
         let now = Instant::now();
+        check_interfaces(&options.interfaces)?;
         let mut jitter = Jitter::seeded(getrandom::u64().map_err(StartError::Entropy)?);
         let mut candidates = Candidates::new(jitter.split());
         let cache = options.cache.clone().map(Cache::load);
@@ -231,13 +240,25 @@ impl Discovery {
         mdns::on_expired(&mut self.candidates, list);
     }
 
-    /// A link to the peer stands.
-    pub(crate) fn linked(&mut self, peer: PeerId) {
+    /// A link to the peer stands; if we dialled, at this address. Returns whether the user gave that address
+    /// without saying who is there.
+    pub(crate) fn linked(&mut self, peer: PeerId, dialed: Option<&Multiaddr>) -> bool {
         let now = Instant::now();
+        let is_given = dialed.is_some_and(|address| self.given.answered(address, peer));
+        if let Some(address) = dialed.filter(|_| is_given) {
+            self.candidates.vouch(now, peer, Source::Given, address.clone(), Some(now + GIVEN_VOUCH));
+        }
         self.candidates.linked(now, peer);
         if let Some(cache) = &mut self.cache {
-            cache.record(now, peer, self.candidates.addresses(now, peer));
+            // What worked, and what someone says now. What a former run said was of use if it worked.
+            let mut addresses = self.candidates.fresh_addresses(now, peer);
+            if let Some(worked) = dialed {
+                addresses.retain(|address| address != worked);
+                addresses.insert(0, worked.clone());
+            }
+            cache.record(now, peer, addresses);
         }
+        is_given
     }
 
     /// The last link to the peer is gone.
@@ -245,14 +266,6 @@ impl Discovery {
         let now = Instant::now();
         self.candidates.unlinked(now, peer);
         self.given.unlinked(now, peer);
-    }
-
-    /// At an address that was reported without a peer, this one answered. To be said before
-    /// [`Discovery::linked`], so that the cache learns the address.
-    pub(crate) fn answered(&mut self, address: &Multiaddr, peer: PeerId) {
-        let now = Instant::now();
-        self.given.answered(address, peer);
-        self.candidates.vouch(now, peer, Source::Given, address.clone(), Some(now + GIVEN_VOUCH));
     }
 
     /// The peer is in another network, or speaks another protocol: it is left alone for some minutes.
@@ -372,6 +385,19 @@ impl Discovery {
                 self.events.push_back(Event::Cloned { peer: beacon.peer, addresses });
             }
         }
+    }
+}
+
+/// A name that is misspelt would make a node that hears nobody and does not say why.
+fn check_interfaces(wanted: &[String]) -> Result<(), StartError> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    // Where they cannot be read, the report says so.
+    let Ok(there) = interfaces::names() else { return Ok(()) };
+    match wanted.iter().find(|name| !there.contains(name)) {
+        Some(name) => Err(StartError::NoInterface { name: name.clone(), there }),
+        None => Ok(()),
     }
 }
 

@@ -145,7 +145,7 @@ async fn goodbye_is_heard_and_a_restart_is_found_at_once_though_linked() {
     let (mut a, mut b) = (start(1, options(port)), start(2, options(port)));
     b.listening(ports(2));
     wait_found(&mut a, 2).await;
-    a.linked(peer(2));
+    a.linked(peer(2), None);
     b.shutdown();
     wait(&mut a, |event| (event == Event::Goodbye { peer: peer(2) }).then_some(())).await;
     b = start(2, options(port));
@@ -161,7 +161,7 @@ async fn an_unlinked_peer_is_reported_again_and_a_linked_one_is_not() {
     Hand::new(port).send(&beacon(2, 1, 1, Kind::Announce));
     wait_found(&mut a, 2).await;
     wait_found(&mut a, 2).await;
-    a.linked(peer(2));
+    a.linked(peer(2), None);
     assert_eq!(a.candidates.next_deadline(), None);
     a.unlinked(peer(2));
     wait_found(&mut a, 2).await;
@@ -282,6 +282,25 @@ async fn a_port_that_is_not_shared_is_a_clear_error() {
 }
 
 #[tokio::test]
+async fn an_interface_that_is_not_there_is_a_clear_error() {
+    let signer = Signer::numbered(1);
+    let options = Options { interfaces: vec![loopback(), "nosuch".to_owned()], ..options(free_port()) };
+    let result = Discovery::new(signer.peer(), Box::new(move |b| signer.sign(b)), options);
+    let error = result.expect_err("no interface is called so");
+    assert!(matches!(&error, StartError::NoInterface { name, .. } if name == "nosuch"), "{error}");
+    assert!(error.to_string().starts_with("there is no interface nosuch; there are "), "{error}");
+    assert!(error.to_string().contains(&loopback()), "{error}");
+}
+
+/// The command's exit code for it is that of an address that cannot be used.
+#[tokio::test]
+async fn a_node_on_an_interface_that_is_not_there_does_not_start() {
+    let node = crate::Node::builder().in_memory().beacon_port(free_port()).interface("nosuch").spawn().await;
+    let error = node.expect_err("no interface is called so");
+    assert!(matches!(error, crate::NodeError::Discovery(_)), "{error}");
+}
+
+#[tokio::test]
 async fn given_peers_and_cached_ones_are_found_without_a_lan() {
     let cache = scratch("tests-cache").join("peers");
     let known: Multiaddr = "/ip4/10.0.0.9/tcp/9".parse().expect("an address");
@@ -309,12 +328,54 @@ async fn given_peers_and_cached_ones_are_found_without_a_lan() {
     assert_eq!(seen, BTreeSet::from(expected), "our own line in the cache is passed over");
     // Who answers is remembered for the next run.
     let address = "/ip4/10.0.0.1/tcp/1".parse().expect("an address");
-    a.answered(&address, peer(3));
-    a.linked(peer(3));
+    assert!(a.linked(peer(3), Some(&address)));
     assert!(a.report().given[0].linked);
     a.shutdown();
     let text = std::fs::read_to_string(&cache).expect("written");
     assert!(text.starts_with(&format!("{address}/p2p/{}\n", peer(3))), "{text}");
+}
+
+/// Nodes that take whatever port is free meet again and again, one of them remembering the other.
+#[tokio::test]
+async fn ports_that_change_do_not_pile_up_in_the_cache() {
+    let cache = scratch("tests-meetings").join("peers");
+    let old: String = (1..=40).map(|n| format!("/ip4/10.0.0.2/tcp/{n}/p2p/{}\n", peer(2))).collect();
+    std::fs::write(&cache, old).expect("written");
+    for n in 0..20 {
+        let mut a = start(1, Options { cache: Some(cache.clone()), ..Options::only_given("test") });
+        // It is reported where it was, and does not answer there.
+        wait(&mut a, |event| matches!(event, Event::Found { peer: Some(_), .. }).then_some(())).await;
+        let now = Instant::now();
+        let here = dialable("10.0.0.2:9".parse().expect("an address"), ports(n));
+        for address in &here {
+            a.candidates.vouch(now, peer(2), Source::Beacon, address.clone(), Some(now + PATIENCE));
+        }
+        let found = a.candidates.poll(now).expect("at once");
+        assert_eq!((found.source, &found.addresses[..2]), (Source::Beacon, &here[..]), "meeting {n}");
+        assert!(!a.linked(peer(2), (n % 2 == 0).then_some(&here[1])), "nobody gave it");
+        a.shutdown();
+        let text = std::fs::read_to_string(&cache).expect("written");
+        assert_eq!(text.lines().count(), here.len(), "{text}");
+        assert!(here.iter().all(|address| text.contains(&format!("{address}/p2p/"))), "{text}");
+    }
+}
+
+/// What worked is worth keeping, even if only the cache knew it; what else the cache said is not.
+#[tokio::test]
+async fn the_cache_keeps_an_address_that_worked() {
+    let cache = scratch("tests-worked").join("peers");
+    let line = |n: u16| format!("/ip4/10.0.0.2/tcp/{n}/p2p/{}\n", peer(2));
+    std::fs::write(&cache, line(1) + &line(2)).expect("written");
+    let mut a = start(1, Options { cache: Some(cache.clone()), ..Options::only_given("test") });
+    let addresses = wait(&mut a, |event| match event {
+        Event::Found { addresses, source: Source::Cache, .. } => Some(addresses),
+        _ => None,
+    })
+    .await;
+    assert!(addresses[0].to_string().ends_with("/tcp/1"), "in the order of the file: {addresses:?}");
+    assert!(!a.linked(peer(2), Some(&addresses[1])));
+    a.shutdown();
+    assert_eq!(std::fs::read_to_string(&cache).expect("written"), line(2));
 }
 
 #[test]
