@@ -27,6 +27,8 @@ impl Engine {
                 roots.push((group.ix(), group.root()));
             }
         }
+        roots.sort_unstable();
+        roots.dedup_by_key(|(group, _)| *group);
         self.cx().send(link, Class::Control, Roots { roots });
     }
 

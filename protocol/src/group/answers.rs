@@ -25,6 +25,9 @@ impl Group {
             Purpose::Theirs { log, next } => self.on_kept(cx, log, next),
             Purpose::Load | Purpose::Serve { .. } | Purpose::Deliver { .. } => {}
         }
+        if self.lanes[0].is_held_up() && !cx.tokens.is_failing(&self.id) {
+            self.pump_lane(cx, Lane::Durable);
+        }
     }
 
     pub(crate) fn on_fetched(&mut self, cx: &mut Ctx<'_>, purpose: Purpose, answer: Answer) {

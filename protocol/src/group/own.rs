@@ -126,12 +126,12 @@ impl Group {
         }
     }
 
-    /// A full link makes publishers wait for a while; a live message waits until somebody is there; and before our
+    /// A full link makes publishers wait for a while, and a store that fails until it works again; a live message waits until somebody is there; and before our
     /// first word in this run we take back what others have of our own log.
     fn is_held_up(&self, cx: &Ctx<'_>, lane: Lane) -> bool {
         (!lane.is_kept() && self.members.is_empty())
             || self.hold_until.is_some_and(|at| cx.now < at)
-            || lane.is_kept() && self.is_taking_back(cx, lane)
+            || lane.is_kept() && (cx.tokens.is_failing(&self.id) || self.is_taking_back(cx, lane))
             || self.members.keys().any(|link| cx.links.get(link).is_some_and(Link::holds_up))
     }
 

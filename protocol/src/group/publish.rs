@@ -12,6 +12,9 @@ use crate::id::{EnvelopeId, Lane, Seq};
 use crate::limits;
 use crate::time::Timestamp;
 
+/// Stands for an envelope before, whose id is not known any more.
+const FORGOTTEN: EnvelopeId = EnvelopeId([0xff; 32]);
+
 /// A message that waits to be sealed.
 #[derive(Debug)]
 pub(crate) struct Pending {
@@ -213,12 +216,18 @@ impl OwnLane {
     }
 
     /// How many numbers the next envelope skips, and whom it names. Without a head it starts anew.
+    ///
+    /// A live lane keeps no head, and after years its numbers do not fit a `skip` any more. Then it skips as many as
+    /// fit, which is beyond all that anybody waits for, and names an envelope that nobody has.
     fn place_of_next(&self) -> (u32, EnvelopeId) {
         let (skip, prev) = match self.head {
             Some((seq, id)) => (self.next - seq - 1, id),
             None => (self.next, EnvelopeId::NONE),
         };
-        (u32::try_from(skip).expect("fewer than 2^32 numbers are skipped: SEQ_BLOCK a restart"), prev)
+        match u32::try_from(skip) {
+            Ok(skip) => (skip, prev),
+            Err(_) => (u32::MAX, FORGOTTEN),
+        }
     }
 
     fn may_seal(&self) -> bool {
@@ -293,6 +302,23 @@ mod tests {
         lane.push(pending(1, 1));
         let batch = lane.take_batch(Timestamp::ZERO).expect("idle");
         assert_eq!((batch.seq, batch.skip, batch.prev), (1024, 1019, EnvelopeId([5; 32])));
+    }
+
+    /// A live lane has no head after a restart: past 2^32 numbers the skip no longer reaches back to zero.
+    #[test]
+    fn a_lane_of_many_years_starts_again() {
+        for (reserved, skip, is_first) in
+            [(u64::from(u32::MAX), u32::MAX, true), (u64::from(u32::MAX) + 1, u32::MAX, false)]
+        {
+            let mut lane = OwnLane::new(Lane::Live, reserved, None);
+            let upto = lane.take_reservation().expect("nothing is reserved");
+            lane.on_reserved(upto);
+            lane.push(pending(1, 1));
+            let batch = lane.take_batch(Timestamp::ZERO).expect("idle");
+            assert_eq!((batch.seq, batch.skip), (reserved, skip));
+            // What an envelope must say about itself.
+            assert_eq!(batch.prev == EnvelopeId::NONE, is_first);
+        }
     }
 
     /// A store that was lost and filled from peers has no reservation, but a head.

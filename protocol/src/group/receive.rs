@@ -56,6 +56,14 @@ impl Group {
             cx.counters.add("authors-full", 1);
             return Ok(());
         }
+        if log.lane.is_kept() && cx.tokens.is_failing(&self.id) {
+            // What cannot be written now would pile up. It comes by comparing logs, once there is room for it.
+            cx.counters.add("store-failing", 1);
+            if let Some(link) = cx.links.get_mut(&link) {
+                link.hurry_digest(cx.now);
+            }
+            return Ok(());
+        }
         // Members open before they forward.
         let messages = match crypto::open(&*self.key, &envelope) {
             Ok(opened) => opened.into_messages(),
@@ -289,9 +297,12 @@ impl Group {
 
     // Claims.
 
-    /// A neighbour has `from..end` of a log. Of a forked one it may have the other branch.
-    fn claim(&mut self, link: LinkId, log: LogId, from: Seq, end: Seq, due: Timestamp) {
-        if self.logs.get(&log).is_none_or(|state| !state.is_forked) {
+    /// A neighbour has `from..end` of a log. Of a forked one it may have the other branch, and what the store does not
+    /// take is not asked for.
+    fn claim(&mut self, cx: &Ctx<'_>, link: LinkId, log: LogId, from: Seq, end: Seq, due: Timestamp) {
+        let is_forked = self.logs.get(&log).is_some_and(|state| state.is_forked);
+        let is_refused = log.lane.is_kept() && cx.tokens.is_failing(&self.id);
+        if !is_forked && !is_refused {
             self.repair.claim(link, log, from, end, due);
         }
     }
@@ -305,7 +316,7 @@ impl Group {
                 continue;
             }
             let from = if range.log.lane.is_kept() { 0 } else { range.from };
-            self.claim(link, range.log, from, end, cx.now + limits::REPAIR_DELAY);
+            self.claim(cx, link, range.log, from, end, cx.now + limits::REPAIR_DELAY);
         }
     }
 
@@ -316,7 +327,7 @@ impl Group {
             if !self.missing(&entry.log, entry.next).is_empty() {
                 // What is on its way anyway is given time to come.
                 let due = if clock.reply { cx.now + limits::REPAIR_DELAY } else { cx.now };
-                self.claim(link, entry.log, entry.floor, entry.next, due);
+                self.claim(cx, link, entry.log, entry.floor, entry.next, due);
             }
         }
         if clock.reply {
@@ -370,7 +381,7 @@ impl Group {
         }
         let end = state.log.highest().unwrap_or(0);
         let next = state.log.next();
-        self.claim(link, log, next, end, cx.now);
+        self.claim(cx, link, log, next, end, cx.now);
         if !log.lane.is_kept() {
             self.live_gaps.entry(log).or_insert(cx.now + limits::LIVE_GAP_PATIENCE);
         }

@@ -1,7 +1,8 @@
 //! What the store was asked for: by token until it answers, and again when it fails.
 //!
 //! Nothing that was to be kept is given up because a disk was full for a while: what could not be written is
-//! written again every [`limits::STORE_RETRY`], in its order. Until then it is neither released nor acknowledged.
+//! written again every [`limits::STORE_RETRY`], in its order. Until then it is neither released nor acknowledged,
+//! and its group adds nothing to it. The store answers in the order in which it was asked.
 
 use std::collections::BTreeMap;
 
@@ -34,6 +35,8 @@ struct Open {
     purpose: Purpose,
     /// What was to be kept; empty for a question.
     ops: Vec<StoreOp>,
+    /// It has failed before.
+    is_retry: bool,
 }
 
 /// Requests that the store has not answered, or could not fulfil.
@@ -42,30 +45,69 @@ pub(crate) struct Tokens {
     n_issued: u64,
     open: BTreeMap<Token, Open>,
     failed: Vec<Open>,
+    /// How many requests of a group have failed and are not done yet.
+    failing: BTreeMap<GroupId, usize>,
+    /// Frontiers that were written while an earlier write of the group was failing.
+    overtaken: BTreeMap<(GroupId, LogId), Seq>,
     retry_at: Option<Timestamp>,
 }
 
 impl Tokens {
     pub(super) fn issue(&mut self, group: GroupId, purpose: Purpose, ops: Vec<StoreOp>) -> Token {
+        self.open(Open { group, purpose, ops, is_retry: false })
+    }
+
+    fn open(&mut self, open: Open) -> Token {
         self.n_issued += 1;
         let token = Token(self.n_issued);
-        self.open.insert(token, Open { group, purpose, ops });
+        self.open.insert(token, open);
         token
     }
 
     /// The store has answered.
     pub(crate) fn take(&mut self, token: Token) -> Option<(GroupId, Purpose)> {
-        self.open.remove(&token).map(|open| (open.group, open.purpose))
+        let open = self.open.remove(&token)?;
+        if self.is_failing(&open.group) {
+            for op in &open.ops {
+                if let StoreOp::Frontier(frontier) = op {
+                    let written = self.overtaken.entry((frontier.group, frontier.log)).or_default();
+                    *written = (*written).max(frontier.next);
+                }
+            }
+        }
+        if open.is_retry
+            && let Some(n) = self.failing.get_mut(&open.group)
+        {
+            *n -= 1;
+            if *n == 0 {
+                self.recover(&open.group);
+            }
+        }
+        Some((open.group, open.purpose))
     }
 
-    /// The store could not. True if it will be asked again.
+    fn recover(&mut self, group: &GroupId) {
+        self.failing.remove(group);
+        self.overtaken.retain(|(of, _), _| of != group);
+    }
+
+    /// Whether a write of a group has failed and is not done yet.
+    pub(super) fn is_failing(&self, group: &GroupId) -> bool {
+        self.failing.contains_key(group)
+    }
+
+    /// The store could not, and will be asked again. True if this is news: all was well before.
     pub(crate) fn fail(&mut self, now: Timestamp, token: Token) -> bool {
         let Some(open) = self.open.remove(&token) else {
             return false;
         };
-        self.failed.push(open);
+        let is_news = self.failing.is_empty();
+        if !open.is_retry {
+            *self.failing.entry(open.group).or_default() += 1;
+        }
+        self.failed.push(Open { is_retry: true, ..open });
         self.retry_at.get_or_insert(now + limits::STORE_RETRY);
-        true
+        is_news
     }
 
     /// What is to be asked again now.
@@ -75,9 +117,19 @@ impl Tokens {
         }
         self.retry_at = None;
         let failed = std::mem::take(&mut self.failed);
-        let again = failed.into_iter().map(|open| {
+        let again = failed.into_iter().map(|mut open| {
+            let overtaken = &self.overtaken;
+            let written = |log: &LogId| overtaken.get(&(open.group, *log)).copied().unwrap_or(0);
+            // A frontier replaces the one before it: those that others have gone beyond are not written again.
+            open.ops.retain(|op| match op {
+                StoreOp::Frontier(frontier) => frontier.next >= written(&frontier.log),
+                StoreOp::Reserve { .. } | StoreOp::Append(_) => true,
+            });
+            if let Purpose::Theirs { log, next } = &mut open.purpose {
+                *next = written(log).max(*next);
+            }
             let ops = open.ops.clone();
-            (self.issue(open.group, open.purpose, open.ops), ops)
+            (self.open(open), ops)
         });
         again.collect()
     }
@@ -96,7 +148,8 @@ impl Tokens {
 
     /// Whether the store failed to write something of a log.
     pub(super) fn has_failed(&self, group: &GroupId, log: &LogId) -> bool {
-        self.failed.iter().any(|open| {
+        let retried = self.open.values().filter(|open| open.is_retry);
+        self.failed.iter().chain(retried).any(|open| {
             open.group == *group && matches!(open.purpose, Purpose::Theirs { log: of, .. } if of == *log)
         })
     }
@@ -105,5 +158,43 @@ impl Tokens {
     pub(super) fn forget(&mut self, group: &GroupId) {
         self.open.retain(|_, open| open.group != *group);
         self.failed.retain(|open| open.group != *group);
+        self.recover(group);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{EnvelopeId, PeerId};
+    use crate::persist::Frontier;
+
+    const GROUP: GroupId = GroupId([1; 32]);
+    const LOG: LogId = LogId { author: PeerId([2; 32]), lane: Lane::Durable };
+
+    fn issue(tokens: &mut Tokens, next: Seq) -> Token {
+        let head = EnvelopeId([3; 32]);
+        let ops = vec![StoreOp::Frontier(Frontier { group: GROUP, log: LOG, next, head, floor: 0 })];
+        tokens.issue(GROUP, Purpose::Theirs { log: LOG, next }, ops)
+    }
+
+    /// Goal: an outage is told once and ends when all is written, and no frontier goes back.
+    #[test]
+    fn what_failed_is_written_again_and_lowers_nothing() {
+        let mut tokens = Tokens::default();
+        let now = Timestamp::ZERO;
+        let [first, second, third] = [1, 2, 3].map(|next| issue(&mut tokens, next));
+        assert!(tokens.fail(now, first));
+        assert!(tokens.take(second).is_some(), "written meanwhile");
+        assert!(!tokens.fail(now, third), "no news");
+        let again = tokens.take_retries(now + limits::STORE_RETRY);
+        assert_eq!(again.iter().map(|(_, ops)| ops.len()).collect::<Vec<_>>(), [0, 1]);
+        assert!(!tokens.fail(now, again[0].0) && !tokens.fail(now, again[1].0), "no news");
+        let again = tokens.take_retries(now + 2 * limits::STORE_RETRY);
+        assert!(tokens.take(again[0].0).is_some());
+        assert!(tokens.is_failing(&GROUP) && tokens.has_failed(&GROUP, &LOG));
+        assert!(tokens.take(again[1].0).is_some());
+        assert!(!tokens.is_failing(&GROUP) && !tokens.has_failed(&GROUP, &LOG));
+        let next = issue(&mut tokens, 4);
+        assert!(tokens.fail(now, next), "another outage");
     }
 }

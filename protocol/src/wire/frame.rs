@@ -193,7 +193,7 @@ pub struct Digest {
 /// The roots of the shared groups, sent when the combined digest differed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Roots {
-    /// Sender's number and root of each.
+    /// Sender's number and root of each, sorted by number: each group once, for each may be answered by a clock.
     pub roots: Vec<(GroupIx, [u8; 32])>,
 }
 
@@ -511,7 +511,13 @@ impl Frame {
                 at_most(peers.peers.len(), Peers::MAX, "peers")?;
                 peers.peers.iter().try_for_each(|(_, list)| addresses(list))
             }
-            Self::Roots(roots) => at_most(roots.roots.len(), limits::GROUPS_MAX, "roots"),
+            Self::Roots(roots) => {
+                at_most(roots.roots.len(), limits::GROUPS_MAX, "roots")?;
+                if !roots.roots.is_sorted_by(|a, b| a.0 < b.0) {
+                    return Err(DecodeError::NotCanonical);
+                }
+                Ok(())
+            }
             Self::Clock(clock) => {
                 at_most(clock.entries.len(), limits::CLOCK_ENTRIES_MAX, "clock entries")?;
                 if !clock.entries.is_sorted_by(|a, b| a.log < b.log) {

@@ -186,7 +186,7 @@ fn lists_are_bounded_from_both_sides() {
         Peers { peers: many(n, |_| (peer(1), all())) }.into()
     };
     let gone = |n| -> Frame { Gone { alerts: many(n, |_| alert(2)) }.into() };
-    let roots = |n| -> Frame { Roots { roots: many(n, |_| (u16::MAX, [1; 32])) }.into() };
+    let roots = |n| -> Frame { Roots { roots: many(n, |n| (0xf000 + n as u16, [1; 32])) }.into() };
     let clock = |n| -> Frame {
         Clock {
             group: u16::MAX,
@@ -235,6 +235,9 @@ fn values_that_contradict_themselves_are_refused() {
     let clock = |entries: Vec<ClockEntry>| Clock { group: 1, reply: false, entries };
     assert_eq!(refused(clock(vec![entry(2), entry(1)]).into()), DecodeError::NotCanonical);
     assert_eq!(refused(clock(vec![entry(1), entry(1)]).into()), DecodeError::NotCanonical);
+    let roots = |list: &[u16]| Roots { roots: list.iter().map(|group| (*group, [1; 32])).collect() };
+    assert_eq!(refused(roots(&[2, 1]).into()), DecodeError::NotCanonical);
+    assert_eq!(refused(roots(&[1, 1]).into()), DecodeError::NotCanonical);
     let upside_down = ClockEntry { floor: 252, ..entry(1) };
     assert_eq!(refused(clock(vec![upside_down]).into()), DecodeError::Invalid("floor"));
     let mixed = Alert { target: peer(9), ..alert(2) };
