@@ -482,8 +482,9 @@ impl Driver {
                 };
                 self.input(Input::LinkDown { link, cause });
             }
-            TransportEvent::DialFailed { peer, refused, error } => {
+            TransportEvent::DialFailed { peer, addresses, refused, error } => {
                 tracing::debug!(peer = peer.map(|peer| peer.short()), error, "dial failed");
+                self.discovery.dial_failed(peer, &addresses, &error);
                 if let Some(peer) = peer {
                     self.input(Input::DialFailed { peer, refused });
                 }

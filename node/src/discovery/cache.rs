@@ -122,7 +122,8 @@ mod tests {
 
     #[test]
     fn comes_back_newest_first() {
-        let path = scratch("cache-order").join("peers");
+        let dir = scratch("cache-order");
+        let path = dir.join("peers");
         let now = Instant::now();
         let mut cache = Cache::load(path.clone());
         assert_eq!((cache.lines().len(), &cache.error), (0, &None), "a missing file is no error");
@@ -139,7 +140,8 @@ mod tests {
 
     #[test]
     fn garbage_is_passed_over() {
-        let path = scratch("cache-garbage").join("peers");
+        let dir = scratch("cache-garbage");
+        let path = dir.join("peers");
         let good = format!("{}/p2p/{}", address(1), peer(1));
         let mut text = format!("\u{0}nonsense\n\n/ip4/1.2.3.4/tcp/1\n/p2p/{}\n  {good} \n/ip4/1.2", peer(2));
         text.push('\n');
@@ -151,7 +153,8 @@ mod tests {
 
     #[test]
     fn only_so_many_lines_are_read_and_written() {
-        let path = scratch("cache-bound").join("peers");
+        let dir = scratch("cache-bound");
+        let path = dir.join("peers");
         let now = Instant::now();
         let mut cache = Cache::load(path.clone());
         for n in 0..CACHE_LINES_MAX as u16 + 1 {
@@ -167,7 +170,8 @@ mod tests {
 
     #[test]
     fn only_so_many_addresses_of_one_peer_are_read_and_kept() {
-        let path = scratch("cache-peer-bound").join("peers");
+        let dir = scratch("cache-peer-bound");
+        let path = dir.join("peers");
         let all = |ports: std::ops::Range<u16>| ports.map(|n| (peer(1), address(n))).collect::<Vec<_>>();
         let text: String = (1..20).map(|n| format!("{}/p2p/{}\n", address(n), peer(1))).collect();
         fs::write(&path, text).expect("written");
@@ -179,7 +183,8 @@ mod tests {
 
     #[test]
     fn a_cache_that_cannot_be_written_says_why_and_does_no_harm() {
-        let path = scratch("cache-unwritable").join("missing directory").join("peers");
+        let dir = scratch("cache-unwritable");
+        let path = dir.join("missing directory").join("peers");
         let mut cache = Cache::load(path);
         cache.record(Instant::now(), peer(1), vec![address(1)]);
         cache.flush();
@@ -190,7 +195,8 @@ mod tests {
     #[test]
     fn others_may_not_read_whom_one_knows() {
         use std::os::unix::fs::PermissionsExt;
-        let path = scratch("cache-mode").join("peers");
+        let dir = scratch("cache-mode");
+        let path = dir.join("peers");
         let mut cache = Cache::load(path.clone());
         cache.record(Instant::now(), peer(1), vec![address(1)]);
         cache.flush();

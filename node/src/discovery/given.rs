@@ -167,7 +167,10 @@ struct Entry {
     due: Option<Instant>,
     backoff: Duration,
     addresses: Vec<Multiaddr>,
+    /// Why its name could not be looked up.
     error: Option<String>,
+    /// How the last dial ended.
+    failed: Option<String>,
 }
 
 /// A given peer whose addresses are known now.
@@ -186,6 +189,7 @@ impl GivenPeers {
             backoff: BACKOFF_MIN,
             addresses: Vec::new(),
             error: None,
+            failed: None,
         };
         let entries = given.into_iter().take(GIVEN_MAX).map(entry).collect();
         Self { entries, lookups: JoinSet::new(), jitter }
@@ -202,10 +206,24 @@ impl GivenPeers {
         is_given
     }
 
+    /// No link came of a dial.
+    pub(super) fn failed(&mut self, peer: Option<PeerId>, addresses: &[Multiaddr], error: &str) {
+        for entry in &mut self.entries {
+            let is_meant = entry.addresses.iter().any(|address| addresses.contains(address));
+            if (peer.is_some() && entry.who() == peer) || (peer.is_none() && is_meant) {
+                // The user knows the address.
+                let own =
+                    entry.addresses.first().and_then(|address| error.strip_prefix(&format!("{address}: ")));
+                entry.failed = Some(own.unwrap_or(error).to_owned());
+            }
+        }
+    }
+
     /// The link to the peer is gone: its addresses are due again.
     pub(super) fn unlinked(&mut self, now: Instant, peer: PeerId) {
         for entry in self.entries.iter_mut().filter(|entry| entry.who() == Some(peer)) {
             entry.backoff = BACKOFF_MIN;
+            entry.failed = None;
             if entry.due.is_some() {
                 entry.due = Some(now + BACKOFF_MIN);
             }
@@ -267,9 +285,11 @@ impl GivenPeers {
         }
     }
 
-    /// What the user gave, and why it could not be looked up.
+    /// What the user gave, and why it could not be looked up or dialled.
     pub(super) fn report(&self) -> impl Iterator<Item = (&Given, Option<PeerId>, Option<&str>)> {
-        self.entries.iter().map(|entry| (&entry.given, entry.who(), entry.error.as_deref()))
+        self.entries
+            .iter()
+            .map(|entry| (&entry.given, entry.who(), entry.error.as_deref().or(entry.failed.as_deref())))
     }
 
     fn on_addresses(&mut self, now: Instant, index: usize, addresses: Vec<Multiaddr>) -> Resolved {
@@ -385,6 +405,20 @@ mod tests {
         peers.unlinked(later, who);
         assert_eq!(peers.next_deadline(), Some(later + BACKOFF_MIN));
         assert!(peers.poll(later + BACKOFF_MIN, |_| false).is_some());
+    }
+
+    #[test]
+    fn why_a_dial_failed_is_kept_until_the_next_says_otherwise() {
+        let now = Instant::now();
+        let mut peers = peers("/ip4/10.0.0.1/tcp/1", now);
+        let found = peers.poll(now, |_| false).expect("due");
+        let other = ["/ip4/10.0.0.2/tcp/1".parse().expect("an address")];
+        peers.failed(None, &other, "something else");
+        assert!(peers.report().all(|(_, _, error)| error.is_none()));
+        peers.failed(None, &found.addresses, "/ip4/10.0.0.1/tcp/1: Connection refused");
+        let again = peers.next_deadline().expect("due again");
+        assert!(peers.poll(again, |_| false).is_some());
+        assert!(peers.report().all(|(_, _, error)| error == Some("Connection refused")));
     }
 
     #[tokio::test]

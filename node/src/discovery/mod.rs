@@ -261,6 +261,11 @@ impl Discovery {
         is_given
     }
 
+    /// No link came of a dial: worth telling whoever gave the address.
+    pub(crate) fn dial_failed(&mut self, peer: Option<PeerId>, addresses: &[Multiaddr], error: &str) {
+        self.given.failed(peer, addresses, error);
+    }
+
     /// The last link to the peer is gone.
     pub(crate) fn unlinked(&mut self, peer: PeerId) {
         let now = Instant::now();
@@ -293,10 +298,10 @@ impl Discovery {
             given: self
                 .given
                 .report()
-                .map(|(given, peer, error)| GivenReport {
-                    address: given.to_string(),
-                    linked: peer.is_some_and(|peer| self.candidates.is_linked(peer)),
-                    error: error.map(str::to_owned),
+                .map(|(given, peer, error)| {
+                    let linked = peer.is_some_and(|peer| self.candidates.is_linked(peer));
+                    let error = error.filter(|_| !linked).map(str::to_owned);
+                    GivenReport { address: given.to_string(), linked, error }
                 })
                 .collect(),
             cache: self

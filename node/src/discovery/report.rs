@@ -98,7 +98,7 @@ pub(crate) struct GivenReport {
     pub(crate) address: String,
     /// Whether a link to it stands.
     pub(crate) linked: bool,
-    /// Why its name cannot be looked up.
+    /// Why its name cannot be looked up, or why no link came of the last dial.
     pub(crate) error: Option<String>,
 }
 
@@ -125,22 +125,21 @@ impl fmt::Display for DiscoveryReport {
         }
         for given in &self.given {
             let state = given.error.as_deref().unwrap_or(if given.linked { "linked" } else { "no link" });
-            writeln!(f, "{}: {state}", given.address)?;
+            writeln!(f, "given {}: {state}", given.address)?;
         }
-        if self.linked == 0 {
-            self.advice().into_iter().try_for_each(|advice| writeln!(f, "try: {advice}"))?;
-        }
-        Ok(())
+        self.advice().into_iter().try_for_each(|advice| writeln!(f, "try: {advice}"))
     }
 }
 
 impl fmt::Display for BeaconReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "beacon: UDP {}, {} sent, {} heard", self.port, self.sent, self.heard)?;
+        let peers = if self.heard == 1 { "peer" } else { "peers" };
+        writeln!(f, "beacon: UDP port {}, {} sent, {} {peers} heard of", self.port, self.sent, self.heard)?;
         self.errors.iter().try_for_each(|error| writeln!(f, "  {error}"))?;
         for interface in &self.interfaces {
             let carrier = if interface.carrier { "" } else { " (no carrier)" };
-            writeln!(f, "  {}{carrier}: received {}", interface.name, interface.received)?;
+            let packets = if interface.received == 1 { "packet" } else { "packets" };
+            writeln!(f, "  {}{carrier}: {} {packets} from others", interface.name, interface.received)?;
             for path in interface.paths() {
                 write!(f, "    {} -> {}: {} sent", path.from, path.to, path.sent)?;
                 match &path.last_error {
@@ -151,7 +150,7 @@ impl fmt::Display for BeaconReport {
         }
         let refused: Vec<String> =
             self.refused.iter().map(|(cause, count)| format!("{count} {cause}")).collect();
-        if refused.is_empty() { Ok(()) } else { writeln!(f, "  dropped: {}", refused.join(", ")) }
+        if refused.is_empty() { Ok(()) } else { writeln!(f, "  packets not used: {}", refused.join(", ")) }
     }
 }
 
@@ -162,9 +161,20 @@ impl InterfaceReport {
 }
 
 impl DiscoveryReport {
-    /// What a person could do about having found nobody, the likeliest first.
+    /// What a person could do about having found nobody, the likeliest first; nothing while a link stands.
     pub(crate) fn advice(&self) -> Vec<String> {
-        let mut advice = Vec::new();
+        if self.linked > 0 {
+            return Vec::new();
+        }
+        let no_answer = |given: &GivenReport| {
+            let error = given.error.as_deref().unwrap_or("nothing came back so far");
+            format!(
+                "the given peer {} does not answer ({error}): see that it runs there and that its firewall lets \
+                 this port through",
+                given.address
+            )
+        };
+        let mut advice: Vec<String> = self.given.iter().map(no_answer).collect();
         if let Some(beacon) = &self.beacon {
             let refused = |cause| beacon.refused.get(cause).copied().unwrap_or(0);
             if refused("other-network") > 0 {
@@ -196,7 +206,8 @@ impl DiscoveryReport {
                     "no network interface but loopback is up: plug in a cable or join a Wi-Fi".to_owned(),
                 );
             }
-            if beacon.heard == 0 {
+            let n_received: u64 = beacon.interfaces.iter().map(|interface| interface.received).sum();
+            if beacon.heard == 0 && n_received + beacon.received_elsewhere == 0 {
                 advice.push(format!(
                     "let UDP port {} through the firewalls of both hosts; guest Wi-Fi often keeps its clients apart",
                     beacon.port
@@ -206,7 +217,9 @@ impl DiscoveryReport {
         if self.beacon.is_none() && self.mdns.is_none() && self.given.is_empty() {
             advice.push("discovery is switched off and no peer is given".to_owned());
         }
-        advice.push("name one peer: --peer /ip4/ADDRESS/tcp/PORT".to_owned());
+        if self.given.is_empty() {
+            advice.push("name one peer: --peer /ip4/ADDRESS/tcp/PORT".to_owned());
+        }
         advice
     }
 }
@@ -240,7 +253,7 @@ mod tests {
             heard: 0,
             heard_undialable: 0,
             heard_own: 0,
-            refused: BTreeMap::from([("other-network", 4)]),
+            refused: BTreeMap::from([("other-network", 3)]),
             received_elsewhere: 0,
             errors: Vec::new(),
             interfaces: vec![interface],
@@ -259,11 +272,11 @@ mod tests {
     fn says_what_was_tried_where_and_what_to_try_next() {
         let text = report().to_string();
         for part in [
-            "eth0: received 3",
+            "UDP port 24365, 3 sent, 0 peers heard of",
+            "eth0: 3 packets from others",
             "10.0.0.1 -> 10.0.0.255: 2 sent, 1 not: Network is unreachable",
-            "dropped: 4 other-network",
+            "packets not used: 3 other-network",
             "try: nodes of another network were heard",
-            "UDP port 24365",
             "--peer /ip4/ADDRESS/tcp/PORT",
         ] {
             assert!(text.contains(part), "{part} is missing in:\n{text}");
@@ -272,7 +285,37 @@ mod tests {
 
     #[test]
     fn gives_no_advice_to_those_who_are_linked() {
-        let text = DiscoveryReport { linked: 1, ..report() }.to_string();
-        assert!(!text.contains("try:"), "{text}");
+        let given = vec![given(Some("Connection refused"))];
+        let report = DiscoveryReport { linked: 1, given, ..report() };
+        assert_eq!(report.advice(), Vec::<String>::new());
+        assert!(!report.to_string().contains("try:"), "{report}");
+    }
+
+    fn given(error: Option<&str>) -> GivenReport {
+        let address = "/ip4/10.0.0.9/tcp/9".to_owned();
+        GivenReport { address, linked: false, error: error.map(str::to_owned) }
+    }
+
+    #[test]
+    fn a_given_peer_that_does_not_answer_is_named_with_the_reason() {
+        let report = DiscoveryReport { given: vec![given(Some("Connection refused"))], ..report() };
+        let first = &report.advice()[0];
+        assert!(
+            first.starts_with("the given peer /ip4/10.0.0.9/tcp/9 does not answer (Connection refused)"),
+            "{first}"
+        );
+        assert!(report.advice().iter().all(|advice| !advice.contains("--peer")), "{report}");
+        assert!(report.to_string().contains("given /ip4/10.0.0.9/tcp/9: Connection refused"), "{report}");
+    }
+
+    #[test]
+    fn firewalls_are_blamed_only_if_nothing_came_through() {
+        let blames = |report: &DiscoveryReport| report.advice().iter().any(|text| text.contains("firewall"));
+        let mut report = report();
+        assert!(!blames(&report), "{report}");
+        let beacon = report.beacon.as_mut().expect("switched on");
+        beacon.refused.clear();
+        beacon.interfaces[0].received = 0;
+        assert!(blames(&report), "{report}");
     }
 }

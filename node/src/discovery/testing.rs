@@ -33,10 +33,25 @@ impl Signer {
     }
 }
 
+/// A directory that is removed when this is dropped.
+pub(super) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(super) fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// An empty directory of this name.
-pub(super) fn scratch(name: &str) -> PathBuf {
+pub(super) fn scratch(name: &str) -> Scratch {
     let path = std::env::temp_dir().join(format!("djembe-discovery-{name}-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&path);
     std::fs::create_dir_all(&path).expect("a temporary directory");
-    path
+    Scratch(path)
 }

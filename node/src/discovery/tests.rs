@@ -302,7 +302,8 @@ async fn a_node_on_an_interface_that_is_not_there_does_not_start() {
 
 #[tokio::test]
 async fn given_peers_and_cached_ones_are_found_without_a_lan() {
-    let cache = scratch("tests-cache").join("peers");
+    let dir = scratch("tests-cache");
+    let cache = dir.join("peers");
     let known: Multiaddr = "/ip4/10.0.0.9/tcp/9".parse().expect("an address");
     std::fs::write(&cache, format!("{known}/p2p/{}\n{known}/p2p/{}\n", peer(9), peer(1))).expect("written");
     let given = vec![
@@ -338,7 +339,8 @@ async fn given_peers_and_cached_ones_are_found_without_a_lan() {
 /// Nodes that take whatever port is free meet again and again, one of them remembering the other.
 #[tokio::test]
 async fn ports_that_change_do_not_pile_up_in_the_cache() {
-    let cache = scratch("tests-meetings").join("peers");
+    let dir = scratch("tests-meetings");
+    let cache = dir.join("peers");
     let old: String = (1..=40).map(|n| format!("/ip4/10.0.0.2/tcp/{n}/p2p/{}\n", peer(2))).collect();
     std::fs::write(&cache, old).expect("written");
     for n in 0..20 {
@@ -363,7 +365,8 @@ async fn ports_that_change_do_not_pile_up_in_the_cache() {
 /// What worked is worth keeping, even if only the cache knew it; what else the cache said is not.
 #[tokio::test]
 async fn the_cache_keeps_an_address_that_worked() {
-    let cache = scratch("tests-worked").join("peers");
+    let dir = scratch("tests-worked");
+    let cache = dir.join("peers");
     let line = |n: u16| format!("/ip4/10.0.0.2/tcp/{n}/p2p/{}\n", peer(2));
     std::fs::write(&cache, line(1) + &line(2)).expect("written");
     let mut a = start(1, Options { cache: Some(cache.clone()), ..Options::only_given("test") });

@@ -91,8 +91,8 @@ pub(crate) enum TransportEvent {
     LinkUp { link: LinkId, peer: PeerId, dialed: bool, path: Path },
     /// A link that stood is gone, and what was queued for it.
     LinkDown { link: LinkId, peer: PeerId, cause: Cause },
-    /// No link came of a dial. `refused`: the peer's system said that nobody listens there.
-    DialFailed { peer: Option<PeerId>, refused: bool, error: String },
+    /// No link came of a dial to these addresses. `refused`: the peer's system said that nobody listens there.
+    DialFailed { peer: Option<PeerId>, addresses: Vec<Multiaddr>, refused: bool, error: String },
     /// Bytes of queued frames, with their lengths, that were handed to the connection since the last report.
     Written { link: LinkId, class: Class, bytes: usize },
     /// Addresses seen by mDNS.
@@ -395,7 +395,8 @@ impl<T: Send + 'static> Transport<T> {
         link.released.set(false).ok();
         if let Some(dial) = self.dials.remove(&connection) {
             let error = format!("connected, but the link did not come up: {cause:?}");
-            self.events.push_back(TransportEvent::DialFailed { peer: dial.peer, refused: false, error });
+            let Dial { peer, addresses, .. } = dial;
+            self.events.push_back(TransportEvent::DialFailed { peer, addresses, refused: false, error });
         }
     }
 
@@ -467,7 +468,10 @@ impl<T: Send + 'static> Transport<T> {
             Some(peer) if !refused && !dial.fallback.is_empty() => {
                 self.dial_all(peer, dial.fallback, Vec::new())
             }
-            peer => self.events.push_back(TransportEvent::DialFailed { peer, refused, error: text }),
+            peer => {
+                let addresses = dial.addresses;
+                self.events.push_back(TransportEvent::DialFailed { peer, addresses, refused, error: text });
+            }
         }
     }
 }

@@ -346,7 +346,7 @@ async fn a_refused_dial_says_so() {
     let quic: Multiaddr = "/ip4/127.0.0.1/udp/9/quic-v1".parse().expect("an address");
     a.ask(move |transport| transport.dial(Some(id), vec![quic, address])).await;
     match a.event().await {
-        TransportEvent::DialFailed { peer, refused: true, error } => {
+        TransportEvent::DialFailed { peer, refused: true, error, .. } => {
             assert_eq!(peer, Some(id));
             assert!(error.contains("refused"), "{error}");
         }
@@ -361,7 +361,7 @@ async fn somebody_else_at_the_address_is_a_failure_but_no_refusal() {
     let wrong = Peer::tcp(3).await.id;
     a.ask(move |transport| transport.dial(Some(wrong), vec![address])).await;
     match a.event().await {
-        TransportEvent::DialFailed { peer, refused: false, error } => {
+        TransportEvent::DialFailed { peer, refused: false, error, .. } => {
             assert_eq!(peer, Some(wrong));
             assert!(error.contains("somebody else"), "{error}");
         }
