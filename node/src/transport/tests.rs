@@ -502,7 +502,8 @@ async fn links_are_bounded() {
         b.dial(&a).await;
         others.push(b);
     }
-    for _ in 0..16 {
+    // Of 16 links three quarters are for those who dial.
+    for _ in 0..12 {
         a.up().await;
     }
     let mut n_failed = 0;
@@ -513,7 +514,7 @@ async fn links_are_bounded() {
             other => panic!("unexpected {other:?}"),
         }
     }
-    assert_eq!(n_failed, 1);
+    assert_eq!(n_failed, 5);
 }
 
 /// Goal: whoever connects and never opens a control stream does not hold a place. Method: a libp2p node that
