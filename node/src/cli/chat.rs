@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
+use djembe_protocol::limits::CONTENT_MAX;
 
 use super::exit::Failure;
 use super::global::{Global, passphrase};
@@ -110,6 +111,11 @@ impl Chat<'_> {
                 self.global
                     .say("* there are /who and /quit; begin with // to say something that begins with /");
             }
+            // It was read no further.
+            _ if line.len() > CONTENT_MAX => self.global.say(format_args!(
+                "* not said: a line may have {CONTENT_MAX} bytes ({} KiB)",
+                CONTENT_MAX / 1024
+            )),
             _ => {
                 let body = if line.starts_with(b"//") { line.slice(1..) } else { line };
                 let record = PublishRecord { group: self.group.to_owned(), body, ..PublishRecord::default() };

@@ -48,7 +48,11 @@ pub(super) struct DemoArgs {}
 /// # Errors
 /// If a step was not true. It has been printed, with what to try.
 pub(super) async fn run(_: DemoArgs, global: &Global) -> Result<(), Failure> {
-    let printer = Printer { json: global.json, began: Instant::now() };
+    let printer = Printer { json: global.json, quiet: global.quiet, began: Instant::now() };
+    let given = global.given_of_node();
+    if !given.is_empty() {
+        global.say(format_args!("the demo has nodes of its own; left out: {}", given.join(", ")));
+    }
     printer.headline();
     let ended = match Demo::new(printer) {
         Ok(mut demo) => {
@@ -520,7 +524,7 @@ fn hint(step: &str) -> &'static str {
         "start" => "look at what the node said above; free memory, disk or file descriptors may be short",
         "found" => {
             "let UDP broadcast and multicast through on the loopback interface (a firewall or a sandbox may \
-                    forbid it), and try `djembe doctor`"
+                    forbid it); `djembe status` says what was tried and heard"
         }
         "gone" => "the machine may be very busy; try again when it is not",
         _ => "try again when the machine is less busy; if it stays, report this with the output above",

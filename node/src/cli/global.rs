@@ -14,8 +14,9 @@ use crate::builder::Builder;
 #[derive(clap::Args, Clone, Default, Debug)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
-    /// Where identity and history are kept [default: $XDG_DATA_HOME/djembe or ~/.local/share/djembe]
-    #[arg(long, global = true, env = "DJEMBE_DATA_DIR", value_name = "DIR")]
+    /// Where identity and history are kept [env: DJEMBE_DATA_DIR]
+    /// [default: $XDG_DATA_HOME/djembe or ~/.local/share/djembe]
+    #[arg(long, global = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Listen on this address, such as /ip4/0.0.0.0/tcp/4001 (repeatable) [default: free ports everywhere]
     #[arg(long, global = true, value_name = "MULTIADDR")]
@@ -68,6 +69,14 @@ impl Global {
         if let Some(network) = &self.network {
             builder = builder.network(network);
         }
+        for address in &self.listen {
+            address.parse::<libp2p::Multiaddr>().map_err(|error| {
+                let message = format!(
+                    "--listen {address} is no multiaddress ({error}): write it as /ip4/0.0.0.0/tcp/4001"
+                );
+                Failure::new(Exit::Usage, message)
+            })?;
+        }
         builder = self.listen.iter().fold(builder, Builder::listen);
         builder = self.interface.iter().fold(builder, Builder::interface);
         builder = self.peer.iter().fold(builder, Builder::peer);
@@ -78,6 +87,36 @@ impl Global {
             builder = builder.key_passphrase(passphrase.as_str());
         }
         Ok(builder.discovery(!self.no_discovery).beacon(!self.no_beacon).mdns(!self.no_mdns))
+    }
+
+    /// With what the environment adds; an empty variable is none.
+    pub(super) fn with_environment(mut self) -> Self {
+        let from_environment = || std::env::var_os("DJEMBE_DATA_DIR").filter(|dir| !dir.is_empty());
+        self.data_dir = self.data_dir.or_else(|| from_environment().map(PathBuf::from));
+        self
+    }
+
+    /// Options given that a running node has settled for itself.
+    pub(super) fn given_of_running(&self) -> Vec<&'static str> {
+        let given = [
+            ("--listen", !self.listen.is_empty()),
+            ("--peer", !self.peer.is_empty()),
+            ("--interface", !self.interface.is_empty()),
+            ("--beacon-port", self.beacon_port.is_some()),
+            ("--no-discovery", self.no_discovery),
+            ("--no-beacon", self.no_beacon),
+            ("--no-mdns", self.no_mdns),
+        ];
+        given.into_iter().filter_map(|(name, is_given)| is_given.then_some(name)).collect()
+    }
+
+    /// Options given that are about a node.
+    pub(super) fn given_of_node(&self) -> Vec<&'static str> {
+        let mut given = self.given_of_running();
+        given.extend(self.data_dir.is_some().then_some("--data-dir"));
+        given.extend(self.network.is_some().then_some("--network"));
+        given.extend(self.key_passphrase_file.is_some().then_some("--key-passphrase-file"));
+        given
     }
 
     /// The passphrase of the identity, if a file with one was named.

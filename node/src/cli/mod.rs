@@ -22,6 +22,8 @@ mod worker;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
@@ -32,6 +34,8 @@ use crate::control::Session;
 
 /// A node that ends in order needs less.
 const END_PATIENCE: Duration = Duration::from_secs(10);
+/// What a node says of its own failure comes with it.
+const LAST_WORD: Duration = Duration::from_millis(100);
 
 /// Group messaging for machines and people that share a network, with no server
 #[derive(Parser, Debug)]
@@ -74,6 +78,11 @@ enum Command {
 }
 
 impl Command {
+    /// Whether another command has started it as a part of itself.
+    fn is_worker(&self) -> bool {
+        matches!(self, Self::DemoWorker | Self::BenchWorker | Self::BenchIdleNode | Self::BenchStartNode)
+    }
+
     /// Whether being stopped is its own end.
     fn runs_until_stopped(&self) -> bool {
         match self {
@@ -97,7 +106,7 @@ impl Command {
 pub fn main() -> ExitCode {
     let entered_ns = scratch::monotonic_ns();
     let cli = Cli::parse();
-    log(&cli.global);
+    log(&cli);
     let runtime =
         match tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build() {
             Ok(runtime) => runtime,
@@ -127,10 +136,13 @@ fn finish(result: Result<(), Failure>) -> ExitCode {
     ExitCode::from(failure.exit as u8)
 }
 
-fn log(global: &Global) {
-    let filter = match (global.quiet, global.verbose) {
+fn log(cli: &Cli) {
+    let filter = match (cli.global.quiet, cli.global.verbose) {
         (true, _) => "off",
-        (_, 0) => "djembe=warn",
+        // Whoever started it shows its last words where it fails.
+        (_, 0) if cli.command.is_worker() => "djembe=warn",
+        // Commands tell trouble themselves.
+        (_, 0) => "off",
         (_, 1) => "djembe=info,djembe_protocol=info",
         (_, 2) => "djembe=debug,djembe_protocol=debug",
         _ => "djembe=trace,djembe_protocol=trace,libp2p=debug",
@@ -145,10 +157,13 @@ fn log(global: &Global) {
 
 async fn run(cli: Cli, entered_ns: u64) -> Result<(), Failure> {
     let Cli { command, global } = cli;
+    if let Command::Demo(args) = command {
+        return demo::run(args, &global).await;
+    }
+    let global = global.with_environment();
     // These need no node of their own.
     let command = match command {
         Command::Id => return id::run(&global).await,
-        Command::Demo(args) => return demo::run(args, &global).await,
         Command::Bench(args) => return bench::run(args, &global).await,
         Command::DemoWorker => return demo::run_worker().await,
         Command::BenchWorker => return bench::run_worker().await,
@@ -165,11 +180,33 @@ async fn run(cli: Cli, entered_ns: u64) -> Result<(), Failure> {
         () = signals.next() => return Err(interrupted()),
     };
     let stops_well = command.runs_until_stopped();
-    let result = tokio::select! {
-        result = carry_out(command, &session, &global) => result,
-        failure = waiting::trouble(&session, &global) => Err(failure),
-        () = signals.next() => if stops_well { Ok(()) } else { Err(interrupted()) },
+    let queued = match &command {
+        Command::Pub(args) => args.queued(),
+        _ => Arc::default(),
     };
+    let mut trouble = Box::pin(waiting::trouble(&session, &global));
+    let result = tokio::select! {
+        result = carry_out(command, &session, &global) => match result {
+            // A node that fails ends what is under way; its own word says why.
+            Err(failure) if failure.exit == Exit::Failure => {
+                match tokio::time::timeout(LAST_WORD, &mut trouble).await {
+                    Ok(cause) if cause.exit == Exit::Data => Err(cause),
+                    _ => Err(failure),
+                }
+            }
+            result => result,
+        },
+        failure = &mut trouble => Err(failure),
+        () = signals.next() => if stops_well {
+            Ok(())
+        } else {
+            if queued.load(Ordering::Relaxed) {
+                global.say("stopped; the message stays in the log and is sent when this node is in the group");
+            }
+            Err(interrupted())
+        },
+    };
+    drop(trouble);
     tokio::select! {
         ended = tokio::time::timeout(END_PATIENCE, session.end()) => match ended {
             Ok(ended) => result.and(ended.map_err(Failure::from)),
@@ -213,10 +250,12 @@ async fn start(global: &Global) -> Result<Session, Failure> {
             );
             return Err(Failure::new(Exit::Usage, message));
         }
-        if !global.listen.is_empty() || !global.peer.is_empty() {
-            global.say(
-                "a node runs on this data directory: --listen and --peer are its own affair, and left out",
-            );
+        let given = global.given_of_running();
+        if !given.is_empty() {
+            global.say(format_args!(
+                "a node runs on this data directory and has settled these for itself; left out: {}",
+                given.join(", ")
+            ));
         }
     }
     Ok(session)
@@ -226,6 +265,20 @@ async fn start(global: &Global) -> Result<Session, Failure> {
 fn seconds(text: &str) -> Result<Duration, String> {
     let wrong = || "write a number of seconds, such as 5 or 0.5".to_owned();
     text.parse::<f64>().ok().and_then(|secs| Duration::try_from_secs_f64(secs).ok()).ok_or_else(wrong)
+}
+
+/// What is wrong with the slashes of a subject, if anything is.
+fn slashes(subject: &str) -> Result<(), String> {
+    let wrong = if subject.starts_with('/') {
+        "it begins with a slash"
+    } else if subject.ends_with('/') {
+        "it ends with a slash"
+    } else if subject.contains("//") {
+        "nothing stands between two slashes"
+    } else {
+        return Ok(());
+    };
+    Err(format!("{wrong}; write a slash-separated path such as temp/kitchen"))
 }
 
 fn interrupted() -> Failure {

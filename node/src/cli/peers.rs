@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::exit::Failure;
 use super::global::Global;
 use super::output::Stdout;
-use super::waiting::{linked, short};
+use super::waiting::{explained, linked, short};
 use crate::control::{Ask, EventRecord, Reply, Session};
 use crate::status::{PeerInfo, Status};
 
@@ -47,7 +47,9 @@ impl<'a> Shown<'a> {
         let path = if self.path.is_empty() { "-" } else { self.path };
         let state =
             self.cause.map_or_else(|| self.state.to_owned(), |cause| format!("{} ({cause})", self.state));
-        format!("{:<10}{state:<20}{found_by:<18}{rtt:<10}{path}", short(self.peer_id)).trim_end().to_owned()
+        format!("{:<8}  {state:<18}  {found_by:<16}  {rtt:<8}  {path}", short(self.peer_id))
+            .trim_end()
+            .to_owned()
     }
 }
 
@@ -58,7 +60,7 @@ pub(super) async fn run(args: PeersArgs, session: &Session, global: &Global) -> 
 
     let mut stdout = Stdout::new();
     if !global.json {
-        stdout.line(format!("{:<10}{:<20}{:<18}{:<10}PATH", "PEER", "STATE", "FOUND BY", "RTT"));
+        stdout.line(format!("{:<8}  {:<18}  {:<16}  {:<8}  PATH", "PEER", "STATE", "FOUND BY", "RTT"));
     }
     for peer in &status.peers {
         print(&mut stdout, global, &Shown::of(peer, None));
@@ -71,7 +73,7 @@ pub(super) async fn run(args: PeersArgs, session: &Session, global: &Global) -> 
         None => {}
         Some(wait) => {
             let follow = follow(session, &mut events, &mut stdout, global);
-            if let Ok(failed) = tokio::time::timeout(wait, follow).await {
+            if let Ok(failed) = tokio::time::timeout(wait, explained(session, global, None, follow)).await {
                 return failed;
             }
         }

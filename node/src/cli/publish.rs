@@ -2,9 +2,12 @@
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use djembe_protocol::limits::CONTENT_MAX;
 use serde::Serialize;
 
 use super::exit::{Exit, Failure};
@@ -26,7 +29,7 @@ pub(super) struct PubArgs {
     /// The message; standard input if it is left out
     message: Option<String>,
     /// A path such as temp/kitchen
-    #[arg(long, value_name = "SUBJECT", default_value = "", hide_default_value = true)]
+    #[arg(long, value_name = "SUBJECT", default_value = "", hide_default_value = true, value_parser = subject)]
     subject: String,
     /// A media type such as text/plain
     #[arg(long, value_name = "TYPE", default_value = "", hide_default_value = true)]
@@ -35,8 +38,8 @@ pub(super) struct PubArgs {
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
     headers: Vec<(String, String)>,
     /// Seconds after which nobody needs it [default: for ever]
-    #[arg(long, value_name = "SECS", default_value_t = 0, hide_default_value = true)]
-    ttl: u32,
+    #[arg(long, value_name = "SECS", value_parser = ttl)]
+    ttl: Option<u32>,
     /// Publish each line of standard input
     #[arg(short = 'l', conflicts_with = "message")]
     lines: bool,
@@ -52,11 +55,30 @@ pub(super) struct PubArgs {
     /// File that holds the group's passphrase
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
+    /// Whether a durable message was handed over.
+    #[arg(skip)]
+    queued: Arc<AtomicBool>,
 }
 
 fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    if name.is_empty() {
+        return Err("there is no name before the =: write NAME=VALUE".to_owned());
+    }
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// A subject with its slashes in place; the rest is checked with the whole message.
+fn subject(text: &str) -> Result<String, String> {
+    super::slashes(text).map(|()| text.to_owned())
+}
+
+fn ttl(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(0) => Err("after 0 s nobody would need it; leave --ttl out to keep it for ever".to_owned()),
+        Ok(secs) => Ok(secs),
+        Err(_) => Err("write a whole number of seconds, such as 60".to_owned()),
+    }
 }
 
 impl PubArgs {
@@ -71,6 +93,15 @@ impl PubArgs {
         publish.check().map_err(|error| Failure::new(Exit::Usage, error.to_string()))
     }
 
+    /// Set once a durable message is in the log.
+    pub(super) fn queued(&self) -> Arc<AtomicBool> {
+        self.queued.clone()
+    }
+
+    fn handed_over(&self) {
+        self.queued.store(!self.live, Ordering::Relaxed);
+    }
+
     fn record(&self, body: Bytes) -> PublishRecord {
         PublishRecord {
             group: self.group.clone(),
@@ -78,7 +109,7 @@ impl PubArgs {
             subject: self.subject.clone(),
             content_type: self.content_type.clone(),
             headers: self.headers.iter().cloned().collect(),
-            ttl_secs: self.ttl,
+            ttl_secs: self.ttl.unwrap_or_default(),
             body,
             quiet: self.lines,
         }
@@ -119,11 +150,17 @@ pub(super) async fn run(args: PubArgs, session: &Session, global: &Global) -> Re
                     if io::stdin().is_terminal() {
                         global.say("type the message; Ctrl-D on a line of its own ends it");
                     }
-                    stdin_whole().await?
+                    let body = stdin_whole().await?;
+                    // No more of it was read, so its size is not known.
+                    if body.len() > CONTENT_MAX {
+                        return Err(too_large("standard input"));
+                    }
+                    body
                 }
             };
             let bytes = body.len() as u64;
             connection.ask(Ask::Publish(args.record(body))).await?;
+            args.handed_over();
             Sent { messages: 1, bytes }
         };
         if sent.messages == 0 {
@@ -133,10 +170,17 @@ pub(super) async fn run(args: PubArgs, session: &Session, global: &Global) -> Re
         let (receipt, failure) = wait(&args, session, global, &mut connection).await?;
         Ok::<_, Failure>((sent, receipt, failure))
     };
-    let (sent, receipt, failure) = explained(session, global, Some(&args.group), work).await?;
+    let (sent, mut receipt, failure) = explained(session, global, Some(&args.group), work).await?;
+    // In the log with nobody to take it: for a person, that is waiting.
+    if receipt.state == ReceiptWord::Sent && receipt.members == 0 && receipt.stored_by.is_empty() {
+        receipt.state = ReceiptWord::Queued;
+    }
 
     let mut stdout = Stdout::new();
-    if global.json && args.lines {
+    if global.json && sent.messages == 0 {
+        let group = &args.group;
+        stdout.json(&serde_json::json!({ "group": group, "messages": 0, "bytes": 0, "state": "nothing" }));
+    } else if global.json && args.lines {
         let Sent { messages, bytes } = sent;
         stdout.json(&Summary { group: &args.group, messages, bytes, receipt: &receipt });
     } else if global.json {
@@ -159,6 +203,14 @@ struct Sent {
 
 fn queued() -> ReceiptRecord {
     ReceiptRecord { state: ReceiptWord::Queued, id: None, members: 0, stored_by: Vec::new(), reason: None }
+}
+
+fn too_large(what: &str) -> Failure {
+    let kib = CONTENT_MAX / 1024;
+    Failure::new(
+        Exit::Usage,
+        format!("{what} is over the limit of {CONTENT_MAX} bytes ({kib} KiB) of a message"),
+    )
 }
 
 fn names(peers: &[String]) -> String {
@@ -186,11 +238,17 @@ async fn publish_lines(args: &PubArgs, connection: &mut Connection) -> Result<Se
         };
         let Some(batch) = batch else { return Ok(sent) };
         for line in batch.map_err(|error| unreadable(&error))? {
+            if line.len() > CONTENT_MAX {
+                return Err(too_large(&format!("line {}", sent.messages + 1)));
+            }
             sent.messages += 1;
             sent.bytes += line.len() as u64;
             let start = connection.start(Ask::Publish(args.record(line)));
             match tokio::time::timeout(args.timeout, start).await {
-                Ok(started) => drop(started?),
+                Ok(started) => {
+                    started?;
+                    args.handed_over();
+                }
                 Err(_) => {
                     let message = format!(
                         "nobody took more messages for {} s: {} were read, the last of them not sent",

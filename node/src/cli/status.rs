@@ -75,7 +75,7 @@ fn screen(status: &Status) -> String {
     lines.push(format!("{} known", count(status.peers.len(), "peer")));
     for peer in &status.peers {
         let rtt = peer.rtt_ms.map_or_else(String::new, |ms| format!("{ms:.1} ms"));
-        let line = format!("  {:<10}{:<9}{:<10}{}", short(&peer.peer_id), peer.state, rtt, peer.path);
+        let line = format!("  {:<8}  {:<7}  {:<8}  {}", short(&peer.peer_id), peer.state, rtt, peer.path);
         lines.push(line.trim_end().to_owned());
     }
     lines.push(String::new());

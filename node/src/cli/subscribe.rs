@@ -14,7 +14,7 @@ pub(super) struct SubArgs {
     /// The group's name
     group: String,
     /// Only subjects that match: + is one segment, # at the end any number
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", value_parser = pattern)]
     subject: Option<crate::SubjectPattern>,
     /// End after so many messages
     #[arg(short = 'n', value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
@@ -28,6 +28,11 @@ pub(super) struct SubArgs {
     /// File that holds the group's passphrase
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
+}
+
+fn pattern(text: &str) -> Result<crate::SubjectPattern, String> {
+    super::slashes(text)?;
+    text.parse().map_err(|error: djembe_protocol::message::PatternError| error.to_string())
 }
 
 impl SubArgs {

@@ -18,9 +18,9 @@ pub(super) async fn explained<T>(
     work: impl Future<Output = T>,
 ) -> T {
     let explain = async {
-        tokio::time::sleep(LONELY).await;
+        let was_met = met_within(session, LONELY).await;
         if let Ok(status) = session.status().await
-            && let Some(text) = loneliness(&status, group)
+            && let Some(text) = loneliness(&status, group, was_met)
         {
             global.say(text);
         }
@@ -33,9 +33,37 @@ pub(super) async fn explained<T>(
     }
 }
 
+/// Waits so long, and says whether anybody was there at some time.
+async fn met_within(session: &Session, time: Duration) -> bool {
+    let mut was_met = false;
+    let watch = async {
+        let mut events = session.open().await.ok()?;
+        events.ask(Ask::Events).await.ok()?;
+        // Those of a node that has run for a while; what comes later is an event.
+        was_met = session.status().await.is_ok_and(|status| linked(&status) > 0);
+        loop {
+            match events.next().await.ok()? {
+                Reply::Event(EventRecord::Peer { state, .. }) => was_met |= state == "alive",
+                Reply::Event(EventRecord::MemberJoined { .. }) => was_met = true,
+                Reply::End => return Some(()),
+                _ => {}
+            }
+        }
+    };
+    let watch = async {
+        let _: Option<()> = watch.await;
+        std::future::pending::<()>().await;
+    };
+    let _ = tokio::time::timeout(time, watch).await;
+    was_met
+}
+
 /// Why nobody is there and what to try; none if somebody is.
-fn loneliness(status: &Status, group: Option<&str>) -> Option<String> {
+fn loneliness(status: &Status, group: Option<&str>, was_met: bool) -> Option<String> {
     let linked = linked(status);
+    if linked == 0 && was_met {
+        return Some("everybody has left".to_owned());
+    }
     if linked == 0 {
         return Some(format!("nobody found yet; tried: {}", status.discovery_text.trim_end()));
     }
@@ -103,7 +131,7 @@ pub(super) async fn trouble(session: &Session, global: &Global) -> Failure {
                 "two different messages in \"{group}\" bear the number {id}: its author's identity was copied, or lies"
             )),
             Ok(Reply::Event(EventRecord::StoreFailed { error })) => {
-                global.say(format_args!("the store failed: {error}"));
+                return Failure::new(Exit::Data, format!("the store failed: {error}"));
             }
             Ok(Reply::End) => return crate::control::ClientError::Ended.into(),
             Ok(_) => {}

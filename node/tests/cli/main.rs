@@ -97,6 +97,12 @@ fn with_nobody_there_the_message_is_kept_and_sent_later() {
     lan.run("a", &["pub", "lobby", "lost", "--live", "--timeout", "2"]).expect(3, &["kept nowhere"]);
     lan.run("a", &["pub", "lobby", "unawaited", "--wait", "0"]).expect(0, &[]);
 
+    let shown = lan.run("c", &["pub", "lobby", "x", "--wait", "0", "--json"]).expect(0, &[]).json();
+    assert_eq!((&shown[0]["state"], &shown[0]["members"]), (&json!("queued"), &json!(0)));
+    // Its standard input is empty.
+    let shown = lan.run("c", &["pub", "lobby", "-l", "--json"]).expect(0, &[]).json();
+    assert_eq!((&shown[0]["state"], &shown[0]["messages"]), (&json!("nothing"), &json!(0)));
+
     let reader = lan.start_until("b", &["sub", "lobby", "-n", "2"], "waiting");
     let _up = lan.start("a", &["up", "lobby"]);
     assert_eq!(reader.end().expect(0, &[]).stdout, "later\nunawaited\n");

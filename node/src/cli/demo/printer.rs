@@ -12,6 +12,8 @@ use super::Untrue;
 #[derive(Clone, Copy)]
 pub(super) struct Printer {
     pub(super) json: bool,
+    /// Only what is not true, unless for programs.
+    pub(super) quiet: bool,
     pub(super) began: Instant,
 }
 
@@ -26,7 +28,7 @@ struct StepLine<'a> {
 
 impl Printer {
     pub(super) fn headline(self) {
-        if !self.json {
+        if !self.json && !self.quiet {
             self.line("Three nodes on this machine, strangers to each other, in a network of their own.\n");
         }
     }
@@ -53,7 +55,7 @@ impl Printer {
             let measured = measured.as_object().cloned().unwrap_or_default();
             let line = StepLine { step, ok, text, measured };
             self.line(&serde_json::to_string(&line).unwrap_or_default());
-        } else {
+        } else if !ok || !self.quiet {
             let mark = if ok { "ok " } else { "BAD" };
             self.line(&format!("{mark} {step:<9} {text}"));
         }
