@@ -1,0 +1,181 @@
+//! A neighbour whose every frame is well formed and makes no sense.
+
+use super::*;
+
+/// A small generator of frames that are well formed and make no sense.
+struct Chaos(Xoshiro256PlusPlus);
+
+impl Chaos {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0.next_u64() % n
+    }
+
+    fn seq(&mut self) -> Seq {
+        match self.below(4) {
+            0 => self.below(4),
+            1 => limits::SEQ_MAX - self.below(3),
+            2 => limits::SEQ_JUMP_MAX + self.below(3),
+            _ => self.below(200),
+        }
+    }
+
+    fn log(&mut self, me: PeerId, them: PeerId) -> LogId {
+        let author = match self.below(4) {
+            0 => me,
+            1 => them,
+            _ => log(self.below(3)).author,
+        };
+        let lane = Lane::ALL[self.below(3) as usize];
+        LogId { author, lane }
+    }
+
+    fn range(&mut self, me: PeerId, them: PeerId) -> Range {
+        let (a, b) = (self.seq(), self.seq());
+        Range { log: self.log(me, them), from: a.min(b), to: a.max(b) }
+    }
+
+    fn incarnation(&mut self) -> Incarnation {
+        Incarnation(match self.below(3) {
+            0 => limits::INCARNATION_MAX,
+            _ => self.below(20),
+        })
+    }
+
+    fn frame(&mut self, me: PeerId, hostile: &Identity) -> Frame {
+        let them = hostile.peer_id();
+        let group = self.below(3) as u16;
+        match self.below(18) {
+            0 => Subscribe { group, proof: [self.below(256) as u8; 32] }.into(),
+            1 if self.below(20) == 0 => Unsubscribe { group }.into(),
+            2 => Beat {
+                stamp: self.0.next_u64(),
+                echo: self.0.next_u64(),
+                held: self.0.next_u64(),
+                ask: self.below(2) == 0,
+            }
+            .into(),
+            3 => Alert::new(me, self.incarnation(), hostile).into(),
+            4 => Alert::new(log(1).author, self.incarnation(), hostile).into(),
+            5 => Alive::new(self.incarnation(), hostile).into(),
+            6 => Gone { alerts: vec![Alert::new(me, self.incarnation(), hostile)] }.into(),
+            7 => Peers {
+                peers: (0..self.below(33))
+                    .map(|_| (log(self.below(5000)).author, vec![Address(vec![1])]))
+                    .collect(),
+            }
+            .into(),
+            8 => Digest { root: [self.below(2) as u8; 32] }.into(),
+            9 => Roots { roots: vec![(group, [1; 32])] }.into(),
+            10 => {
+                let next = self.seq();
+                Clock {
+                    group,
+                    reply: self.below(2) == 0,
+                    entries: vec![ClockEntry {
+                        log: self.log(me, them),
+                        next,
+                        floor: next.min(self.below(10)),
+                        head: [1; 8],
+                    }],
+                }
+                .into()
+            }
+            11 => {
+                Announce { group, ranges: (0..self.below(20)).map(|_| self.range(me, them)).collect() }.into()
+            }
+            12 => Want {
+                request: self.below(10) as u32,
+                group,
+                range: self.range(me, them),
+                graft: self.below(2) == 0,
+            }
+            .into(),
+            13 => Served {
+                request: self.below(100) as u32,
+                group,
+                count: self.below(2) as u32,
+                floor: self.0.next_u64(),
+                upto: self.0.next_u64(),
+            }
+            .into(),
+            14 => Prune { group, author: self.log(me, them).author }.into(),
+            15 => Stored { group, logs: vec![(self.log(me, them), self.0.next_u64())] }.into(),
+            _ => self.data(group, hostile),
+        }
+    }
+
+    /// An envelope that is signed and opens, with numbers that a liar may choose.
+    fn data(&mut self, group: u16, hostile: &Identity) -> Frame {
+        let body = crate::message::encode_body(&Draft::default(), Hlc(self.0.next_u64())).expect("a draft");
+        let seq = match self.below(8) {
+            0 => u64::MAX,
+            1 => u64::from(u32::MAX),
+            _ => self.seq(),
+        };
+        let mut skip = self.below(seq.min(40) + 1) as u32;
+        if self.below(8) == 0 {
+            skip = u32::try_from(seq).unwrap_or(u32::MAX);
+        }
+        let is_first = u64::from(skip) == seq;
+        let input = crate::crypto::SealInput {
+            lane: Lane::ALL[self.below(3) as usize],
+            seq,
+            prev: if is_first { EnvelopeId::NONE } else { EnvelopeId([1; 32]) },
+            skip,
+            ttl_secs: 0,
+            bodies: &[body],
+            frame_salt: [self.below(256) as u8; 16],
+        };
+        let envelope = crate::crypto::seal(hostile, &*key(), &input).expect("small");
+        Frame::Data { group, envelope: envelope.as_bytes().clone() }
+    }
+}
+
+/// Goal: a member that lies in every way neither stops the engine nor makes it grow. Method: 10 seeds of 2000
+/// senseless frames, time passing, reconnecting whenever it is cut off.
+#[test]
+fn senseless_frames_do_no_harm() {
+    for seed in 0..10 {
+        let mut chaos = Chaos(Xoshiro256PlusPlus::seed_from_u64(seed));
+        let mut bench = Bench::new();
+        let mut link = bench.member();
+        for _ in 0..2000 {
+            let frame = chaos.frame(bench.engine.me, &bench.hostile);
+            bench.say(link, frame);
+            if chaos.below(10) == 0 {
+                bench.pass(Duration::from_millis(chaos.below(300)));
+            }
+            if !bench.engine.links.contains_key(&link) {
+                link = bench.member();
+            }
+        }
+        let group = bench.group();
+        assert!(group.n_claims() <= limits::AUTHORS_MAX && group.n_logs() <= limits::AUTHORS_MAX);
+        assert!(bench.engine.out.is_empty());
+        assert!(bench.engine.status().peers.len() <= limits::GONE_MAX);
+        bench.pass(Duration::from_secs(60));
+    }
+}
+
+/// Goal: bytes that are no frames at all do no harm either. Method: valid frames with bytes changed.
+#[test]
+fn broken_frames_do_no_harm() {
+    let mut chaos = Chaos(Xoshiro256PlusPlus::seed_from_u64(99));
+    let mut bench = Bench::new();
+    let mut link = bench.member();
+    for _ in 0..5000 {
+        let frame = chaos.frame(bench.engine.me, &bench.hostile);
+        let mut bytes = frame.encode().concat().to_vec();
+        for _ in 0..=chaos.below(3) {
+            let at = chaos.below(bytes.len() as u64) as usize;
+            bytes[at] = chaos.below(256) as u8;
+        }
+        bench.bytes(link, bytes.into());
+        if !bench.engine.links.contains_key(&link) {
+            link = bench.member();
+        }
+    }
+    assert!(bench.engine.counters.count("unreadable") > 100);
+    assert!(bench.engine.counters.count("signature") > 10);
+    let _ = Signature([0; 64]);
+}
