@@ -124,6 +124,21 @@ fn a_start_ends_with_a_message() {
 }
 
 #[test]
+fn many_nodes_in_one_process_hear_all_of_each_other() {
+    let figures = bench(&["mesh", "--nodes", "5", "--secs", "0.5", "--settle", "0.5"]);
+    let expected = [("nodes", 5), ("sent", 10), ("received", 40), ("duplicates", 0), ("corrupt", 0)];
+    for (name, value) in expected {
+        assert_eq!(figures[name].as_u64(), Some(value), "{name}: {figures}");
+    }
+    assert_eq!((&figures["delivery"], &figures["links_max"]), (&1.0.into(), &4.into()), "{figures}");
+    let times = ["p50_us", "p99_us", "max_us"].map(|name| figures[name].as_f64().unwrap());
+    assert!(times[0] > 0.0 && times.is_sorted(), "{figures}");
+    for name in ["wire_bytes_per_payload_byte", "cpu_us_per_delivery", "rss_kib_per_node", "reach_secs"] {
+        assert!(figures[name].as_f64().is_some_and(|value| value > 0.0), "{name}: {figures}");
+    }
+}
+
+#[test]
 fn a_size_below_the_stamp_is_refused() {
     let output = Command::new(env!("CARGO_BIN_EXE_djembe"))
         .args(["bench", "latency", "--size", "15"])

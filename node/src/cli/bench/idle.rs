@@ -6,6 +6,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use super::idle_node::{Command, Report, Sample, Setup};
+use super::own::loopback_bytes;
 use super::tally::median;
 use super::{IdleArgs, failed, print, scratch};
 use crate::cli::exit::{Exit, Failure};
@@ -167,13 +168,6 @@ fn process(role: String, before: &Sample, after: &Sample) -> Process {
         cpu_percent: 100.0 * cpu_ns as f64 / took_ns.max(1) as f64,
         threads: after.threads,
     }
-}
-
-/// What was received on it, which is what was sent.
-fn loopback_bytes() -> Option<u64> {
-    let devices = std::fs::read_to_string("/proc/net/dev").ok()?;
-    let counts = devices.lines().find_map(|line| line.trim().strip_prefix("lo:"))?;
-    counts.split_whitespace().next()?.parse().ok()
 }
 
 /// For people.

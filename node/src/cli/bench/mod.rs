@@ -7,6 +7,7 @@
 mod body;
 mod idle;
 mod idle_node;
+mod mesh;
 mod own;
 mod run;
 mod start;
@@ -58,6 +59,8 @@ enum Measure {
     Idle(IdleArgs),
     /// From the start of a process to its first message
     Start(StartArgs),
+    /// Many nodes in one process that all join through one of them, and random senders
+    Mesh(MeshArgs),
 }
 
 #[derive(clap::Args, Clone, Debug)]
@@ -96,6 +99,28 @@ struct StartArgs {
     runs: u32,
 }
 
+#[derive(clap::Args, Clone, Copy, Debug)]
+struct MeshArgs {
+    /// Nodes in this process
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(2..=1000))]
+    nodes: u16,
+    /// Messages a second, of all nodes together
+    #[arg(long, value_name = "MSGS_PER_S", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: u32,
+    /// Bytes of a message's body
+    #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(16..=CONTENT_MAX))]
+    size: u32,
+    /// Seconds of messages
+    #[arg(long, value_name = "SECONDS", default_value_t = 20.0, value_parser = secs)]
+    secs: f64,
+    /// Seconds for the mesh to find its shape, after every node has heard the first
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = secs)]
+    settle: f64,
+    /// Live messages are kept nowhere; durable ones in the memory of each node
+    #[arg(long, value_enum, default_value_t = LaneArg::Live)]
+    lane: LaneArg,
+}
+
 /// Which promise the messages are given.
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 enum LaneArg {
@@ -122,6 +147,7 @@ pub(super) async fn run(args: BenchArgs, global: &Global) -> Result<(), Failure>
         Measure::Fanout(args) => load("fanout", &args, global).await,
         Measure::Idle(args) => idle::run(args, global).await,
         Measure::Start(args) => start::run(args, global).await,
+        Measure::Mesh(args) => mesh::run(args, global).await,
     }
 }
 

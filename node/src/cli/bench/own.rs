@@ -1,4 +1,4 @@
-//! What Linux tells of this very process.
+//! What Linux tells of this very process, and of the loopback.
 
 /// The lines of `/proc/self/status`; empty elsewhere.
 pub(super) struct Own(String);
@@ -13,6 +13,13 @@ impl Own {
         let value = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
         value.trim().trim_end_matches(" kB").parse().ok()
     }
+}
+
+/// What was received on the loopback since the machine started, which is what was sent; whoever sent it.
+pub(super) fn loopback_bytes() -> Option<u64> {
+    let devices = std::fs::read_to_string("/proc/net/dev").ok()?;
+    let counts = devices.lines().find_map(|line| line.trim().strip_prefix("lo:"))?;
+    counts.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(all(test, target_os = "linux"))]
