@@ -1,6 +1,7 @@
 //! Presence as a table of who says what when, and what this node makes of it.
 
 use super::*;
+use crate::wire::frame::Alive;
 use PresenceState::{Alive as Live, Evasive, Gone as Dead, Suspect};
 
 /// This node (0) and others; all linked to each other unless said otherwise.

@@ -1,0 +1,147 @@
+//! What the passing of time makes of silence and of votes.
+
+use std::collections::BTreeSet;
+
+use super::{Fact, Presence};
+use crate::crypto::Identity;
+use crate::id::PeerId;
+use crate::io::{PresenceCause, PresenceState};
+use crate::limits;
+use crate::time::{Duration, Timestamp};
+use crate::wire::frame::{Alert, Gone};
+
+impl Presence {
+    /// Looks at everybody whose time has come. `observers` tells who else is linked to a peer.
+    pub(crate) fn on_deadline(
+        &mut self,
+        now: Timestamp,
+        identity: &Identity,
+        observers: impl Fn(&PeerId) -> BTreeSet<PeerId>,
+    ) {
+        if self.next.is_none_or(|due| due > now) {
+            return;
+        }
+        self.next = None;
+        let peers: Vec<PeerId> = self.peers.keys().copied().collect();
+        for peer in peers {
+            self.look_at(now, peer, identity, &observers);
+        }
+    }
+
+    fn look_at(
+        &mut self,
+        now: Timestamp,
+        peer: PeerId,
+        identity: &Identity,
+        observers: &impl Fn(&PeerId) -> BTreeSet<PeerId>,
+    ) {
+        let stretch = self.health.stretch();
+        let may_vote = self.health.score < limits::HEALTH_NO_VOTE;
+        let is_vouched_for = self.is_vouched_for(&peer, observers);
+        let Some(known) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        match known.state {
+            PresenceState::Gone => {}
+            PresenceState::Alive => {
+                if is_vouched_for {
+                    return self.wake_at(now + limits::EVASIVE_AFTER);
+                }
+                let due = known.last_heard + limits::EVASIVE_AFTER * stretch;
+                if now < due {
+                    return self.wake_at(due);
+                }
+                known.observers = observers(&peer);
+                known.state = PresenceState::Evasive;
+                let linked = known.linked;
+                self.facts.push(Fact::Changed {
+                    peer,
+                    state: PresenceState::Evasive,
+                    cause: PresenceCause::Silent,
+                });
+                if linked {
+                    self.facts.push(Fact::Ask(peer));
+                }
+                self.look_at(now, peer, identity, observers);
+            }
+            PresenceState::Evasive => {
+                let silent_due = known.last_heard + limits::SUSPECT_AFTER * stretch;
+                let due = match known.reset_at {
+                    Some(reset) if !known.linked => {
+                        silent_due.min(reset + limits::SUSPECT_AFTER_RESET * stretch)
+                    }
+                    _ => silent_due,
+                };
+                if now < due {
+                    return self.wake_at(due);
+                }
+                known.state = PresenceState::Suspect;
+                known.suspected_at = Some(now);
+                let cause =
+                    if known.reset_at.is_some() { PresenceCause::Reset } else { PresenceCause::Silent };
+                self.facts.push(Fact::Changed { peer, state: PresenceState::Suspect, cause });
+                if known.linked {
+                    self.facts.push(Fact::Unlink(peer));
+                }
+                if may_vote {
+                    let alert = Alert::new(peer, known.incarnation, identity);
+                    known.alerts.insert(self.me, alert.clone());
+                    self.facts.push(Fact::Broadcast(alert.into()));
+                }
+                self.look_at(now, peer, identity, observers);
+            }
+            PresenceState::Suspect => self.judge(now, peer),
+        }
+    }
+
+    /// No link of ours, but somebody alive is linked to it: its silence here says nothing.
+    fn is_vouched_for(&self, peer: &PeerId, observers: &impl Fn(&PeerId) -> BTreeSet<PeerId>) -> bool {
+        let known = self.peers.get(peer);
+        known.is_some_and(|known| known.state == PresenceState::Alive && !known.linked)
+            && observers(peer).iter().any(|other| self.state(other) == Some(PresenceState::Alive))
+    }
+
+    /// Counts the votes against a suspect.
+    fn judge(&mut self, now: Timestamp, peer: PeerId) {
+        let Some(known) = self.peers.get(&peer) else {
+            return;
+        };
+        let others =
+            known.observers.iter().filter(|other| self.state(other) == Some(PresenceState::Alive)).count();
+        let needed = limits::VOTES.min(1 + others);
+        let votes = known.alerts.len();
+        let due = known.suspected_at.unwrap_or(now) + suspicion_timeout(votes) * self.health.stretch();
+        let cause = if votes >= needed {
+            PresenceCause::Voted
+        } else if now >= due {
+            PresenceCause::TimedOut
+        } else {
+            return self.wake_at(due);
+        };
+        let alerts: Vec<Alert> = known.alerts.values().take(Gone::ALERTS_MAX).cloned().collect();
+        if !alerts.is_empty() {
+            self.facts.push(Fact::Broadcast(Gone { alerts }.into()));
+        }
+        self.set_gone(now, peer, cause);
+    }
+
+    pub(super) fn set_gone(&mut self, now: Timestamp, peer: PeerId, cause: PresenceCause) {
+        let Some(known) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        if known.state != PresenceState::Gone {
+            known.state = PresenceState::Gone;
+            known.announced = false;
+            known.gone_at = Some(now);
+            self.facts.push(Fact::Changed { peer, state: PresenceState::Gone, cause });
+        }
+    }
+}
+
+/// Lifeguard's shrinking time-out: 30 s alone, 6 s when [`limits::VOTES`] agree.
+fn suspicion_timeout(votes: usize) -> Duration {
+    const CONFIRMATIONS: [u32; 4] = [0, 0, 500, 1000];
+    // log(c + 1) / log(3 + 1) in thousandths for 0, 1, 2 and 3 votes, the first of which is our own.
+    let share = CONFIRMATIONS[votes.min(limits::VOTES)];
+    limits::SUSPICION_MAX - (limits::SUSPICION_MAX - limits::SUSPICION_MIN) * share / 1000
+}

@@ -1,0 +1,49 @@
+//! What is known of one peer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::id::{Incarnation, PeerId};
+use crate::io::PresenceState;
+use crate::time::Timestamp;
+use crate::wire::frame::Alert;
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) state: PresenceState,
+    pub(super) incarnation: Incarnation,
+    pub(super) linked: bool,
+    pub(super) last_heard: Timestamp,
+    /// When its connection broke and was not made again since.
+    pub(super) reset_at: Option<Timestamp>,
+    /// When this node began to suspect it.
+    pub(super) suspected_at: Option<Timestamp>,
+    /// Votes against its present incarnation, by observer.
+    pub(super) alerts: BTreeMap<PeerId, Alert>,
+    /// Who else watched it when this node last heard it.
+    pub(super) observers: BTreeSet<PeerId>,
+    pub(super) gone_at: Option<Timestamp>,
+    pub(super) said_goodbye: bool,
+    /// When its last refutation was passed on.
+    pub(super) passed_on_at: Option<Timestamp>,
+    /// The application was told that it is alive and not yet that it is gone.
+    pub(super) announced: bool,
+}
+
+impl Peer {
+    pub(super) fn new(incarnation: Incarnation, now: Timestamp) -> Self {
+        Self {
+            state: PresenceState::Gone,
+            incarnation,
+            linked: false,
+            last_heard: now,
+            reset_at: None,
+            suspected_at: None,
+            alerts: BTreeMap::new(),
+            observers: BTreeSet::new(),
+            gone_at: None,
+            said_goodbye: false,
+            passed_on_at: None,
+            announced: false,
+        }
+    }
+}
