@@ -325,6 +325,8 @@ pub enum PresenceCause {
     Heard,
     /// Nothing came.
     Silent,
+    /// Many fell silent at once: the network is cut, and nobody can say who lives on the other side.
+    Partition,
     /// Its connection broke.
     Reset,
     /// Enough observers voted.
@@ -346,6 +348,7 @@ impl PresenceCause {
             Self::Connected => "connected",
             Self::Heard => "heard",
             Self::Silent => "silent",
+            Self::Partition => "partition",
             Self::Reset => "reset",
             Self::Voted => "voted",
             Self::TimedOut => "timed-out",

@@ -166,6 +166,20 @@ pub const SUSPICION_MIN: Duration = Duration::from_secs(6);
 pub const HEALTH_MAX: u32 = 8;
 /// From this health on an observer does not vote.
 pub const HEALTH_NO_VOTE: u32 = 4;
+/// So long after a node became suspect its votes are counted: by then all that fell silent with it have been noticed.
+pub const SETTLE_AFTER: Duration = Duration::from_secs(1);
+/// Neighbours that fell silent within this of each other fell silent together. Beats of healthy links lie up to
+/// [`BEAT`] apart, and when the first of them is judged all others have been silent for [`EVASIVE_AFTER`].
+pub const PARTITION_WINDOW: Duration = Duration::from_millis(2500);
+/// One in so many of the neighbours falling silent together is a partition ...
+pub const PARTITION_SHARE: usize = 4;
+/// ... if there are at least so many of them: two machines may share a plug ...
+pub const PARTITION_MIN: usize = 3;
+/// ... and so many always are one: five machines do not die by themselves within a second or two.
+pub const PARTITION_MAX: usize = 5;
+/// Who was lost in a partition is gone only after this: all who could vote are on one side of the cut, so that many
+/// votes say no more than one, and one waits [`SUSPICION_MAX`]. Three times that bridges a switch that starts again.
+pub const PARTITION_HOLD: Duration = Duration::from_secs(90);
 /// A timer that fires this much late says that this node is starved.
 pub const LATE_TIMER: Duration = Duration::from_millis(200);
 /// Nodes remembered, linked ones aside; the gone so that old news of them is known to be old.
@@ -182,4 +196,8 @@ const _: () = {
     assert!(CLOCK_ENTRIES_MAX * 60 < FRAME_MAX);
     assert!(LINK_QUEUE_LOW < LINK_QUEUE_HIGH);
     assert!(SEQ_BLOCK < SEQ_JUMP_MAX);
+    assert!(PARTITION_HOLD.as_secs() == 3 * SUSPICION_MAX.as_secs());
+    let judged = SUSPECT_AFTER.as_millis() + SETTLE_AFTER.as_millis();
+    assert!(PARTITION_WINDOW.as_millis() == judged - EVASIVE_AFTER.as_millis());
+    assert!(PARTITION_MIN <= PARTITION_MAX);
 };

@@ -3,7 +3,8 @@
 //! SWIM's states (Das, Gupta, Motivala 2002) with observers in place of random probes: neighbours watch the
 //! links they have anyway. A node is gone when `min(3, 1 + its other observers)` agree by signed [`Alert`]s, or
 //! when a lone observer's suspicion times out (Lifeguard, Dadgar et al. 2018, section IV-B). Local health
-//! widens this node's time-outs while its own timers are late, and takes away its vote (section IV-A).
+//! widens this node's time-outs while its own timers are late, and takes away its vote (section IV-A). Many that
+//! fall silent together are a cut network and not so many deaths (Rapid, Suresh et al. 2018, cuts whole groups).
 //!
 //! Not here: who belongs to a group (roster), whom we dial (overlay), and the round trip (link).
 
@@ -142,6 +143,7 @@ impl Presence {
         };
         known.last_heard = now;
         known.suspected_at = None;
+        known.is_cut_off = false;
         known.gone_at = None;
         known.said_goodbye = false;
         known.alerts.remove(&self.me);
@@ -182,6 +184,18 @@ impl Presence {
             known.reset_at = Some(now);
         }
         self.wake_at(now);
+    }
+
+    /// Its host says that nobody listens there any more: the cut is over, or there was none.
+    pub(crate) fn refused(&mut self, now: Timestamp, peer: PeerId) {
+        if let Some(known) = self.peers.get_mut(&peer)
+            && !known.linked
+            && known.is_silent()
+        {
+            known.is_cut_off = false;
+            known.reset_at = Some(now);
+            self.wake_at(now);
+        }
     }
 
     /// It said goodbye, over its own link.

@@ -77,7 +77,11 @@ pub struct Ledger {
     pub n_refused: u64,
     /// Nodes declared gone that were there, outside the grace after a fault.
     pub n_false_alarms: u64,
+    /// Nodes declared gone that came back in the same run, without a goodbye: whoever watched saw them flap.
+    pub n_flaps: u64,
     disturbed: Vec<Timestamp>,
+    /// When each node was started last.
+    started: Vec<Timestamp>,
     /// What each node last said of each peer.
     pub presence: BTreeMap<(NodeIx, PeerId), (PresenceState, PresenceCause, Timestamp)>,
     /// When a node first said that another is gone, since the other last changed.
@@ -94,10 +98,12 @@ impl Ledger {
     pub(crate) fn add_node(&mut self, peer: PeerId) {
         self.peers.push(peer);
         self.disturbed.push(Timestamp::ZERO);
+        self.started.push(Timestamp::ZERO);
     }
 
     pub(crate) fn on_start(&mut self, now: Timestamp, node: NodeIx) {
         self.on_disturbed(now, node);
+        self.started[node] = now;
         let peer = self.peers[node];
         self.gone_at.retain(|(_, gone), _| *gone != peer);
     }
@@ -259,7 +265,14 @@ impl Ledger {
         said: (PresenceState, PresenceCause),
         is_there: bool,
     ) {
-        self.presence.insert((node, peer), (said.0, said.1, now));
+        let before = self.presence.insert((node, peer), (said.0, said.1, now));
+        if let Some((PresenceState::Gone, cause, at)) = before
+            && said.0 == PresenceState::Alive
+            && cause != PresenceCause::Goodbye
+            && subject.iter().all(|subject| self.started[*subject] < at)
+        {
+            self.n_flaps += 1;
+        }
         if said.0 != PresenceState::Gone {
             self.gone_at.remove(&(node, peer));
             return;

@@ -47,6 +47,8 @@ pub struct Report {
     pub mesh_seconds: Option<f64>,
     /// Nodes declared gone that were there.
     pub presence_false_alarms: u64,
+    /// Nodes declared gone, by one that watched, that came back in the same run.
+    pub presence_flaps: u64,
     /// Frames by kind, with their bytes.
     pub frames: BTreeMap<u8, (u64, u64)>,
     /// Events that the simulator worked off.
@@ -177,6 +179,7 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>) -> Repo
         wire_bytes_per_node_second: world.network().bytes as f64 / scenario.nodes as f64 / seconds,
         mesh_seconds: mesh.map(|time| time.as_secs_f64()),
         presence_false_alarms: ledger.n_false_alarms,
+        presence_flaps: ledger.n_flaps,
         frames: world.frames.clone(),
         events: world.n_events,
         hash: world.trace_hash(),
@@ -208,6 +211,7 @@ impl fmt::Display for Report {
         let mesh = self.mesh_seconds.map_or("never".to_owned(), |s| format!("{s:.3} s"));
         line("full mesh after", mesh)?;
         line("presence false alarms", self.presence_false_alarms.to_string())?;
+        line("presence flaps", self.presence_flaps.to_string())?;
         line("events", self.events.to_string())?;
         line("hash", self.hash.clone())?;
         for violation in self.violations.iter().take(10) {

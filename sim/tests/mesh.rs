@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use djembe_protocol::id::Lane;
-use djembe_protocol::io::PresenceState;
+use djembe_protocol::io::{PresenceCause, PresenceState};
 use djembe_sim::network::NodeIx;
 use djembe_sim::world::{Fault, World, WorldConfig};
 
@@ -65,39 +65,84 @@ fn loss_costs_time_only() {
     assert_clean(&world);
 }
 
-/// Goal: both halves of a split go on, agree afterwards, and know who is there. Method: 8 | 8 for 20 s, both
-/// publish; after healing 20 s to converge.
+/// Goal: both halves of a split go on, agree afterwards, know who cannot be asked, and nobody flaps. Method: cut
+/// two parts of a mesh from each other for 20 s while both publish; after healing 20 s to converge. By seed, size,
+/// loss.
 #[test]
 fn a_partition_heals() {
-    let mut world = meshed(WorldConfig::default(), 16);
-    world.fault(Fault::Partition((0..8).collect()));
-    let mut numbers = chatter(&mut world, &[0, 3, 8, 12], Lane::Durable, 40, millis(500));
-    for node in 0..16 {
-        for other in 0..16 {
-            let peer = world.host(other).peer;
-            let expected = if (node < 8) == (other < 8) { PresenceState::Alive } else { PresenceState::Gone };
-            if node != other {
-                assert_eq!(
-                    world.ledger.state(node, &peer),
-                    Some(expected),
-                    "node {node} of {other} while split"
-                );
+    for (seed, sizes, loss) in [(1, (8, 8), 0.0), (2, (6, 6), 0.0), (3, (6, 6), 0.05), (4, (3, 9), 0.0)] {
+        let (first, n) = (sizes.0, sizes.0 + sizes.1);
+        let mut world = meshed(WorldConfig { seed, ..lossy(loss) }, n);
+        world.fault(Fault::Partition((0..first).collect()));
+        let mut numbers = chatter(&mut world, &[0, 2, first, n - 1], Lane::Durable, 40, millis(500));
+        let told = format!("seed {seed}, {sizes:?}, loss {loss}");
+        for node in 0..n {
+            for other in (0..n).filter(|other| *other != node) {
+                let is_near = (node < first) == (other < first);
+                let expected = if is_near { PresenceState::Alive } else { PresenceState::Suspect };
+                let said = world.ledger.presence.get(&(node, world.host(other).peer));
+                assert_eq!(said.map(|said| said.0), Some(expected), "{told}: node {node} of {other}");
+                let is_partition = said.is_some_and(|said| said.1 == PresenceCause::Partition);
+                assert!(is_near || is_partition, "{told}: node {node} of {other}: {said:?}");
             }
         }
+        world.fault(Fault::Heal);
+        let healed = world.run_while(secs(20), |world| !world.is_full_mesh());
+        assert!(healed.is_some_and(|took| took < secs(10)), "{told}: full mesh again after {healed:?}");
+        numbers.extend(chatter(&mut world, &[1, first + 1], Lane::Durable, 4, millis(10)));
+        world.run_for(secs(5));
+        assert_reached(&world, &numbers, 0..n);
+        assert_all_alive(&world, &told);
+        assert_eq!(world.ledger.n_flaps, 0, "{told}");
+        assert_same_logs(&world, 0..n);
+        assert_clean(&world);
     }
-    world.fault(Fault::Heal);
-    let healed = world.run_while(secs(20), |world| !world.is_full_mesh());
-    assert!(healed.is_some_and(|took| took < secs(10)), "full mesh again after {healed:?}");
-    numbers.extend(chatter(&mut world, &[1, 9], Lane::Durable, 4, millis(10)));
-    world.run_for(secs(5));
-    assert_reached(&world, &numbers, 0..16);
-    for node in 0..16 {
-        for other in (0..16).filter(|other| *other != node) {
-            let peer = world.host(other).peer;
-            assert_eq!(world.ledger.state(node, &peer), Some(PresenceState::Alive));
+}
+
+fn assert_all_alive(world: &World, told: &str) {
+    for node in 0..world.n_nodes() {
+        for other in (0..world.n_nodes()).filter(|other| *other != node) {
+            let state = world.ledger.state(node, &world.host(other).peer);
+            assert_eq!(state, Some(PresenceState::Alive), "{told}: node {node} of {other}");
         }
     }
-    assert_same_logs(&world, 0..16);
+}
+
+/// Goal: a cut that nobody mends ends in gone, by each for himself, and is no trouble when it is mended after all.
+#[test]
+fn a_partition_that_stays_ends_in_gone() {
+    let mut world = meshed(WorldConfig::default(), 8);
+    world.fault(Fault::Partition((0..4).collect()));
+    world.run_for(secs(90));
+    assert!(world.ledger.gone_at.is_empty(), "held until then: {:?}", world.ledger.gone_at);
+    world.run_for(secs(7));
+    assert_eq!(world.ledger.gone_at.len(), 2 * 4 * 4);
+    world.fault(Fault::Heal);
+    world.run_for(secs(20));
+    assert_all_alive(&world, "after 97 s");
+    assert_clean(&world);
+}
+
+/// Goal: a death during a partition is one all the same, on the side where it can be seen; on the other it shows
+/// when the partition has ended.
+#[test]
+fn a_death_in_a_partition_is_seen_by_those_who_can() {
+    let mut world = meshed(WorldConfig::default(), 12);
+    world.fault(Fault::Partition((0..6).collect()));
+    world.run_for(secs(8));
+    world.fault(Fault::Crash(2));
+    world.run_for(secs(8));
+    let dead = world.host(2).peer;
+    for node in (0..12).filter(|node| *node != 2) {
+        let expected = if node < 6 { PresenceState::Gone } else { PresenceState::Suspect };
+        assert_eq!(world.ledger.state(node, &dead), Some(expected), "node {node}");
+    }
+    world.fault(Fault::Heal);
+    world.run_for(secs(30));
+    for node in (0..12).filter(|node| *node != 2) {
+        assert_eq!(world.ledger.state(node, &dead), Some(PresenceState::Gone), "node {node}");
+    }
+    assert_eq!((world.ledger.n_flaps, world.ledger.gone_at.len()), (0, 11));
     assert_clean(&world);
 }
 

@@ -53,6 +53,7 @@ impl Engine {
         let choice = self.choices.next_u32();
         self.overlay.dial_failed(self.now, peer, choice);
         if refused {
+            self.presence.refused(self.now, peer);
             self.counters.add("dial-refused", 1);
         } else {
             self.counters.add("dial-failed", 1);

@@ -77,8 +77,17 @@ impl Presence {
                 }
                 known.state = PresenceState::Suspect;
                 known.suspected_at = Some(now);
-                let cause =
-                    if known.reset_at.is_some() { PresenceCause::Reset } else { PresenceCause::Silent };
+                let is_reset = known.reset_at.is_some();
+                let is_cut_off = self.is_cut_off(&peer);
+                let Some(known) = self.peers.get_mut(&peer) else {
+                    return;
+                };
+                known.is_cut_off = is_cut_off;
+                let cause = match (is_reset, is_cut_off) {
+                    (true, _) => PresenceCause::Reset,
+                    (false, true) => PresenceCause::Partition,
+                    (false, false) => PresenceCause::Silent,
+                };
                 self.facts.push(Fact::Changed { peer, state: PresenceState::Suspect, cause });
                 if known.linked {
                     self.facts.push(Fact::Unlink(peer));
@@ -101,8 +110,38 @@ impl Presence {
             && observers(peer).iter().any(|other| self.state(other) == Some(PresenceState::Alive))
     }
 
+    /// Whether it fell silent together with so many others that it is the network that is broken.
+    fn is_cut_off(&self, peer: &PeerId) -> bool {
+        let Some(known) = self.peers.get(peer).filter(|known| known.is_silent()) else {
+            return false;
+        };
+        let apart = |at: Timestamp| (at - known.last_heard).max(known.last_heard - at);
+        let together = self
+            .peers
+            .values()
+            .filter(|other| other.is_silent() && apart(other.last_heard) <= limits::PARTITION_WINDOW);
+        let share = self.n_watched() / limits::PARTITION_SHARE;
+        together.count() >= share.clamp(limits::PARTITION_MIN, limits::PARTITION_MAX)
+    }
+
+    /// Neighbours, those included that have just been lost.
+    fn n_watched(&self) -> usize {
+        self.peers.values().filter(|known| known.linked || known.is_silent()).count()
+    }
+
     /// Counts the votes against a suspect.
     fn judge(&mut self, now: Timestamp, peer: PeerId) {
+        let was_cut_off = self.peers.get(&peer).is_some_and(|known| known.is_cut_off);
+        let is_cut_off = was_cut_off || self.is_cut_off(&peer);
+        let settles = self.n_watched() >= limits::PARTITION_MIN;
+        let Some(known) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        if is_cut_off && !was_cut_off {
+            known.is_cut_off = true;
+            let (state, cause) = (PresenceState::Suspect, PresenceCause::Partition);
+            self.facts.push(Fact::Changed { peer, state, cause });
+        }
         let Some(known) = self.peers.get(&peer) else {
             return;
         };
@@ -110,13 +149,18 @@ impl Presence {
             known.observers.iter().filter(|other| self.state(other) == Some(PresenceState::Alive)).count();
         let needed = limits::VOTES.min(1 + others);
         let votes = known.alerts.len();
-        let due = known.suspected_at.unwrap_or(now) + suspicion_timeout(votes) * self.health.stretch();
-        let cause = if votes >= needed {
+        let since = known.suspected_at.unwrap_or(now);
+        let patience = if is_cut_off { limits::PARTITION_HOLD } else { suspicion_timeout(votes) };
+        let due = since + patience * self.health.stretch();
+        // A broken connection tells of one process; silence may turn out to be that of many.
+        let is_counted = !is_cut_off && votes >= needed;
+        let counts_at = if settles && known.is_silent() { since + limits::SETTLE_AFTER } else { since };
+        let cause = if is_counted && now >= counts_at {
             PresenceCause::Voted
         } else if now >= due {
             PresenceCause::TimedOut
         } else {
-            return self.wake_at(due);
+            return self.wake_at(if is_counted { counts_at.min(due) } else { due });
         };
         let alerts: Vec<Alert> = known.alerts.values().take(Gone::ALERTS_MAX).cloned().collect();
         if !alerts.is_empty() {

@@ -17,6 +17,8 @@ pub(super) struct Peer {
     pub(super) reset_at: Option<Timestamp>,
     /// When this node began to suspect it.
     pub(super) suspected_at: Option<Timestamp>,
+    /// It fell silent together with many others.
+    pub(super) is_cut_off: bool,
     /// Votes against its present incarnation, by observer.
     pub(super) alerts: BTreeMap<PeerId, Alert>,
     /// Who else watched it when this node last heard it.
@@ -38,6 +40,7 @@ impl Peer {
             last_heard: now,
             reset_at: None,
             suspected_at: None,
+            is_cut_off: false,
             alerts: BTreeMap::new(),
             observers: BTreeSet::new(),
             gone_at: None,
@@ -45,5 +48,10 @@ impl Peer {
             passed_on_at: None,
             announced: false,
         }
+    }
+
+    /// Nothing comes from it, and nothing says why.
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(self.state, PresenceState::Evasive | PresenceState::Suspect) && self.reset_at.is_none()
     }
 }
