@@ -184,7 +184,7 @@ async fn run(cli: Cli, entered_ns: u64) -> Result<(), Failure> {
         Command::Pub(args) => args.queued(),
         _ => Arc::default(),
     };
-    let mut trouble = Box::pin(waiting::trouble(&session, &global));
+    let mut trouble = Box::pin(waiting::trouble(&session, &global, stops_well));
     let result = tokio::select! {
         result = carry_out(command, &session, &global) => match result {
             // A node that fails ends what is under way; its own word says why.

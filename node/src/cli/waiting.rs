@@ -103,8 +103,8 @@ pub(super) fn short(peer_id: &str) -> &str {
     peer_id.get(peer_id.len().saturating_sub(8)..).unwrap_or(peer_id)
 }
 
-/// Tells trouble as it comes; returns what no command can go on with.
-pub(super) async fn trouble(session: &Session, global: &Global) -> Failure {
+/// Tells trouble as it comes; returns what the command cannot go on with. One that `runs_on` outlives a full disk.
+pub(super) async fn trouble(session: &Session, global: &Global, runs_on: bool) -> Failure {
     let Ok(mut events) = session.open().await else { return std::future::pending().await };
     if events.ask(Ask::Events).await.is_err() {
         return std::future::pending().await;
@@ -129,6 +129,9 @@ pub(super) async fn trouble(session: &Session, global: &Global) -> Failure {
             }
             Ok(Reply::Event(EventRecord::Fork { group, id })) => global.say(format_args!(
                 "two different messages in \"{group}\" bear the number {id}: its author's identity was copied, or lies"
+            )),
+            Ok(Reply::Event(EventRecord::StoreFailed { error })) if runs_on => global.say(format_args!(
+                "the store failed: {error}; what is to be kept waits until it works again"
             )),
             Ok(Reply::Event(EventRecord::StoreFailed { error })) => {
                 return Failure::new(Exit::Data, format!("the store failed: {error}"));

@@ -43,7 +43,7 @@ impl Driver {
                     }
                     self.transport.close(link);
                 }
-                Output::Persist { token, ops } => self.jobs.push_back(Job::Apply { token, ops }),
+                Output::Persist { token, ops } => self.jobs.push_back(self.store.changes(token, ops)),
                 Output::Fetch { token, query } => self.jobs.push_back(Job::Query { token, query }),
                 Output::Event(event) => self.on_event(event),
             }

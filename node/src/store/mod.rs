@@ -9,6 +9,8 @@
 //! file aside.
 
 pub(crate) mod memory;
+#[cfg(test)]
+mod outage_tests;
 pub(crate) mod sqlite;
 #[cfg(test)]
 mod tests;
@@ -96,19 +98,19 @@ pub(crate) enum StoreError {
         path: PathBuf,
     },
     /// No space for more.
-    #[error("no space is left for {}: free some and start djembe again", path.display())]
+    #[error("no space is left for {}: free some", path.display())]
     Full {
         /// The database.
         path: PathBuf,
     },
     /// Another program holds it.
-    #[error("{} is locked by another program: close that program and start djembe again", path.display())]
+    #[error("{} is locked by another program: close that program", path.display())]
     Busy {
         /// The database.
         path: PathBuf,
     },
     /// Anything else SQLite or the system says.
-    #[error("{} failed: {cause}; check the disk and start djembe again", path.display())]
+    #[error("{} failed: {cause}; check the disk", path.display())]
     Io {
         /// The database.
         path: PathBuf,
@@ -119,7 +121,7 @@ pub(crate) enum StoreError {
     #[error("sequence number {0} is beyond what a store can hold")]
     SeqTooLarge(Seq),
     /// An earlier write failed, and this one may rest on it.
-    #[error("an earlier write to the store failed: mend the cause and start djembe again")]
+    #[error("an earlier write to the store failed, and this one may rest on it")]
     Halted,
     /// The thread of the store is gone; what was not answered may or may not be kept.
     #[error("the store has stopped: start djembe again")]

@@ -4,9 +4,10 @@
 //! before it. What is queued together is committed together (group commit): one sync of the disk pays for all
 //! of it, and under load the commits grow by themselves.
 //!
-//! After a failed write nothing more is written in this run: later changes rest on earlier ones (a frontier
-//! on its envelopes), and a hole that looks like a complete log would never be mended. Queries are still
-//! answered.
+//! After a failed write nothing is written that was asked for before its failure was known: later changes rest
+//! on earlier ones (a frontier on its envelopes), and a hole that looks like a complete log would never be
+//! mended. Whoever knows of the failure asks again in order, so a disk that was full heals without a restart.
+//! Only a damaged store takes nothing more in this run. Queries are always answered.
 
 use std::thread::JoinHandle;
 
@@ -25,12 +26,7 @@ const OPS_MAX: usize = 1024;
 #[derive(Debug)]
 pub(crate) enum Job {
     /// Make the changes durable.
-    Apply {
-        /// Comes back with the outcome.
-        token: Token,
-        /// All of them, or none.
-        ops: Vec<StoreOp>,
-    },
+    Apply(Changes),
     /// Answer a question.
     Query {
         /// Comes back with the answer.
@@ -38,6 +34,17 @@ pub(crate) enum Job {
         /// The question.
         query: Query,
     },
+}
+
+/// What one job wants changed; [`Worker::changes`] makes it.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    /// Comes back with the outcome.
+    token: Token,
+    /// All of them, or none.
+    ops: Vec<StoreOp>,
+    /// Failures that were known when this was asked for. If there were more, it may rest on one of them.
+    known: u64,
 }
 
 /// What became of a job. Every job gets exactly one, in the order of the jobs.
@@ -62,6 +69,8 @@ pub(crate) struct Worker {
     jobs: mpsc::Sender<Job>,
     done: mpsc::Receiver<Done>,
     n_under_way: usize,
+    /// Failures that have come back.
+    known: u64,
     thread: JoinHandle<Result<(), StoreError>>,
 }
 
@@ -72,8 +81,8 @@ impl Worker {
         let (done_out, done) = mpsc::channel(JOBS_MAX);
         let thread = std::thread::Builder::new()
             .name("djembe-store".to_owned())
-            .spawn(move || Desk { store, done: done_out, is_halted: false }.run(jobs_in))?;
-        Ok(Self { jobs, done, n_under_way: 0, thread })
+            .spawn(move || Desk { store, done: done_out, told: 0, state: State::Well }.run(jobs_in))?;
+        Ok(Self { jobs, done, n_under_way: 0, known: 0, thread })
     }
 
     /// Whether a job would be taken now.
@@ -85,6 +94,12 @@ impl Worker {
     /// Whether every job handed over has been answered.
     pub(crate) fn is_idle(&self) -> bool {
         self.n_under_way == 0
+    }
+
+    /// A job that makes changes, asked for now, though it may be handed over later: it rests on what has been
+    /// answered so far.
+    pub(crate) fn changes(&self, token: Token, ops: Vec<StoreOp>) -> Job {
+        Job::Apply(Changes { token, ops, known: self.known })
     }
 
     /// Hands over a job, never waiting; refused if too many are under way, or if the thread is gone.
@@ -102,6 +117,11 @@ impl Worker {
     pub(crate) async fn next_done(&mut self) -> Option<Done> {
         let done = self.done.recv().await?;
         self.n_under_way -= 1;
+        if let Done::Failed(_, error) = &done
+            && holds_up_others(error)
+        {
+            self.known += 1;
+        }
         Some(done)
     }
 
@@ -123,11 +143,27 @@ impl Worker {
     }
 }
 
+/// Whether what comes after a failed change may rest on it. What can never be stored is nobody's ground.
+fn holds_up_others(error: &StoreError) -> bool {
+    !matches!(error, StoreError::SeqTooLarge(_))
+}
+
 /// The thread's own side.
 struct Desk {
     store: Box<dyn Store>,
     done: mpsc::Sender<Done>,
-    is_halted: bool,
+    /// Failures told so far.
+    told: u64,
+    state: State,
+}
+
+/// How the last transaction went.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Well,
+    Failing,
+    /// It is damaged: to write on would spoil what can still be read.
+    Halted,
 }
 
 impl Desk {
@@ -141,10 +177,11 @@ impl Desk {
                         self.tell(Done::Fetched(token, answer));
                     }
                     // It can never succeed, and must not take the others of a group with it.
-                    Job::Apply { token, ops } => match check(&ops) {
-                        Err(error) => self.tell(Done::Failed(token, error)),
+                    Job::Apply(changes) => match check(&changes.ops) {
+                        Err(error) => self.tell(Done::Failed(changes.token, error)),
+                        Ok(()) if !self.may_write(&changes) => self.fail(changes.token, StoreError::Halted),
                         Ok(()) => {
-                            let (group, after) = gather(Changes { token, ops }, &mut jobs);
+                            let (group, after) = gather(changes, &mut jobs);
                             self.commit(group);
                             next = after;
                         }
@@ -155,24 +192,36 @@ impl Desk {
         self.store.close()
     }
 
+    fn may_write(&self, changes: &Changes) -> bool {
+        self.state != State::Halted && changes.known == self.told
+    }
+
     fn commit(&mut self, group: Vec<Changes>) {
         let batches: Vec<&[StoreOp]> = group.iter().map(|changes| changes.ops.as_slice()).collect();
-        let outcome = if self.is_halted { Err(StoreError::Halted) } else { self.store.apply(&batches) };
-        match outcome {
-            Ok(()) => group.iter().for_each(|changes| self.tell(Done::Persisted(changes.token))),
-            Err(error) => {
-                if !self.is_halted {
-                    tracing::error!(%error, "the store takes no more writes");
+        match self.store.apply(&batches) {
+            Ok(()) => {
+                if self.state == State::Failing {
+                    tracing::info!("the store works again");
                 }
-                self.is_halted = true;
+                self.state = State::Well;
+                group.iter().for_each(|changes| self.tell(Done::Persisted(changes.token)));
+            }
+            Err(error) => {
+                if self.state == State::Well {
+                    tracing::error!(%error, "the store failed");
+                }
+                let is_damaged = matches!(error, StoreError::Corrupt { .. });
+                self.state = if is_damaged { State::Halted } else { State::Failing };
                 // The first is told the cause; the others failed because it did.
                 let errors = std::iter::once(error).chain(std::iter::repeat_with(|| StoreError::Halted));
-                group
-                    .iter()
-                    .zip(errors)
-                    .for_each(|(changes, error)| self.tell(Done::Failed(changes.token, error)));
+                group.iter().zip(errors).for_each(|(changes, error)| self.fail(changes.token, error));
             }
         }
+    }
+
+    fn fail(&mut self, token: Token, error: StoreError) {
+        self.told += 1;
+        self.tell(Done::Failed(token, error));
     }
 
     /// There is always room, for [`Worker`] counts. If nobody listens any more, the host has gone without
@@ -184,22 +233,16 @@ impl Desk {
     }
 }
 
-/// What one job wants changed.
-struct Changes {
-    token: Token,
-    ops: Vec<StoreOp>,
-}
-
-/// What can be committed together with `first`: what is queued already, up to the first job of another kind,
-/// which comes back to be done next.
+/// What can be committed together with `first`: what is queued already, up to the first job of another kind
+/// or of another knowledge of failures, which comes back to be done next.
 fn gather(first: Changes, jobs: &mut mpsc::Receiver<Job>) -> (Vec<Changes>, Option<Job>) {
-    let mut n_ops = first.ops.len();
+    let (mut n_ops, known) = (first.ops.len(), first.known);
     let mut group = vec![first];
     while n_ops < OPS_MAX {
         match jobs.try_recv() {
-            Ok(Job::Apply { token, ops }) if check(&ops).is_ok() => {
-                n_ops += ops.len();
-                group.push(Changes { token, ops });
+            Ok(Job::Apply(changes)) if changes.known == known && check(&changes.ops).is_ok() => {
+                n_ops += changes.ops.len();
+                group.push(changes);
             }
             Ok(other) => return (group, Some(other)),
             // Empty, or nobody will send any more: the next to wait finds out which.

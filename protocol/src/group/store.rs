@@ -31,6 +31,8 @@ pub(crate) enum Purpose {
 
 #[derive(Debug)]
 struct Open {
+    /// Its place in the order in which all was asked for first.
+    place: u64,
     group: GroupId,
     purpose: Purpose,
     /// What was to be kept; empty for a question.
@@ -54,7 +56,7 @@ pub(crate) struct Tokens {
 
 impl Tokens {
     pub(super) fn issue(&mut self, group: GroupId, purpose: Purpose, ops: Vec<StoreOp>) -> Token {
-        self.open(Open { group, purpose, ops, is_retry: false })
+        self.open(Open { place: self.n_issued, group, purpose, ops, is_retry: false })
     }
 
     fn open(&mut self, open: Open) -> Token {
@@ -116,7 +118,9 @@ impl Tokens {
             return Vec::new();
         }
         self.retry_at = None;
-        let failed = std::mem::take(&mut self.failed);
+        // A second failure may be told before the first failure of what was asked for later.
+        let mut failed = std::mem::take(&mut self.failed);
+        failed.sort_by_key(|open| open.place);
         let again = failed.into_iter().map(|mut open| {
             let overtaken = &self.overtaken;
             let written = |log: &LogId| overtaken.get(&(open.group, *log)).copied().unwrap_or(0);
@@ -175,6 +179,25 @@ mod tests {
         let head = EnvelopeId([3; 32]);
         let ops = vec![StoreOp::Frontier(Frontier { group: GROUP, log: LOG, next, head, floor: 0 })];
         tokens.issue(GROUP, Purpose::Theirs { log: LOG, next }, ops)
+    }
+
+    /// Goal: what is asked for again keeps its order, also when what came first fails a second time before what came
+    /// second has failed once.
+    #[test]
+    fn what_is_written_again_keeps_its_order() {
+        let mut tokens = Tokens::default();
+        let now = Timestamp::ZERO + limits::STORE_RETRY;
+        let [first, second] = [1, 2].map(|next| issue(&mut tokens, next));
+        tokens.fail(Timestamp::ZERO, first);
+        let again = tokens.take_retries(now);
+        tokens.fail(now, second);
+        tokens.fail(now, again[0].0);
+        let again = tokens.take_retries(now + limits::STORE_RETRY);
+        let nexts = again.iter().flat_map(|(_, ops)| ops).filter_map(|op| match op {
+            StoreOp::Frontier(frontier) => Some(frontier.next),
+            StoreOp::Reserve { .. } | StoreOp::Append(_) => None,
+        });
+        assert_eq!(nexts.collect::<Vec<_>>(), [1, 2]);
     }
 
     /// Goal: an outage is told once and ends when all is written, and no frontier goes back.

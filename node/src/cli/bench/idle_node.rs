@@ -65,7 +65,7 @@ pub(in crate::cli) async fn run() -> Result<(), Failure> {
     let session = Session::start(global.builder()?).await?;
     let result = tokio::select! {
         result = up::run(up::UpArgs::open(GROUP), &session, &global) => result,
-        failure = waiting::trouble(&session, &global) => Err(failure),
+        failure = waiting::trouble(&session, &global, false) => Err(failure),
         result = answer(&session, setup.peers, &mut commands) => result,
     };
     result.and(session.end().await.map_err(Failure::from))
