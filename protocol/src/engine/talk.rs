@@ -26,16 +26,20 @@ impl Engine {
         }
         match frame.0 {
             Checked::Skipped => self.counters.add("skipped", 1),
-            Checked::Data { group, envelope } => {
+            Checked::Data { group, tree, envelope } => {
                 let tag = envelope.header().topic_tag;
                 self.with_shared(link, group, |group, cx| {
-                    if group.topic_tag() == tag { group.on_envelope(cx, link, *envelope) } else { Err(()) }
+                    if group.topic_tag() == tag {
+                        group.on_envelope(cx, link, tree, *envelope)
+                    } else {
+                        Err(())
+                    }
                 });
             }
-            Checked::Seen { group, envelope } => {
+            Checked::Seen { group, tree, envelope } => {
                 let tag = envelope.header().topic_tag;
                 self.with_shared(link, group, |group, cx| {
-                    if group.topic_tag() == tag { group.on_seen(cx, link, *envelope) } else { Err(()) }
+                    if group.topic_tag() == tag { group.on_seen(cx, link, tree, *envelope) } else { Err(()) }
                 });
             }
             Checked::Talk(talk) => self.on_talk(link, peer, talk),

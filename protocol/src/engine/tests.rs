@@ -282,7 +282,7 @@ fn claims_do_not_grow_without_bound() {
         let ranges =
             entries.iter().take(256).map(|entry| Range { log: entry.log, from: 0, to: limits::SEQ_MAX });
         let ranges = ranges.collect();
-        bench.say(link, Announce { group: 1, ranges });
+        bench.say(link, Announce { group: 1, tree: 0, ranges });
         bench.say(link, Clock { group: 1, reply: true, entries });
     }
     let claims = bench.group().status().missing;
@@ -396,7 +396,7 @@ fn envelope(author: &Identity, lane: Lane, seq: Seq) -> Frame {
         frame_salt: [0; 16],
     };
     let envelope = crate::crypto::seal(author, &*key(), &input).expect("small");
-    Frame::Data { group: 1, envelope: envelope.as_bytes().clone() }
+    Frame::Data { group: 1, tree: 0, envelope: envelope.as_bytes().clone() }
 }
 
 /// Goal: a log that makes room for another author leaves nothing behind. Method: one with an envelope that is

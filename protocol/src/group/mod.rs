@@ -29,7 +29,7 @@ use crate::link::Link;
 use crate::message::Body;
 use crate::persist::{Query, StoreOp};
 use crate::time::{Hlc, Timestamp, WallTime};
-use crate::wire::frame::{Announce, Class, Frame, GroupIx, Want};
+use crate::wire::frame::{Announce, Class, Frame, GroupIx, STAR, Want};
 use log::Log;
 use publish::OwnLane;
 use recent::Recent;
@@ -300,7 +300,7 @@ impl Group {
         self.pump(cx);
         for (link, ranges) in self.tree.take_announcements(cx.now) {
             if self.members.contains_key(&link) && !ranges.is_empty() {
-                cx.send(link, Class::Control, Announce { group: self.ix, ranges });
+                cx.send(link, Class::Control, Announce { group: self.ix, tree: STAR, ranges });
             }
         }
         self.acknowledge(cx);

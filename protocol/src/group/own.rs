@@ -13,7 +13,7 @@ use crate::limits;
 use crate::link::Link;
 use crate::message::{self, Body, Draft};
 use crate::persist::{Frontier, StoreOp, StoredEnvelope};
-use crate::wire::frame::{Class, Frame, Range};
+use crate::wire::frame::{Class, Frame, Range, STAR};
 
 impl Group {
     pub(super) fn lane(&mut self, lane: Lane) -> &mut OwnLane {
@@ -204,7 +204,7 @@ impl Group {
             if !passed_over && (is_own || self.tree.is_child(&log.author, link)) {
                 let class = if is_own { Class::Own } else { Class::Forward };
                 let (group, envelope) = (self.ix, envelope.as_bytes().clone());
-                cx.send(link, class, Frame::Data { group, envelope });
+                cx.send(link, class, Frame::Data { group, tree: STAR, envelope });
                 sent += 1;
             } else if !is_own && is_served {
                 served.push(link);

@@ -10,13 +10,21 @@ use crate::limits;
 use crate::persist::{Answer, Frontier, Query, StoreOp};
 use crate::time::Timestamp;
 use crate::wire::envelope::Envelope;
-use crate::wire::frame::{Announce, Class, Clock, ClockEntry, Frame, Prune, Range, Stored, Want};
+use crate::wire::frame::{
+    Announce, Class, Clock, ClockEntry, Frame, Prune, Range, STAR, Stored, TreeIx, Want,
+};
 
 use super::log::{Log, Placed};
 
 impl Group {
     /// An envelope that was verified before. It is looked at again only if it is not here all the same.
-    pub(crate) fn on_seen(&mut self, cx: &mut Ctx<'_>, link: LinkId, envelope: Envelope) -> Result<(), ()> {
+    pub(crate) fn on_seen(
+        &mut self,
+        cx: &mut Ctx<'_>,
+        link: LinkId,
+        tree: TreeIx,
+        envelope: Envelope,
+    ) -> Result<(), ()> {
         let header = envelope.header();
         let log = LogId { author: header.author, lane: header.lane };
         if self.logs.get(&log).is_some_and(|state| state.log.contains(header.seq)) {
@@ -24,7 +32,7 @@ impl Group {
             return Ok(());
         }
         let envelope = crypto::check(envelope).map_err(|_| ())?;
-        self.on_envelope(cx, link, envelope)
+        self.on_envelope(cx, link, tree, envelope)
     }
 
     /// A verified envelope. `Err` if its sender should not have passed it on.
@@ -32,8 +40,12 @@ impl Group {
         &mut self,
         cx: &mut Ctx<'_>,
         link: LinkId,
+        tree: TreeIx,
         envelope: CheckedEnvelope,
     ) -> Result<(), ()> {
+        if tree != STAR {
+            cx.counters.add("unknown-tree", 1);
+        }
         if !self.loaded {
             // The digest will bring it.
             cx.counters.add("early", 1);
@@ -162,7 +174,7 @@ impl Group {
         let author = self.members.iter().find(|(_, peer)| **peer == log.author);
         if let Some(link) = author.map(|(link, _)| *link) {
             let (group, envelope) = (self.ix, envelope.as_bytes().clone());
-            cx.send(link, Class::Bulk, Frame::Data { group, envelope });
+            cx.send(link, Class::Bulk, Frame::Data { group, tree: STAR, envelope });
         }
     }
 

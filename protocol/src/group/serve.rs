@@ -6,7 +6,7 @@ use crate::io::Event;
 use crate::limits;
 use crate::link::Link;
 use crate::persist::{Answer, Query};
-use crate::wire::frame::{Class, Frame, Prune, Range, Served, Want};
+use crate::wire::frame::{Class, Frame, Prune, Range, STAR, Served, Want};
 
 impl Group {
     /// A member asks for a range; with `graft` also for everything of that author from now on.
@@ -102,7 +102,7 @@ impl Group {
     ) {
         let count = u32::try_from(envelopes.len()).unwrap_or(u32::MAX);
         for envelope in envelopes {
-            cx.send(link, class, Frame::Data { group: self.ix, envelope });
+            cx.send(link, class, Frame::Data { group: self.ix, tree: STAR, envelope });
         }
         cx.send(link, class, Served { request: want.request, group: self.ix, count, floor: 0, upto });
     }

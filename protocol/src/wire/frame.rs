@@ -4,7 +4,7 @@
 //! | length u32 LE | kind u8 | body ... |        length counts kind and body, 1 ..= FRAME_MAX
 //! ```
 //!
-//! A `Data` body is `group u16 LE | envelope`; all others are bincode of the struct of that name. Kinds from
+//! A `Data` body is `group u16 LE | tree u16 LE | envelope`; all others are bincode of the struct of that name. Kinds from
 //! [`SKIPPABLE`] on may be skipped by a node that does not know them; an unknown kind below it is an error.
 //! Names follow Plumtree (IHave is [`Announce`], IWant is [`Want`]) and SWIM.
 
@@ -27,6 +27,12 @@ pub const SKIPPABLE: u8 = 128;
 
 /// A sender's own number for a group on one link, given by its [`Subscribe`].
 pub type GroupIx = u16;
+
+/// A sender's own number for a tree of a group, on all its links.
+pub type TreeIx = u16;
+
+/// Along no tree: the author sends to all its neighbours in the group.
+pub const STAR: TreeIx = 0;
 
 /// Which stream of a link a frame takes; served in this order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -237,6 +243,8 @@ pub struct Range {
 pub struct Announce {
     /// The group.
     pub group: GroupIx,
+    /// The tree they travel on.
+    pub tree: TreeIx,
     /// At most [`limits::ANNOUNCE_RANGES_MAX`].
     pub ranges: Vec<Range>,
 }
@@ -321,6 +329,8 @@ macro_rules! frames {
             Data {
                 /// The sender's number for its group.
                 group: GroupIx,
+                /// The sender's number for the tree it travels on.
+                tree: TreeIx,
                 /// The envelope's bytes, shared, not copied.
                 envelope: Bytes,
             },
@@ -335,7 +345,10 @@ macro_rules! frames {
 
             fn encode_body(&self, out: &mut Vec<u8>) {
                 match self {
-                    Self::Data { group, .. } => out.extend_from_slice(&group.to_le_bytes()),
+                    Self::Data { group, tree, .. } => {
+                        out.extend_from_slice(&group.to_le_bytes());
+                        out.extend_from_slice(&tree.to_le_bytes());
+                    }
                     $(Self::$name(body) => codec::encode_into(body, out),)*
                 }
             }
@@ -416,8 +429,8 @@ impl Frame {
     const DATA: u8 = 13;
     /// Bytes of length and kind.
     const HEAD: usize = 4 + 1;
-    /// Bytes of a `Data` frame before its envelope: length, kind, group.
-    const DATA_HEAD: usize = Self::HEAD + 2;
+    /// Bytes of a `Data` frame before its envelope: length, kind, group, tree.
+    const DATA_HEAD: usize = Self::HEAD + 4;
 
     /// Length, kind and body. Panics if a body that we built is over [`limits::FRAME_MAX`].
     pub fn encode(&self) -> Encoded {
@@ -449,10 +462,11 @@ impl Frame {
             return Err(DecodeError::Truncated);
         };
         let frame = if kind == Self::DATA {
-            let Some((group, _)) = body.split_first_chunk::<2>() else {
+            let Some(([g0, g1, t0, t1], _)) = body.split_first_chunk::<4>() else {
                 return Err(DecodeError::Truncated);
             };
-            Self::Data { group: u16::from_le_bytes(*group), envelope: bytes.slice(3..) }
+            let (group, tree) = (u16::from_le_bytes([*g0, *g1]), u16::from_le_bytes([*t0, *t1]));
+            Self::Data { group, tree, envelope: bytes.slice(5..) }
         } else {
             match Self::decode_body(kind, body)? {
                 Some(frame) => frame,
@@ -591,9 +605,9 @@ pub struct CheckedFrame(pub(crate) Checked);
 #[derive(Clone, Debug)]
 pub(crate) enum Checked {
     /// An envelope seen for the first time.
-    Data { group: GroupIx, envelope: Box<CheckedEnvelope> },
+    Data { group: GroupIx, tree: TreeIx, envelope: Box<CheckedEnvelope> },
     /// An envelope whose id was verified before. Its bytes were not: whoever needs them checks them again.
-    Seen { group: GroupIx, envelope: Box<Envelope> },
+    Seen { group: GroupIx, tree: TreeIx, envelope: Box<Envelope> },
     /// Anything else; signatures in it are good.
     Talk(Frame),
     /// A kind that this version does not know and may skip.
@@ -630,13 +644,13 @@ pub fn check_with(
         return Ok(CheckedFrame(Checked::Skipped));
     };
     Ok(CheckedFrame(match frame {
-        Frame::Data { group, envelope } => {
+        Frame::Data { group, tree, envelope } => {
             let envelope = Envelope::parse(envelope)?;
             let id = envelope.id();
             if seen(&id) {
-                Checked::Seen { group, envelope: Box::new(envelope) }
+                Checked::Seen { group, tree, envelope: Box::new(envelope) }
             } else {
-                Checked::Data { group, envelope: Box::new(verify(envelope)?) }
+                Checked::Data { group, tree, envelope: Box::new(verify(envelope)?) }
             }
         }
         Frame::Alert(alert) => {

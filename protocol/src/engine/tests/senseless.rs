@@ -81,7 +81,8 @@ impl Chaos {
                 .into()
             }
             11 => {
-                Announce { group, ranges: (0..self.below(20)).map(|_| self.range(me, them)).collect() }.into()
+                let ranges = (0..self.below(20)).map(|_| self.range(me, them)).collect();
+                Announce { group, tree: self.below(3) as u16, ranges }.into()
             }
             12 => Want {
                 request: self.below(10) as u32,
@@ -127,7 +128,7 @@ impl Chaos {
             frame_salt: [self.below(256) as u8; 16],
         };
         let envelope = crate::crypto::seal(hostile, &*key(), &input).expect("small");
-        Frame::Data { group, envelope: envelope.as_bytes().clone() }
+        Frame::Data { group, tree: self.below(3) as u16, envelope: envelope.as_bytes().clone() }
     }
 }
 

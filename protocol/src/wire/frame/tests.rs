@@ -50,8 +50,8 @@ fn samples() -> Vec<Frame> {
         Digest { root: [1; 32] }.into(),
         Roots { roots: vec![(3, [2; 32])] }.into(),
         Clock { group: 3, reply: true, entries: vec![entry(1), entry(2)] }.into(),
-        Frame::Data { group: 0x0102, envelope: Bytes::from_static(b"envelope") },
-        Announce { group: 3, ranges: vec![range(4, 5)] }.into(),
+        Frame::Data { group: 0x0102, tree: 0x0304, envelope: Bytes::from_static(b"envelope") },
+        Announce { group: 3, tree: 7, ranges: vec![range(4, 5)] }.into(),
         Want { request: 9, group: 3, range: range(0, 63), graft: true }.into(),
         Served { request: 9, group: 3, count: 64, floor: 0, upto: 63 }.into(),
         Prune { group: 3, author: peer(2) }.into(),
@@ -88,8 +88,8 @@ const GOLDEN: [&str; 18] = [
     "21000000 0a 01*32",
     "23000000 0b 0103 02*32",
     "5e000000 0c 030102 01*33 fbfb0003 09*8 02*32 01fbfb0003 09*8",
-    "0b000000 0d 0201656e76656c6f7065",
-    "26000000 0e 0301 02*32 010405",
+    "0d000000 0d 02010403656e76656c6f7065",
+    "27000000 0e 030701 02*32 010405",
     "27000000 0f 0903 02*32 01003f01",
     "06000000 10 090340003f",
     "22000000 11 03 02*32",
@@ -126,7 +126,7 @@ fn missing_and_extra_bytes_are_refused() {
         let is_data = matches!(frame, Frame::Data { .. });
         for len in 0..bytes.len() {
             let cut = Frame::decode(bytes.slice(..len));
-            assert!(cut.is_err() || is_data && len >= 3, "{frame:?} cut to {len}");
+            assert!(cut.is_err() || is_data && len >= 5, "{frame:?} cut to {len}");
         }
         let longer: Bytes = [&bytes[..], &[0]].concat().into();
         if !is_data {
@@ -196,7 +196,8 @@ fn lists_are_bounded_from_both_sides() {
         .into()
     };
     let announce = |n| -> Frame {
-        Announce { group: u16::MAX, ranges: many(n, |n| Range { log: author(n), from: big, to: big }) }.into()
+        let ranges = many(n, |n| Range { log: author(n), from: big, to: big });
+        Announce { group: u16::MAX, tree: u16::MAX, ranges }.into()
     };
     let stored = |n| -> Frame { Stored { group: u16::MAX, logs: many(n, |n| (author(n), big)) }.into() };
     type Make<'a> = &'a dyn Fn(usize) -> Frame;
