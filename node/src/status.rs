@@ -59,4 +59,6 @@ pub struct GroupInfo {
     pub missing: u64,
     /// Messages waiting to leave.
     pub queued: usize,
+    /// A hash over all logs that are kept, in hexadecimal: nodes with the same have the same messages.
+    pub log_hash: String,
 }

@@ -440,4 +440,6 @@ pub struct GroupStatus {
     pub drafts: usize,
     /// Envelopes known to exist and not here yet.
     pub missing: u64,
+    /// A hash over how far every kept log is complete: who has the same has the same messages.
+    pub root: [u8; 32],
 }

@@ -71,6 +71,13 @@ pub struct Lab {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Bridge(u8);
 
+/// A cable between two switches of one network.
+#[derive(Debug)]
+pub struct Trunk {
+    /// Where both switches are.
+    namespace: String,
+}
+
 /// A host of a [`Lab`]: a handle, cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Host {
@@ -178,6 +185,25 @@ impl Lab {
         }
     }
 
+    /// Moves these hosts from the first switch to one of their own beside it, joined to the first by one cable: the
+    /// same network, with the same addresses, that can be cut in two. For once in a lab.
+    pub fn split(&self, hosts: &[Host]) -> Trunk {
+        let namespace = self.bridge_namespace(Bridge::FIRST);
+        ip(&namespace, &["link", "add", "br1", "type", "bridge", "mcast_snooping", "0"]);
+        ip(&namespace, &["link", "set", "br1", "up"]);
+        ip(&namespace, &["link", "add", "trunk0", "type", "veth", "peer", "name", "trunk1"]);
+        for (port, bridge) in [("trunk0", "br0"), ("trunk1", "br1")] {
+            ip(&namespace, &["link", "set", port, "master", bridge]);
+        }
+        let trunk = Trunk { namespace };
+        trunk.mend();
+        for host in hosts {
+            ip(&trunk.namespace, &["link", "set", &host.port(), "master", "br1"]);
+            wait_for(&trunk.namespace, &host.port(), "state forwarding");
+        }
+        trunk
+    }
+
     /// Records every packet that crosses the first switch, until the [`Capture`] is stopped or dropped.
     pub fn capture(&self, path: &Path) -> Capture {
         self.capture_on(Bridge::FIRST, path)
@@ -213,6 +239,25 @@ impl Drop for Lab {
         let switches = (0..self.n_bridges).map(|bridge| self.bridge_namespace(Bridge(bridge)));
         for namespace in self.hosts.iter().map(|host| host.namespace.clone()).chain(switches) {
             remove(&namespace);
+        }
+    }
+}
+
+impl Trunk {
+    /// Pulls the cable out at both ends.
+    pub fn cut(&self) {
+        for port in ["trunk0", "trunk1"] {
+            ip(&self.namespace, &["link", "set", port, "down"]);
+        }
+    }
+
+    /// Plugs it in again.
+    pub fn mend(&self) {
+        for port in ["trunk0", "trunk1"] {
+            ip(&self.namespace, &["link", "set", port, "up"]);
+        }
+        for port in ["trunk0", "trunk1"] {
+            wait_for(&self.namespace, port, "state forwarding");
         }
     }
 }

@@ -148,6 +148,25 @@ fn an_unplugged_host_hears_nothing_until_it_is_plugged_in_again() {
 }
 
 #[test]
+fn a_cut_trunk_parts_a_network_and_a_mended_one_joins_it() {
+    skip_or_require!();
+    let lab = Lab::new(3);
+    let (a, b, c) = (lab.host(0), lab.host(1), lab.host(2));
+    let trunk = lab.split(std::slice::from_ref(&c));
+    let target = format!("{}:{PORT}", Bridge::FIRST.broadcast());
+    let heard = |text: &str| {
+        let receivers = [&b, &c].map(|host| Receiver::start_with(host, 1, 1, "0.0.0.0", &[]));
+        assert!(send(&a, &target, &[text]));
+        receivers.map(|receiver| !receiver.heard().is_empty())
+    };
+    assert_eq!(heard("joined"), [true, true]);
+    trunk.cut();
+    assert_eq!(heard("cut"), [true, false]);
+    trunk.mend();
+    assert_eq!(heard("mended"), [true, true]);
+}
+
+#[test]
 fn loss_takes_its_share_and_no_more() {
     skip_or_require!();
     let lab = Lab::new(2);

@@ -83,6 +83,7 @@ impl Driver {
             envelopes: group.envelopes,
             missing: group.missing,
             queued: group.drafts,
+            log_hash: group.root.iter().map(|byte| format!("{byte:02x}")).collect(),
         });
         Status {
             peer_id: self.me.to_string(),

@@ -221,6 +221,7 @@ impl Group {
             members: self.members.values().copied().collect(),
             envelopes: self.kept_logs().map(|(_, state)| state.log.next()).sum(),
             drafts: self.lanes.iter().map(OwnLane::n_drafts).sum(),
+            root: self.root.unwrap_or_else(|| self.fresh_root()),
             missing: self
                 .repair
                 .claimed()
@@ -254,9 +255,11 @@ impl Group {
 
     /// A hash over how far every kept log is complete.
     pub(crate) fn root(&mut self) -> [u8; 32] {
-        if let Some(root) = self.root {
-            return root;
-        }
+        let root = self.root.unwrap_or_else(|| self.fresh_root());
+        *self.root.insert(root)
+    }
+
+    fn fresh_root(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         for (log, state) in self.kept_logs().filter(|(_, state)| state.log.next() > 0) {
             hasher.update(&log.author.0);
@@ -264,7 +267,7 @@ impl Group {
             hasher.update(&state.log.next().to_le_bytes());
             hasher.update(&state.log.head().0);
         }
-        *self.root.insert(*hasher.finalize().as_bytes())
+        *hasher.finalize().as_bytes()
     }
 
     pub(crate) fn is_loaded(&self) -> bool {

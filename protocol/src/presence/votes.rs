@@ -27,13 +27,15 @@ impl Presence {
         if alert.incarnation < known.incarnation || known.state == PresenceState::Gone {
             return;
         }
+        if known.alerts.len() < limits::LINKS_MAX {
+            // Kept whatever we think of it ourselves: who stood still hears the votes before it finds its own link
+            // broken. If it lives it will refute them.
+            known.alerts.insert(observer, alert.clone());
+        }
         if known.state == PresenceState::Alive {
             // We hear it: let it speak for itself.
             self.facts.push(Fact::Tell(peer, alert.into()));
             return;
-        }
-        if known.alerts.len() < limits::LINKS_MAX {
-            known.alerts.insert(observer, alert);
         }
         self.wake_at(now);
     }

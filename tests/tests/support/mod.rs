@@ -1,4 +1,5 @@
 //! A harness with verbs for end-to-end tests: nodes as child processes with data directories of their own.
+#![allow(dead_code, reason = "each test file uses some of them")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use djembe_tests::binary;
 use djembe_tests::netns::Host;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Stands in every line of a text, so that a capture can be searched for it.
@@ -143,6 +145,20 @@ impl Node {
     /// Everything on stderr.
     pub(crate) fn talk(&self) -> String {
         self.talk.lock().unwrap().clone()
+    }
+
+    /// It gets no time from its machine until [`Node::go_on`].
+    pub(crate) fn stand_still(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).unwrap();
+        kill_process(pid, signal).unwrap();
     }
 
     /// `kill -9`.
