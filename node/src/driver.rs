@@ -41,8 +41,8 @@ use crate::transport::{Cause, Inbound, Path, Transport, TransportConfig, Transpo
 
 /// Requests that wait for the driver.
 pub(crate) const REQUESTS: usize = 64;
-/// Events a slow reader may lag behind.
-pub(crate) const EVENTS: usize = 1024;
+/// Events a slow reader may lag behind. Their room, some 100 bytes each, is taken when the node starts.
+pub(crate) const EVENTS: usize = 256;
 /// Frames of talk that wait for the engine.
 const INBOUND_CONTROL: usize = 256;
 /// Frames with payload that wait for the engine, up to 64 KiB each.

@@ -29,7 +29,7 @@ const CHUNK: usize = 65_535 - 1024 - 12;
 /// read buffer, so that a note of 300 bytes kept by the engine does not keep 16 KiB alive.
 const SHARED_FROM: usize = 8 * 1024;
 /// A reader's buffer at rest; it doubles while it is read full, and falls back.
-const BUFFER_MIN: usize = 2 * 1024;
+const BUFFER_MIN: usize = 256;
 const BUFFER_MAX: usize = 16 * 1024;
 
 /// Makes the two halves of a stream. Each is polled by one task; a lock instead of a channel between them,

@@ -282,6 +282,7 @@ impl Group {
         [
             self.tree.next_deadline(),
             self.repair.next_deadline(),
+            self.recent.next_deadline(),
             self.load_again_at,
             self.hold_until,
             self.take_back_until,
@@ -309,6 +310,7 @@ impl Group {
         self.acknowledge(cx);
         self.give_up_live_gaps(cx);
         self.ask_for_missing(cx);
+        self.recent.expire(cx.now);
     }
 
     fn ask_for_missing(&mut self, cx: &mut Ctx<'_>) {

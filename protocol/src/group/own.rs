@@ -255,7 +255,7 @@ impl Group {
         if placed == log::Placed::New {
             let first = header.seq - u64::from(header.skip).min(header.seq);
             self.repair.on_placed(&log, first, header.seq);
-            self.recent.insert(log, envelope);
+            self.recent.insert(cx.now, log, envelope);
             if log.lane.is_kept() {
                 self.root = None;
                 for link in self.members.keys() {
