@@ -134,6 +134,7 @@ pub(crate) struct Driver {
     network: String,
     engine: Engine,
     transport: Transport<CheckedFrame>,
+    effort: Arc<check::Effort>,
     store: Worker,
     discovery: Discovery,
     requests: mpsc::Receiver<Request>,
@@ -203,7 +204,8 @@ impl Driver {
             links_max: u32::try_from(djembe_protocol::limits::LINKS_MAX).unwrap_or(u32::MAX),
         };
         let inbound = [control_out, data_out.clone(), data_out.clone(), data_out];
-        let transport = Transport::new(config, check::checker(), inbound)
+        let (check, effort) = check::checker();
+        let transport = Transport::new(config, check, inbound)
             .map_err(|error| NodeError::Listen(format!("{error}; choose another with --listen")))?;
 
         let (store, incarnation) = opening.await.map_err(|error| NodeError::Store(error.to_string()))??;
@@ -219,6 +221,7 @@ impl Driver {
             network: builder.network,
             engine: if is_restored { engine.restored() } else { engine },
             transport,
+            effort,
             store,
             discovery,
             requests,

@@ -85,6 +85,10 @@ impl Driver {
             queued: group.drafts,
             log_hash: group.root.iter().map(|byte| format!("{byte:02x}")).collect(),
         });
+        let mut counters = status.counters;
+        self.transport.refusals().iter().for_each(|(cause, n)| counters.add(cause, n));
+        counters.add("frames-checked", self.effort.frames());
+        counters.add("signatures-checked", self.effort.signatures());
         Status {
             peer_id: self.me.to_string(),
             network: self.network.clone(),
@@ -93,7 +97,7 @@ impl Driver {
             health: status.health,
             peers: peers.collect(),
             groups: groups.collect(),
-            counters: status.counters.iter().map(|(cause, n)| (cause.to_owned(), n)).collect(),
+            counters: counters.iter().map(|(cause, n)| (cause.to_owned(), n)).collect(),
             discovery: serde_json::to_value(&report).unwrap_or_default(),
             discovery_text: report.to_string(),
             advice: report.advice(),

@@ -14,7 +14,7 @@ use std::iter;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use djembe_protocol::id::LinkId;
 use djembe_protocol::limits::HELLO_PATIENCE;
@@ -35,6 +35,7 @@ use libp2p::{Stream, StreamProtocol, connection_limits, mdns};
 use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep};
 
+use super::guard::{Guard, PENDING_MAX};
 use super::link::{Link, Reports};
 use super::streams::{self, run_reader, run_writer};
 use super::{Cause, CheckFn, Class, Inbound, Path, peer_from_libp2p};
@@ -52,6 +53,7 @@ pub(super) struct Wiring<T> {
 /// Links, connection limits and mDNS in one behaviour.
 pub(super) struct Behaviour<T> {
     limits: connection_limits::Behaviour,
+    guard: Guard,
     mdns: Toggle<mdns::tokio::Behaviour>,
     wiring: Arc<Wiring<T>>,
     reports: Arc<Reports>,
@@ -76,13 +78,14 @@ enum Action {
 
 impl<T: Send + 'static> Behaviour<T> {
     pub(super) fn new(
-        limits: connection_limits::ConnectionLimits,
+        links_max: u32,
         mdns: Option<mdns::tokio::Behaviour>,
         wiring: Wiring<T>,
         reports: Arc<Reports>,
     ) -> Self {
         Self {
-            limits: connection_limits::Behaviour::new(limits),
+            limits: connection_limits::Behaviour::new(limits(links_max)),
+            guard: Guard::new(Instant::now(), incoming_max(links_max)),
             mdns: mdns.into(),
             wiring: Arc::new(wiring),
             reports,
@@ -128,7 +131,7 @@ impl<T> Drop for Behaviour<T> {
 /// The peer's identity is not an Ed25519 key.
 #[derive(Debug, thiserror::Error)]
 #[error("identity is not an Ed25519 key")]
-struct ForeignIdentity;
+pub(super) struct ForeignIdentity;
 
 impl<T: Send + 'static> NetworkBehaviour for Behaviour<T> {
     type ConnectionHandler = Handler<T>;
@@ -140,7 +143,8 @@ impl<T: Send + 'static> NetworkBehaviour for Behaviour<T> {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        self.limits.handle_pending_inbound_connection(connection, local, remote)
+        self.limits.handle_pending_inbound_connection(connection, local, remote)?;
+        self.guard.knock(Instant::now(), connection, remote).map_err(ConnectionDenied::new)
     }
 
     fn handle_pending_outbound_connection(
@@ -161,6 +165,7 @@ impl<T: Send + 'static> NetworkBehaviour for Behaviour<T> {
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.limits.handle_established_inbound_connection(connection, peer, local, remote)?;
+        self.guard.admit(connection).map_err(ConnectionDenied::new)?;
         self.add_link(connection, peer, remote, false)
     }
 
@@ -177,6 +182,11 @@ impl<T: Send + 'static> NetworkBehaviour for Behaviour<T> {
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::ListenFailure(failure) => self.guard.gone(failure.connection_id),
+            FromSwarm::ConnectionClosed(closed) => self.guard.gone(closed.connection_id),
+            _ => {}
+        }
         self.limits.on_swarm_event(event);
         self.mdns.on_swarm_event(event);
     }
@@ -417,15 +427,19 @@ impl InboundUpgrade<Stream> for Accept {
     }
 }
 
+/// A quarter of the links is kept for peers that this node chooses itself.
+fn incoming_max(links_max: u32) -> u32 {
+    links_max - links_max / 4
+}
+
 /// libp2p's limits say what stands at once; a peer gets room for a link in each direction and one in the making.
-pub(super) fn limits(links_max: u32) -> connection_limits::ConnectionLimits {
-    const PENDING_MAX: u32 = 64;
+fn limits(links_max: u32) -> connection_limits::ConnectionLimits {
+    const DIALS_MAX: u32 = 64;
     const PER_PEER_MAX: u32 = 3;
     connection_limits::ConnectionLimits::default()
-        .with_max_pending_incoming(Some(PENDING_MAX))
-        .with_max_pending_outgoing(Some(PENDING_MAX))
+        .with_max_pending_incoming(u32::try_from(PENDING_MAX).ok())
+        .with_max_pending_outgoing(Some(DIALS_MAX))
         .with_max_established_per_peer(Some(PER_PEER_MAX))
-        // A quarter is kept for those that this node chooses itself.
-        .with_max_established_incoming(Some(links_max - links_max / 4))
+        .with_max_established_incoming(Some(incoming_max(links_max)))
         .with_max_established(Some(links_max))
 }

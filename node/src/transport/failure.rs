@@ -6,9 +6,11 @@ use std::io;
 use libp2p::Multiaddr;
 use libp2p::core::transport::TransportError;
 use libp2p::multiaddr::Protocol;
-use libp2p::swarm::{ConnectionError, DialError};
+use libp2p::swarm::{ConnectionError, DialError, ListenError};
 
 use super::Cause;
+use super::behaviour::ForeignIdentity;
+use super::guard::Refused;
 
 /// Why a connection that stood has ended. No error: this side closed it, because a stream had ended.
 pub(super) fn cause_of_end(error: Option<&ConnectionError>) -> Cause {
@@ -25,6 +27,8 @@ fn cause_of_io(error: &io::Error) -> Cause {
         Some(Kind::ConnectionReset | Kind::BrokenPipe | Kind::ConnectionAborted) => Cause::Reset,
         Some(Kind::UnexpectedEof | Kind::WriteZero | Kind::NotConnected) => Cause::Closed,
         Some(Kind::TimedOut) => Cause::TimedOut,
+        // What Noise cannot decrypt, what is no Yamux frame, and what the gate has had enough of.
+        Some(Kind::InvalidData) => Cause::Protocol("garbage"),
         Some(_) => Cause::Failed(root_text(error)),
         // QUIC's errors come without a type that we could name; these are quinn's words for them.
         None => match root_text(error) {
@@ -58,6 +62,29 @@ fn is_loopback(address: &Multiaddr) -> bool {
         Some(Protocol::Ip6(ip)) => ip.is_loopback(),
         _ => false,
     }
+}
+
+/// Why a connection of somebody else was not let in: a word for `status`.
+pub(super) fn cause_of_refusal(error: &ListenError) -> &'static str {
+    match error {
+        ListenError::Denied { cause } => match cause.downcast_ref::<Refused>() {
+            Some(Refused(cause)) => cause,
+            None if cause.downcast_ref::<ForeignIdentity>().is_some() => "identity-not-ed25519",
+            None => "too-many-links",
+        },
+        ListenError::Transport(TransportError::Other(error)) if is_late(&root_text(error)) => {
+            "handshake-too-slow"
+        }
+        ListenError::Transport(_) | ListenError::Aborted | ListenError::WrongPeerId { .. } => {
+            "handshake-failed"
+        }
+        ListenError::LocalPeerId { .. } => "own-identity",
+    }
+}
+
+/// libp2p's and quinn's words for it; neither has a type that we could name.
+fn is_late(text: &str) -> bool {
+    text.contains("Timeout") || text.contains("timed out")
 }
 
 /// A dial's error in a line for people.

@@ -16,7 +16,10 @@
 //! listen on the one does not listen on the other.
 
 mod behaviour;
+mod connections;
 mod failure;
+mod gate;
+mod guard;
 mod link;
 #[cfg(test)]
 mod measure;
@@ -33,17 +36,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use djembe_protocol::error::Reject;
 use djembe_protocol::id::{LinkId, PeerId};
-use djembe_protocol::limits::{FRAME_MAX, HELLO_PATIENCE};
+use djembe_protocol::io::Counters;
+use djembe_protocol::limits::FRAME_MAX;
 use futures::StreamExt;
-use libp2p::core::transport::{Transport as _, TransportError as Libp2pTransportError};
+use libp2p::core::transport::TransportError as Libp2pTransportError;
 use libp2p::core::upgrade::Version;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{ConnectionError, ConnectionId, DialError, SwarmEvent};
-use libp2p::{Swarm, identity, mdns, noise, swarm, tcp};
+use libp2p::{Swarm, identity, mdns, swarm};
 use tokio::sync::mpsc;
 
 use behaviour::{Behaviour, Notice, Wiring};
+use connections::connections;
 use link::{Link, Reports};
 
 pub(crate) use djembe_protocol::wire::frame::Class;
@@ -140,6 +145,23 @@ pub(crate) enum Cause {
     Failed(String),
 }
 
+impl Cause {
+    /// A word for `status`, if it is the peer's fault.
+    fn counter(&self) -> Option<&'static str> {
+        match self {
+            Self::Silent => Some("link-silent"),
+            Self::Protocol("frame length") => Some("link-frame-length"),
+            Self::Protocol(
+                "unknown class" | "second stream of a class" | "stream from the side that listens",
+            ) => Some("link-streams"),
+            Self::Protocol("not a djembe node") => Some("link-other-protocol"),
+            Self::Protocol(_) => Some("link-garbage"),
+            Self::QueueFull => Some("link-queue-full"),
+            Self::Ours | Self::Closed | Self::Reset | Self::TimedOut | Self::Failed(_) => None,
+        }
+    }
+}
+
 /// A frame was not queued.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum NotSent {
@@ -188,6 +210,8 @@ pub(crate) struct Transport<T: Send + 'static> {
     ended: Vec<(Arc<Link>, Cause)>,
     dials: HashMap<ConnectionId, Dial>,
     events: VecDeque<TransportEvent>,
+    /// Connections that were not let in and links that were ended for what came on them, by cause.
+    refusals: Counters,
 }
 
 /// A dial under way.
@@ -212,7 +236,7 @@ impl<T: Send + 'static> Transport<T> {
         let mdns = config.mdns.map(|config| mdns::tokio::Behaviour::new(config, local)).transpose();
         let reports = Arc::new(Reports::default());
         let behaviour = Behaviour::new(
-            behaviour::limits(config.links_max),
+            config.links_max,
             mdns.map_err(TransportError::Mdns)?,
             Wiring { check, inbound },
             reports.clone(),
@@ -228,6 +252,7 @@ impl<T: Send + 'static> Transport<T> {
             ended: Vec::new(),
             dials: HashMap::new(),
             events: VecDeque::new(),
+            refusals: Counters::default(),
         };
         this.listen_on_all(config.listen)?;
         Ok(this)
@@ -237,6 +262,11 @@ impl<T: Send + 'static> Transport<T> {
     #[cfg(test)]
     pub(crate) fn local_peer(&self) -> PeerId {
         peer_from_libp2p(self.swarm.local_peer_id()).expect("the identity was made from an Ed25519 key")
+    }
+
+    /// What was refused so far, by cause.
+    pub(crate) fn refusals(&self) -> &Counters {
+        &self.refusals
     }
 
     /// Listens on one more address; `Listening` tells what came of port 0 and of unspecified addresses.
@@ -346,6 +376,7 @@ impl<T: Send + 'static> Transport<T> {
             }
             SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
                 tracing::debug!(from = %send_back_addr, %error, "incoming connection fails");
+                self.refusals.add(failure::cause_of_refusal(&error), 1);
             }
             SwarmEvent::NewListenAddr { address, .. } => {
                 self.events.push_back(TransportEvent::Listening { address })
@@ -387,6 +418,9 @@ impl<T: Send + 'static> Transport<T> {
         };
         let cause = link.fault().unwrap_or_else(|| failure::cause_of_end(error));
         tracing::debug!(link = link.id.0, peer = %link.peer.short(), ?cause, "link down");
+        if let Some(counter) = cause.counter() {
+            self.refusals.add(counter, 1);
+        }
         if self.links.contains_key(&link.id) {
             self.ended.push((link, cause));
             self.bring_down();
@@ -474,47 +508,6 @@ impl<T: Send + 'static> Transport<T> {
             }
         }
     }
-}
-
-type Connections = libp2p::core::transport::Boxed<(libp2p::PeerId, libp2p::core::muxing::StreamMuxerBox)>;
-
-/// TCP with Noise and Yamux, and QUIC if it is built in. Lazy negotiation: the dialer's offers ride on what it
-/// says anyway, so a link is up three round trips after the first packet.
-fn connections(keypair: &identity::Keypair) -> Result<Connections, TransportError> {
-    let noise = noise::Config::new(keypair).map_err(|error| TransportError::Key(error.to_string()))?;
-    let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
-        .map_err(failure::Socket)
-        .upgrade(Version::V1Lazy)
-        .authenticate(noise)
-        .multiplex(muxer::Yamux)
-        .timeout(HELLO_PATIENCE)
-        .boxed();
-    #[cfg(feature = "quic")]
-    let tcp = {
-        use libp2p::core::muxing::StreamMuxerBox;
-        let quic = libp2p::quic::tokio::Transport::new(quic_config(keypair))
-            .map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)))
-            .map_err(failure::of_quic)
-            .boxed();
-        tcp.or_transport(quic)
-            .map(|either, _| either.into_inner())
-            .map_err(|error| error.into_inner())
-            .boxed()
-    };
-    Ok(tcp)
-}
-
-#[cfg(feature = "quic")]
-fn quic_config(keypair: &identity::Keypair) -> libp2p::quic::Config {
-    let mut config = libp2p::quic::Config::new(keypair);
-    config.handshake_timeout = HELLO_PATIENCE;
-    // The engine beats every second and judges silence itself; this only clears away what it does not see.
-    config.max_idle_timeout = 10_000;
-    config.keep_alive_interval = std::time::Duration::from_secs(4);
-    config.max_concurrent_stream_limit = 2 * Class::ALL.len() as u32;
-    config.max_stream_data = 512 * 1024;
-    config.max_connection_data = 1024 * 1024;
-    config
 }
 
 fn default_addresses() -> Vec<Multiaddr> {

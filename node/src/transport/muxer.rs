@@ -19,8 +19,10 @@ use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade,
 use tokio::time::{Sleep, sleep};
 use yamux::{Connection, ConnectionError, FrameDecodeError, Mode};
 
-/// Streams of one connection: one per class, and as many again for a peer that has not noticed a reset yet.
-const STREAMS_MAX: usize = 8;
+use super::gate::Gate;
+
+/// Streams of one connection: one per class, and one that is about to be found superfluous.
+const STREAMS_MAX: usize = 5;
 /// What all streams of a connection together may have in flight above the 256 KiB that each has by right.
 const EXTRA_WINDOW: usize = 1024 * 1024;
 /// Payload of a Noise message less a Yamux header: a full data frame becomes exactly one Noise message.
@@ -34,7 +36,7 @@ pub(super) struct Yamux;
 
 /// A multiplexed connection. Only [`StreamMuxer::poll`] drives it: the swarm polls that first every time.
 pub(super) struct Muxer<C> {
-    connection: Connection<C>,
+    connection: Connection<Gate<C>>,
     /// Streams that the peer opened, until the swarm takes them. Bounded by [`STREAMS_MAX`] inside Yamux.
     inbound: VecDeque<yamux::Stream>,
     taker: Option<Waker>,
@@ -100,7 +102,7 @@ fn muxer<C: AsyncRead + AsyncWrite + Unpin>(io: C, mode: Mode) -> Muxer<C> {
         .set_max_connection_receive_window(Some(STREAMS_MAX * yamux::DEFAULT_CREDIT as usize + EXTRA_WINDOW))
         .set_split_send_size(SPLIT);
     Muxer {
-        connection: Connection::new(io, config, mode),
+        connection: Connection::new(Gate::new(io, mode == Mode::Client), config, mode),
         inbound: VecDeque::new(),
         taker: None,
         closing: None,

@@ -502,8 +502,8 @@ async fn links_are_bounded() {
         b.dial(&a).await;
         others.push(b);
     }
-    // Of 16 links three quarters are for those who dial.
-    for _ in 0..12 {
+    // Of 16 links three quarters are for those who dial, and three quarters of these for those of one address.
+    for _ in 0..9 {
         a.up().await;
     }
     let mut n_failed = 0;
@@ -514,7 +514,9 @@ async fn links_are_bounded() {
             other => panic!("unexpected {other:?}"),
         }
     }
-    assert_eq!(n_failed, 5);
+    assert_eq!(n_failed, 8);
+    let refused = a.ask(|transport| transport.refusals().count("too-many-links-of-address")).await;
+    assert!(refused >= 8, "{refused}");
 }
 
 /// Goal: whoever connects and never opens a control stream does not hold a place. Method: a libp2p node that

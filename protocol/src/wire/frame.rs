@@ -624,6 +624,19 @@ impl CheckedFrame {
     }
 }
 
+/// How many signatures are checked, at most, to find out whether the talk in these bytes is good. An envelope's is
+/// not among them: it may have been seen before.
+pub fn talk_signatures(bytes: &[u8]) -> usize {
+    /// Kinds of [`Alert`], [`Alive`] and [`Gone`].
+    const SIGNED: [u8; 3] = [6, 7, 8];
+    match bytes {
+        [kind, ..] if SIGNED[..2].contains(kind) => 1,
+        // The list's length, which fits a byte as long as the list is short enough to be looked at.
+        [kind, n, ..] if *kind == SIGNED[2] => usize::from(*n).min(Gone::ALERTS_MAX),
+        _ => 0,
+    }
+}
+
 /// Decodes kind and body, looks an envelope's id up among those `seen` (verified before), and checks whatever
 /// signature is left to check. Pure; the node runs it on worker threads.
 ///
