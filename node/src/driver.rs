@@ -68,8 +68,8 @@ const EARLY_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) enum Request {
     Join { key: Box<GroupKey>, name: String, reply: oneshot::Sender<Arc<GroupShared>> },
-    Leave { group: GroupId, reply: oneshot::Sender<()> },
-    Subscribe { group: GroupId, sender: mpsc::Sender<Arc<Delivered>>, reply: oneshot::Sender<()> },
+    Leave { group: Arc<GroupShared>, reply: oneshot::Sender<()> },
+    Subscribe { group: Arc<GroupShared>, sender: mpsc::Sender<Arc<Delivered>>, reply: oneshot::Sender<()> },
     Status { reply: oneshot::Sender<Status> },
     Shutdown,
 }

@@ -51,6 +51,12 @@ pub enum NodeError {
     /// The message will never leave.
     #[error("the message was dropped: {0}")]
     Dropped(String),
+    /// What became of the message is not known any more.
+    #[error("so much was published since that it is not known any more what became of the message")]
+    Forgotten,
+    /// The node has left the group since.
+    #[error("the group was left; join it again")]
+    Left,
     /// The node has ended.
     #[error("the node has ended{}", .0.as_deref().map(|why| format!(": {why}")).unwrap_or_default())]
     Ended(Option<String>),

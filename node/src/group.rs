@@ -120,13 +120,14 @@ impl Group {
     /// durable message is kept for whoever comes. Cancel-safe: dropped, it has published or it has not.
     ///
     /// # Errors
-    /// [`NodeError::Draft`] for a message beyond the limits, [`NodeError::Ended`] if the node has ended.
+    /// [`NodeError::Draft`] for a message beyond the limits, [`NodeError::Left`] if the node has left the group
+    /// since (this handle stays out when it joins again), [`NodeError::Ended`] if the node has ended.
     pub async fn publish(&self, message: impl Into<Publish>) -> Result<Receipt, NodeError> {
         let message = message.into();
         message.draft.check()?;
         let lane = self.shared.lane(message.lane);
         let weight = LaneShared::weight(message.draft.content.len());
-        let room = lane.room.acquire_many(u32::from(weight)).await.map_err(|_| NodeError::Ended(None))?;
+        let room = lane.room.acquire_many(u32::from(weight)).await.map_err(|_| self.gone())?;
         // Given back when the message has left.
         room.forget();
         self.hand_on(message, weight)
@@ -143,7 +144,7 @@ impl Group {
         let weight = LaneShared::weight(message.draft.content.len());
         let room = lane.room.try_acquire_many(u32::from(weight)).map_err(|error| match error {
             tokio::sync::TryAcquireError::NoPermits => NodeError::Busy,
-            tokio::sync::TryAcquireError::Closed => NodeError::Ended(None),
+            tokio::sync::TryAcquireError::Closed => self.gone(),
         })?;
         room.forget();
         self.hand_on(message, weight)
@@ -156,8 +157,16 @@ impl Group {
             let request = PublishRequest { group: self.shared.id, lane, ttl_secs, draft, ticket };
             self.handle.publish.send(request).is_ok()
         });
-        let ticket = ticket.ok_or(NodeError::Ended(None))?;
+        let ticket = ticket.ok_or_else(|| self.gone())?;
         Ok(Receipt { lane: shared.clone(), ticket })
+    }
+
+    /// Why nothing is taken any more.
+    fn gone(&self) -> NodeError {
+        match self.handle.requests.is_closed() {
+            true => NodeError::Ended(None),
+            false => NodeError::Left,
+        }
     }
 
     /// All messages from now on; the first subscription, made within a second of joining, from the joining on, so
@@ -175,16 +184,16 @@ impl Group {
     /// [`NodeError::Ended`] if the node has ended.
     pub async fn subscribe_with(&self, options: SubscribeOptions) -> Result<Subscription, NodeError> {
         let (sender, receiver) = mpsc::channel(subscription::QUEUE);
-        self.handle.ask(|reply| Request::Subscribe { group: self.shared.id, sender, reply }).await?;
+        self.handle.ask(|reply| Request::Subscribe { group: self.shared.clone(), sender, reply }).await?;
         let group = self.shared.name.clone();
         Ok(Subscription { receiver, current: None, group, me: self.handle.me, options })
     }
 
-    /// Leaves. Its log stays on the disk.
+    /// Leaves, unless the node has left since. Its log stays on the disk.
     ///
     /// # Errors
     /// [`NodeError::Ended`] if the node has ended.
     pub async fn leave(self) -> Result<(), NodeError> {
-        self.handle.ask(|reply| Request::Leave { group: self.shared.id, reply }).await
+        self.handle.ask(|reply| Request::Leave { group: self.shared, reply }).await
     }
 }

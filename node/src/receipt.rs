@@ -12,7 +12,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::error::NodeError;
 
-/// Envelopes a lane remembers. A receipt older than that knows only who stored everything up to now.
+/// Envelopes a lane remembers. What became of a message that left before them is forgotten.
 const REMEMBERED: usize = 16 * 1024;
 
 /// What a published message has come to.
@@ -35,6 +35,9 @@ pub enum ReceiptState {
         /// Why.
         reason: String,
     },
+    /// It has left, or was dropped, so long ago that the node no longer knows: thousands of envelopes went after
+    /// it.
+    Forgotten,
 }
 
 /// A published message to ask about.
@@ -62,12 +65,16 @@ pub(crate) struct Order {
     next: u64,
     /// The room taken by each draft that has not left, oldest first.
     weights: VecDeque<u8>,
+    /// Nothing is handed on any more.
+    is_closed: bool,
 }
 
 #[derive(Debug, Default)]
 struct Progress {
     sent: VecDeque<Sent>,
     dropped: VecDeque<((u64, u64), String)>,
+    /// Of tickets below this one only those are known that stand above.
+    forgotten: u64,
     stored: BTreeMap<PeerId, Seq>,
     ended: bool,
 }
@@ -104,7 +111,7 @@ impl LaneShared {
     pub(crate) fn issue(&self, weight: u8, hand_on: impl FnOnce(u64) -> bool) -> Option<u64> {
         let mut order = lock(&self.order);
         let ticket = order.next;
-        if !hand_on(ticket) {
+        if order.is_closed || !hand_on(ticket) {
             return None;
         }
         order.next += 1;
@@ -125,8 +132,10 @@ impl LaneShared {
         self.release(tickets);
         let mut progress = lock(&self.progress);
         progress.sent.push_back(Sent { tickets, seq, members });
-        if progress.sent.len() > REMEMBERED {
-            progress.sent.pop_front();
+        if progress.sent.len() > REMEMBERED
+            && let Some(oldest) = progress.sent.pop_front()
+        {
+            progress.forgotten = progress.forgotten.max(oldest.tickets.1 + 1);
         }
         drop(progress);
         self.changed.notify_waiters();
@@ -135,9 +144,15 @@ impl LaneShared {
     pub(crate) fn on_dropped(&self, tickets: (u64, u64), reason: &str) {
         self.release(tickets);
         let mut progress = lock(&self.progress);
-        progress.dropped.push_back((tickets, reason.to_owned()));
-        if progress.dropped.len() > REMEMBERED {
-            progress.dropped.pop_front();
+        match progress.dropped.back_mut() {
+            // One after the other for one reason: a group left, a store that is damaged.
+            Some((last, why)) if last.1 + 1 == tickets.0 && why == reason => last.1 = tickets.1,
+            _ => progress.dropped.push_back((tickets, reason.to_owned())),
+        }
+        if progress.dropped.len() > REMEMBERED
+            && let Some((oldest, _)) = progress.dropped.pop_front()
+        {
+            progress.forgotten = progress.forgotten.max(oldest.1 + 1);
         }
         drop(progress);
         self.changed.notify_waiters();
@@ -154,10 +169,17 @@ impl LaneShared {
         self.changed.notify_waiters();
     }
 
+    /// The group is about to be left: from now on no draft of this lane reaches the engine, where it would be
+    /// taken for one of those who join again.
+    pub(crate) fn close(&self) {
+        lock(&self.order).is_closed = true;
+        self.room.close();
+    }
+
     /// The node has ended or left the group: nothing will change any more.
     pub(crate) fn on_ended(&self) {
+        self.close();
         lock(&self.progress).ended = true;
-        self.room.close();
         self.changed.notify_waiters();
     }
 
@@ -174,6 +196,7 @@ impl LaneShared {
         }
         match progress.dropped.iter().find(|(tickets, _)| covers(*tickets)) {
             Some((_, reason)) => ReceiptState::Dropped { reason: reason.clone() },
+            None if ticket < progress.forgotten => ReceiptState::Forgotten,
             None => ReceiptState::Queued,
         }
     }
@@ -192,7 +215,8 @@ impl Receipt {
     /// Waits until the message has left, or is in the log for whoever comes. Cancel-safe.
     ///
     /// # Errors
-    /// [`NodeError::Dropped`] if it never will, [`NodeError::Ended`] if the node ends first.
+    /// [`NodeError::Dropped`] if it never will, [`NodeError::Forgotten`] if it was so long ago that nobody knows,
+    /// [`NodeError::Ended`] if the node ends or leaves the group first.
     pub async fn sent(&self) -> Result<MessageId, NodeError> {
         self.wait(|state| match state {
             ReceiptState::Sent { id, .. } => Some(*id),
@@ -217,7 +241,7 @@ impl Receipt {
     /// Waits until the state is another than `known`, and says which. Cancel-safe.
     ///
     /// # Errors
-    /// [`NodeError::Dropped`] if the message was dropped and that is known, [`NodeError::Ended`] if the node ends.
+    /// As [`Receipt::sent`], if that is known already.
     pub async fn changed(&self, known: &ReceiptState) -> Result<ReceiptState, NodeError> {
         self.wait(|state| (state != known).then(|| state.clone())).await
     }
@@ -232,13 +256,69 @@ impl Receipt {
             if let Some(value) = done(&state) {
                 return Ok(value);
             }
-            if let ReceiptState::Dropped { reason } = state {
-                return Err(NodeError::Dropped(reason));
+            match state {
+                ReceiptState::Dropped { reason } => return Err(NodeError::Dropped(reason)),
+                ReceiptState::Forgotten => return Err(NodeError::Forgotten),
+                ReceiptState::Queued | ReceiptState::Sent { .. } => {}
             }
             if self.lane.has_ended() {
                 return Err(NodeError::Ended(None));
             }
             changed.await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lane() -> Arc<LaneShared> {
+        Arc::new(LaneShared::new(Lane::Durable, PeerId([1; 32])))
+    }
+
+    fn publish(lane: &Arc<LaneShared>) -> Receipt {
+        let ticket = lane.issue(1, |_| true).expect("open");
+        Receipt { lane: lane.clone(), ticket }
+    }
+
+    /// The limit from both sides: as many envelopes as are remembered, and one more. It was taken for queued.
+    #[tokio::test]
+    async fn a_receipt_older_than_what_is_remembered_says_so() {
+        let lane = lane();
+        let first = publish(&lane);
+        lane.on_sealed((0, 0), 0, 1);
+        for n in 1..REMEMBERED as u64 {
+            publish(&lane);
+            lane.on_sealed((n, n), n, 1);
+        }
+        assert!(matches!(first.state(), ReceiptState::Sent { .. }));
+        let last = publish(&lane);
+        lane.on_sealed((last.ticket, last.ticket), last.ticket, 1);
+        assert_eq!(first.state(), ReceiptState::Forgotten);
+        assert!(matches!(first.sent().await, Err(NodeError::Forgotten)));
+        assert!(matches!(first.stored_by(1).await, Err(NodeError::Forgotten)));
+        assert!(matches!(last.state(), ReceiptState::Sent { .. }));
+        assert_eq!(publish(&lane).state(), ReceiptState::Queued);
+    }
+
+    #[test]
+    fn what_was_dropped_in_a_row_for_one_reason_is_remembered_as_one() {
+        let lane = lane();
+        let first = publish(&lane);
+        lane.on_dropped((0, 0), "left");
+        for n in 1..=REMEMBERED as u64 {
+            publish(&lane);
+            lane.on_dropped((n, n), "left");
+        }
+        assert_eq!(first.state(), ReceiptState::Dropped { reason: "left".to_owned() });
+        assert_eq!(lock(&lane.progress).dropped.len(), 1);
+    }
+
+    #[test]
+    fn a_closed_lane_hands_nothing_on() {
+        let lane = lane();
+        lane.close();
+        assert!(lane.issue(1, |_| panic!("handed on")).is_none());
     }
 }

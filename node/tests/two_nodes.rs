@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use djembe::{Lane, Node, NodeEvent, PresenceState, ReceiptState, SubscribeOptions};
+use djembe::{Lane, Node, NodeError, NodeEvent, PresenceState, ReceiptState, SubscribeOptions};
 
 async fn node(network: &str, port: u16) -> Node {
     Node::builder()
@@ -139,4 +139,34 @@ async fn a_restored_identity_goes_on_behind_its_own_log() {
         assert!(!matches!(event, NodeEvent::Cloned { .. }), "{event:?}");
     }
     keeper.shutdown().await.unwrap();
+}
+
+/// Goal: what a node published before it left a group and after it joined again is told apart, and whoever holds on
+/// to the group of before does nothing to that of now.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_left_and_joined_again_is_another() {
+    let a = node("again", 24505).await;
+    let before = a.join("lobby").await.unwrap();
+    let first = before.publish("before").await.unwrap();
+    let first_id = soon(first.sent()).await.unwrap();
+    let waiting = before.publish(djembe::Publish::new("nobody is there").live()).await.unwrap();
+    let (stale, leaving) = (before.clone(), before.clone());
+    before.leave().await.unwrap();
+    assert!(matches!(soon(waiting.sent()).await, Err(NodeError::Dropped(_))), "{:?}", waiting.state());
+    assert!(matches!(stale.publish("out").await, Err(NodeError::Left)));
+
+    let again = a.join("lobby").await.unwrap();
+    let mut heard = again.subscribe().await.unwrap();
+    let second = again.publish("after").await.unwrap();
+    let second_id = soon(second.sent()).await.unwrap();
+    assert!(second_id.seq > first_id.seq, "{second_id} after {first_id}");
+    assert_eq!(first.sent().await.unwrap(), first_id);
+    assert!(matches!(stale.publish("still out").await, Err(NodeError::Left)));
+    leaving.leave().await.unwrap();
+    assert_eq!(soon(heard.next()).await.unwrap().body(), b"after");
+    let third = again.publish("still in").await.unwrap();
+    soon(third.sent()).await.unwrap();
+    assert_eq!(soon(heard.next()).await.unwrap().body(), b"still in");
+    a.shutdown().await.unwrap();
+    assert!(matches!(again.publish("the end").await, Err(NodeError::Ended(_))));
 }

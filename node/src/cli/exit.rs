@@ -74,9 +74,12 @@ impl From<NodeError> for Failure {
             | NodeError::Store(_) => Exit::Data,
             NodeError::Listen(_) | NodeError::Discovery(_) => Exit::Address,
             NodeError::Address(_) | NodeError::Group(_) | NodeError::Draft(_) => Exit::Usage,
-            NodeError::Busy | NodeError::Dropped(_) | NodeError::Ended(_) | NodeError::Entropy(_) => {
-                Exit::Failure
-            }
+            NodeError::Busy
+            | NodeError::Dropped(_)
+            | NodeError::Forgotten
+            | NodeError::Left
+            | NodeError::Ended(_)
+            | NodeError::Entropy(_) => Exit::Failure,
         };
         Self::new(exit, error.to_string())
     }

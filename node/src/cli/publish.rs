@@ -15,6 +15,7 @@ use super::global::{Global, passphrase};
 use super::output::{Stdout, stdin_lines, stdin_whole, unreadable};
 use super::waiting::{count, explained, members, short};
 use crate::control::{Ask, Connection, PublishRecord, ReceiptRecord, ReceiptWord, Reply, Session};
+use crate::error::NodeError;
 use crate::group::Publish;
 
 /// How long others may take to be found before their absence is worth a word.
@@ -313,6 +314,9 @@ async fn wait(
                 receipt,
                 Some(Failure::new(Exit::Failure, format!("the message was dropped: {reason}"))),
             ));
+        }
+        if receipt.state == ReceiptWord::Forgotten {
+            return Ok((receipt, Some(NodeError::Forgotten.into())));
         }
         if receipt.state == ReceiptWord::Sent && is_enough(args, &receipt, &present) {
             return Ok((receipt, None));

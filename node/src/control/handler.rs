@@ -216,7 +216,7 @@ async fn follow(re: u64, receipt: Receipt, replies: mpsc::Sender<Response>) {
     let mut state = receipt.state();
     loop {
         let record = ReceiptRecord::from(state.clone());
-        let is_last = matches!(state, crate::ReceiptState::Dropped { .. });
+        let is_last = matches!(state, crate::ReceiptState::Dropped { .. } | crate::ReceiptState::Forgotten);
         if replies.send(Response { re, reply: Reply::Receipt(record) }).await.is_err() {
             return;
         }

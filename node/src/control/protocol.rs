@@ -36,7 +36,7 @@ pub(crate) enum Ask {
     /// Publishes, once there is room. Answer: a receipt, unless quiet.
     Publish(PublishRecord),
     /// Follows the message published last on this connection in that group and lane. Answers: receipts, the
-    /// present one at once, then one for each change, until it is dropped.
+    /// present one at once, then one for each change, until it is dropped or forgotten.
     Follow {
         group: String,
         #[serde(default)]
@@ -94,8 +94,8 @@ pub(crate) struct Hello {
 #[derive(Clone, Debug, thiserror::Error, Serialize, Deserialize)]
 #[error("{message}")]
 pub(crate) struct Refused {
-    /// `group`, `draft`, `subject`, `unknown-group`, `ended`, `dropped`, `busy`, `request`, `version`, `too-long`,
-    /// `too-many` or `failed`.
+    /// `group`, `draft`, `subject`, `unknown-group`, `left`, `ended`, `dropped`, `busy`, `request`, `version`,
+    /// `too-long`, `too-many` or `failed`.
     pub(crate) code: String,
     /// With the remedy.
     pub(crate) message: String,
@@ -119,6 +119,7 @@ impl From<NodeError> for Refused {
             NodeError::Draft(_) => "draft",
             NodeError::Busy => "busy",
             NodeError::Dropped(_) => "dropped",
+            NodeError::Left => "left",
             NodeError::Ended(_) => "ended",
             _ => "failed",
         };
@@ -150,6 +151,7 @@ pub(crate) enum ReceiptWord {
     Queued,
     Sent,
     Dropped,
+    Forgotten,
 }
 
 impl From<ReceiptState> for ReceiptRecord {
@@ -157,6 +159,7 @@ impl From<ReceiptState> for ReceiptRecord {
         let plain = |state| Self { state, id: None, members: 0, stored_by: Vec::new(), reason: None };
         match state {
             ReceiptState::Queued => plain(ReceiptWord::Queued),
+            ReceiptState::Forgotten => plain(ReceiptWord::Forgotten),
             ReceiptState::Sent { id, members, stored_by } => Self {
                 id: Some(id.to_string()),
                 members,

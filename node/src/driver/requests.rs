@@ -22,13 +22,18 @@ impl Driver {
                 self.input(Input::Command(Command::Join { key, name }));
             }
             Request::Leave { group, reply } => {
-                self.take_publishes();
-                self.input(Input::Command(Command::Leave { group }));
-                self.groups.remove(&group);
+                // It may have been left, and joined again, since this handle was made.
+                if self.entry_of(&group).is_some() {
+                    group.durable.close();
+                    group.live.close();
+                    self.take_publishes();
+                    self.input(Input::Command(Command::Leave { group: group.id }));
+                    self.groups.remove(&group.id);
+                }
                 let _ = reply.send(());
             }
             Request::Subscribe { group, sender, reply } => {
-                if let Some(entry) = self.groups.get_mut(&group) {
+                if let Some(entry) = self.entry_of(&group) {
                     let early = entry.early.take().filter(|early| !early.is_over());
                     let envelopes = early.map(|early| early.envelopes).unwrap_or_default();
                     entry.readers.push(Reader::new(sender, envelopes));
@@ -40,6 +45,11 @@ impl Driver {
             }
             Request::Shutdown => self.ending = true,
         }
+    }
+
+    /// The group, if it was not left since.
+    fn entry_of(&mut self, shared: &Arc<GroupShared>) -> Option<&mut GroupEntry> {
+        self.groups.get_mut(&shared.id).filter(|entry| Arc::ptr_eq(&entry.shared, shared))
     }
 
     fn group(&mut self, id: GroupId, name: &str) -> Arc<GroupShared> {
