@@ -215,7 +215,8 @@ fn read_group(db: &Connection, group: &GroupId, own: &PeerId) -> rusqlite::Resul
         WHERE group_id = ?1 AND seq >= next ORDER BY author, lane, seq",
     )?;
     let above = above.query_map([group.0], |row| {
-        Ok((log(row)?, unsigned(row, 2)?, row.get(3)?, EnvelopeId(row.get(4)?)))
+        let seq = unsigned(row, 2)?;
+        Ok((log(row)?, seq, skip(row, 3, seq)?, EnvelopeId(row.get(4)?)))
     })?;
     let mut reserved = db.prepare("SELECT lane, upto FROM reservation WHERE group_id = ?1 ORDER BY lane")?;
     let reserved = reserved.query_map([group.0], |row| Ok((lane(row, 0)?, unsigned(row, 1)?)))?;
@@ -267,11 +268,12 @@ fn read_range(
         if n_bytes > bytes_max && !found.is_empty() {
             break;
         }
+        let seq = unsigned(row, 0)?;
         found.push(StoredEnvelope {
             group: *group,
             log: *log,
-            seq: unsigned(row, 0)?,
-            skip: row.get(1)?,
+            seq,
+            skip: skip(row, 1, seq)?,
             id: EnvelopeId(row.get(2)?),
             bytes: Bytes::copy_from_slice(bytes),
         });
@@ -299,6 +301,13 @@ fn lane(row: &Row<'_>, column: usize) -> rusqlite::Result<Lane> {
 fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     let number: i64 = row.get(column)?;
     u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
+}
+
+/// How many numbers before `seq` were never issued: there are no more than `seq`.
+fn skip(row: &Row<'_>, column: usize, seq: Seq) -> rusqlite::Result<u32> {
+    let skip: u32 = row.get(column)?;
+    let error = || rusqlite::Error::IntegralValueOutOfRange(column, i64::from(skip));
+    if u64::from(skip) <= seq { Ok(skip) } else { Err(error()) }
 }
 
 /// What goes in was checked, so that nothing is lost here.

@@ -220,6 +220,8 @@ fn a_value_out_of_range_is_damage() {
     for sql in [
         "UPDATE frontier SET lane = 9",
         "UPDATE frontier SET next = -1",
+        // At most the number itself: one past it.
+        "UPDATE envelope SET skip = 2",
         "UPDATE frontier SET head = x'00'",
         "UPDATE frontier SET author = x'0000'",
     ] {
@@ -230,6 +232,17 @@ fn a_value_out_of_range_is_damage() {
             Answer::Failed(text) => assert!(text.contains("damaged"), "{sql}: {text}"),
             answer => panic!("{sql}: {answer:?}"),
         }
+    }
+    let temp = TempDir::new();
+    open(&temp).apply(&[&ops(durable(), [1])]).expect("applied");
+    let range = Query::Range { group: GROUP, log: durable(), from: 0, to: 9, bytes_max: 9 };
+    for (skip, is_sound) in [(1, true), (2, false)] {
+        alter(&temp, &format!("UPDATE envelope SET skip = {skip}"));
+        assert_eq!(
+            matches!(open(&temp).query(&range), Answer::Range(_)),
+            is_sound,
+            "skip {skip} before number 1"
+        );
     }
     let temp = TempDir::new();
     open(&temp).next_incarnation().expect("counted");

@@ -121,12 +121,13 @@ fn a_reservation_never_sinks(store: &mut dyn Store) {
 
 fn an_envelope_comes_back_as_it_was(store: &mut dyn Store) {
     let log = log(OTHER, Lane::Durable);
-    let large = StoredEnvelope { bytes: vec![9; 61_000].into(), skip: u32::MAX, ..envelope(log, 1) };
+    let seq = Seq::from(u32::MAX);
+    let large = StoredEnvelope { bytes: vec![9; 61_000].into(), skip: u32::MAX, ..envelope(log, seq) };
     let empty = StoredEnvelope { bytes: Bytes::new(), ..envelope(log, 2) };
-    let sent = vec![envelope(log, 0), large, empty];
+    let sent = vec![envelope(log, 0), empty, large];
     let ops: Vec<StoreOp> = sent.iter().cloned().map(StoreOp::Append).collect();
     store.apply(&[&ops]).expect("applied");
-    assert_eq!(range(store, log, 0, 2, usize::MAX), sent);
+    assert_eq!(range(store, log, 0, seq, usize::MAX), sent);
 }
 
 fn an_envelope_that_is_there_stays(store: &mut dyn Store) {
