@@ -198,7 +198,7 @@ impl Driver {
         }
         let mdns = (builder.discovery && builder.mdns).then(|| discovery::mdns::config(false));
         let config = TransportConfig {
-            secret_key: *keys.seed(),
+            secret_key: keys.seed(),
             listen,
             mdns,
             links_max: u32::try_from(djembe_protocol::limits::LINKS_MAX).unwrap_or(u32::MAX),

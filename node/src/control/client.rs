@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use super::handler;
-use super::protocol::{Ask, Hello, Refused, Reply, Request, Response};
+use super::protocol::{Ask, Hello, Passphrase, Refused, Reply, Request, Response};
 use super::server;
 use super::wire;
 use crate::builder::Builder;
@@ -183,7 +183,7 @@ impl Connection {
 
     /// Joins a group, for this connection to name.
     pub(crate) async fn join(&mut self, group: &str, passphrase: Option<&str>) -> Result<(), ClientError> {
-        let passphrase = passphrase.map(str::to_owned);
+        let passphrase = passphrase.map(Passphrase::new);
         self.ask(Ask::Join { group: group.to_owned(), passphrase }).await.map(drop)
     }
 

@@ -117,7 +117,7 @@ impl Connection {
                 }
                 let joined = match &passphrase {
                     None => self.node.join(&group).await?,
-                    Some(passphrase) => self.node.join_with_passphrase(&group, passphrase).await?,
+                    Some(passphrase) => self.node.join_with_passphrase(&group, passphrase.text()).await?,
                 };
                 self.groups.insert(group, joined);
             }

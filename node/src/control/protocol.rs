@@ -1,6 +1,9 @@
 //! What is asked and what is answered, as values; `wire` makes lines of JSON of them.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::record::{MessageRecord, PublishRecord};
 use crate::error::NodeError;
@@ -29,7 +32,7 @@ pub(crate) enum Ask {
     Join {
         group: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        passphrase: Option<String>,
+        passphrase: Option<Passphrase>,
     },
     /// Leaves it, for all of the node. Answer: done.
     Leave { group: String },
@@ -56,6 +59,27 @@ pub(crate) enum Ask {
     Status,
     /// Ends the stream of answers to another request. Answer: done.
     Cancel { of: u64 },
+}
+
+/// A passphrase on its way to the node: no log shows it, and it is wiped when it has been used.
+#[derive(Clone, Zeroize, ZeroizeOnDrop, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Passphrase(String);
+
+impl Passphrase {
+    pub(crate) fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Passphrase(..)")
+    }
 }
 
 /// One answer.

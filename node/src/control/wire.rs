@@ -197,4 +197,14 @@ mod tests {
             assert_eq!((read.re, format!("{:?}", read.reply)), (5, format!("{reply:?}")));
         }
     }
+
+    #[test]
+    fn a_passphrase_travels_and_is_shown_nowhere() {
+        let line = br#"{"v":1,"id":1,"do":"join","group":"lobby","passphrase":"open sesame"}"#;
+        let request = read_request(line).expect("a request");
+        assert!(!format!("{request:?}").contains("sesame"), "{request:?}");
+        let mut written = Vec::new();
+        write_request(request, &mut written);
+        assert!(String::from_utf8_lossy(&written).contains(r#""passphrase":"open sesame""#));
+    }
 }

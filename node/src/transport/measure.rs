@@ -23,7 +23,7 @@ type Received = [mpsc::Receiver<Inbound<Bytes>>; 4];
 
 async fn transport(seed: u8, listen: &str) -> (Transport<Bytes>, Multiaddr, Received) {
     let config = TransportConfig {
-        secret_key: [seed; 32],
+        secret_key: zeroize::Zeroizing::new([seed; 32]),
         listen: vec![listen.parse().expect("an address")],
         mdns: None,
         links_max: 64,

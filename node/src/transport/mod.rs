@@ -46,6 +46,7 @@ use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{ConnectionError, ConnectionId, DialError, SwarmEvent};
 use libp2p::{Swarm, identity, mdns, swarm};
 use tokio::sync::mpsc;
+use zeroize::Zeroizing;
 
 use behaviour::{Behaviour, Notice, Wiring};
 use connections::connections;
@@ -62,7 +63,7 @@ const DIAL_ADDRESSES_MAX: usize = 16;
 /// What a transport is made with.
 pub(crate) struct TransportConfig {
     /// Ed25519 seed: the node's identity.
-    pub(crate) secret_key: [u8; 32],
+    pub(crate) secret_key: Zeroizing<[u8; 32]>,
     /// Where to listen; each must succeed. Empty: a free port on every interface, by TCP and by QUIC.
     pub(crate) listen: Vec<Multiaddr>,
     /// Multicast DNS, for nodes that speak nothing else. Costs a socket and a task per interface.
@@ -226,11 +227,11 @@ impl<T: Send + 'static> Transport<T> {
     /// Makes a transport and starts to listen. `inbound` has a sender per class, in the order of [`Class::ALL`];
     /// classes may share a channel, but control should have its own. Needs a tokio runtime.
     pub(crate) fn new(
-        config: TransportConfig,
+        mut config: TransportConfig,
         check: CheckFn<T>,
         inbound: [mpsc::Sender<Inbound<T>>; Class::ALL.len()],
     ) -> Result<Self, TransportError> {
-        let keypair = identity::Keypair::ed25519_from_bytes(config.secret_key)
+        let keypair = identity::Keypair::ed25519_from_bytes(config.secret_key.as_mut_slice())
             .map_err(|error| TransportError::Key(error.to_string()))?;
         let local = keypair.public().to_peer_id();
         let mdns = config.mdns.map(|config| mdns::tokio::Behaviour::new(config, local)).transpose();

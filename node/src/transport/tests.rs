@@ -162,7 +162,7 @@ async fn until(mut condition: impl AsyncFnMut() -> bool) {
 
 fn config(seed: u8, listen: &str) -> TransportConfig {
     TransportConfig {
-        secret_key: [seed; 32],
+        secret_key: zeroize::Zeroizing::new([seed; 32]),
         listen: vec![listen.parse().expect("an address")],
         mdns: None,
         links_max: 16,
