@@ -198,6 +198,22 @@ const _: () = {
     assert!(BATCH_MESSAGES <= MESSAGES_PER_ENVELOPE_MAX);
     assert!(CLOCK_ENTRIES_MAX * 60 < FRAME_MAX);
     assert!(LINK_QUEUE_LOW < LINK_QUEUE_HIGH);
+    // Whatever is bounded in bytes has room for one of the largest, or it would never move.
+    assert!(CIPHERTEXT_MAX + 320 <= FETCH_BYTES_MAX && CIPHERTEXT_MAX + 320 <= RECENT_BYTES_MAX);
+    assert!(FRAME_MAX <= LINK_QUEUE_LOW && FRAME_MAX <= CONTROL_QUEUE_MAX && FRAME_MAX <= BULK_QUEUE_MAX);
+    assert!(BODY_MAX <= DRAFT_BYTES_MAX && CIPHERTEXT_MAX <= HELD_BYTES_MAX);
+    assert!(BATCH_MESSAGES <= DRAFTS_MAX);
+    assert!(LINKS_MAX <= KNOWN_PEERS_MAX && DIALS_MAX <= KNOWN_PEERS_MAX);
+    // A neighbour that beats is not evasive, one is evasive before it is suspect, and a vote waits for its time.
+    assert!(
+        BEAT.as_millis() < EVASIVE_AFTER.as_millis() && EVASIVE_AFTER.as_millis() < SUSPECT_AFTER.as_millis()
+    );
+    assert!(SUSPICION_MIN.as_millis() < SUSPICION_MAX.as_millis() && HEALTH_NO_VOTE <= HEALTH_MAX);
+    // What is announced late, or on its way, is not asked for yet.
+    assert!(ANNOUNCE_DELAY.as_millis() < REPAIR_DELAY.as_millis());
+    assert!(
+        REPAIR_DELAY.as_millis() < WANT_PATIENCE.as_millis() && DIGEST_MIN.as_secs() < DIGEST_MAX.as_secs()
+    );
     assert!(SEQ_BLOCK < SEQ_JUMP_MAX);
     assert!(PARTITION_HOLD.as_secs() == 3 * SUSPICION_MAX.as_secs());
     let judged = SUSPECT_AFTER.as_millis() + SETTLE_AFTER.as_millis();

@@ -14,9 +14,12 @@ use tokio::sync::{Notify, SetOnce};
 use super::streams::WriteHalf;
 use super::{Cause, Class, NotSent, Path};
 
-/// Bytes queued for one link at which it is given up. The engine stops at [`limits::LINK_QUEUE_HIGH`] per class,
-/// so this is met only when its count and ours have come apart.
-pub(super) const QUEUE_MAX: usize = 2 * Class::ALL.len() * limits::LINK_QUEUE_HIGH;
+/// Bytes queued for one link at which it is given up: more than the engine ever queues, so this is met only by a
+/// flood of tiny frames, or when its count and ours have come apart. It stops after one frame past each limit.
+pub(super) const QUEUE_MAX: usize = limits::CONTROL_QUEUE_MAX
+    + 2 * limits::LINK_QUEUE_HIGH
+    + limits::ANSWER_QUEUE_MAX
+    + Class::ALL.len() * limits::FRAME_MAX;
 /// What a queued frame costs beside its bytes, so that a flood of tiny frames is bounded too.
 const ENTRY_COST: usize = size_of::<Transmit>();
 
