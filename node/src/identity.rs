@@ -1,6 +1,7 @@
 //! The key file: who this node is. Made on first use, 0600, optionally under a passphrase.
 
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use djembe_protocol::crypto::{DataKey, Identity, KeyFile, KeyFileError, Lock};
@@ -53,6 +54,16 @@ fn remedy(error: &KeyFileError) -> &'static str {
 /// [`IdentityError`] if there is one that cannot be read, or none could be written.
 pub fn create_or_load(data_dir: &Path, passphrase: Option<&str>) -> Result<PeerId, IdentityError> {
     load(&data_dir.join("identity"), passphrase).map(|file| file.identity.peer_id())
+}
+
+/// What is wrong with the permissions of the identity in a data directory, with the remedy, if anything is.
+pub(crate) fn exposed(data_dir: &Path) -> Option<String> {
+    let path = data_dir.join("identity");
+    let mode = path.metadata().ok()?.permissions().mode() & 0o777;
+    (mode & 0o077 != 0).then(|| {
+        let path = path.display();
+        format!("others may be able to use the identity {path} (mode {mode:04o}): chmod 600 {path}")
+    })
 }
 
 /// The whole key file.

@@ -9,6 +9,8 @@ use zeroize::Zeroizing;
 
 use super::exit::{Exit, Failure};
 use crate::builder::Builder;
+use crate::datadir::DataDir;
+use crate::identity;
 
 /// The options of every command.
 #[derive(clap::Args, Clone, Default, Debug)]
@@ -94,6 +96,14 @@ impl Global {
         let from_environment = || std::env::var_os("DJEMBE_DATA_DIR").filter(|dir| !dir.is_empty());
         self.data_dir = self.data_dir.or_else(|| from_environment().map(PathBuf::from));
         self
+    }
+
+    /// Warns of an identity that others can read.
+    pub(super) fn say_exposed(&self) {
+        let path = self.data_dir.clone().map_or_else(DataDir::default_path, Ok);
+        if let Some(text) = path.ok().and_then(|path| identity::exposed(&path)) {
+            self.say(format_args!("warning: {text}"));
+        }
     }
 
     /// Options given that a running node has settled for itself.

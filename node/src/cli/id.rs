@@ -38,6 +38,7 @@ pub(super) async fn run(global: &Global) -> Result<(), Failure> {
         None
     };
     let is_new = is_new && !path.join("identity").exists();
+    global.say_exposed();
     match identity::create_or_load(&path, passphrase) {
         Ok(peer) => show(global, &path, peer.to_string(), is_new).await,
         Err(error) => match running(&path, &error).await {

@@ -241,6 +241,7 @@ async fn carry_out(command: Command, session: &Session, global: &Global) -> Resu
 /// Starts a node, or finds the one that runs on the data directory.
 async fn start(global: &Global) -> Result<Session, Failure> {
     let session = Session::start(global.builder()?).await?;
+    global.say_exposed();
     if let Session::Other { hello, .. } = &session {
         if let Some(network) = global.network.as_ref().filter(|network| **network != hello.network) {
             let message = format!(

@@ -177,6 +177,12 @@ pub(super) async fn run(args: PubArgs, session: &Session, global: &Global) -> Re
         receipt.state = ReceiptWord::Queued;
     }
 
+    // Kept nowhere, and this node goes.
+    if args.live && receipt.state == ReceiptWord::Queued && sent.messages > 0 && session.is_own() {
+        receipt.state = ReceiptWord::Dropped;
+        receipt.reason = Some("nobody was there".to_owned());
+    }
+
     let mut stdout = Stdout::new();
     if global.json && sent.messages == 0 {
         let group = &args.group;
@@ -347,7 +353,10 @@ fn late(args: &PubArgs, session: &Session, receipt: &ReceiptRecord, present: &[S
         }
     };
     let then = match (args.live, session.is_own()) {
-        (true, _) => "a live message is kept nowhere, so it is lost; leave out --live to keep it",
+        (true, true) => "a live message is kept nowhere, so it is lost; leave out --live to keep it",
+        (true, false) => {
+            "the running node sends it to whoever comes while it runs; leave out --live to keep it"
+        }
         (false, true) => {
             "the message stays in the log and is sent when this node is next up in the group (djembe up)"
         }

@@ -1,5 +1,4 @@
-//! What discovery has tried and heard, for `status`, for `djembe doctor`, and for the message that a node shows
-//! when it has found nobody.
+//! What discovery has tried and heard, for `status` and for the message that a node shows when it has found nobody.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -89,6 +89,39 @@ fn a_data_directory_that_cannot_be_used_is_named() {
 }
 
 #[test]
+fn an_identity_that_others_can_read_is_told() {
+    use std::os::unix::fs::PermissionsExt;
+    let lan = Lan::new("exposed");
+    let made = lan.run("a", &["id"]).expect(0, &[]);
+    assert!(!made.stderr.contains("chmod"), "{made:?}");
+    for (mode, is_exposed) in [(0o400, false), (0o640, true), (0o604, true)] {
+        std::fs::set_permissions(lan.path("a/identity"), PermissionsExt::from_mode(mode)).unwrap();
+        for command in ["id", "status"] {
+            let ended = lan.run("a", &[command]).expect(0, &[]);
+            assert_eq!(ended.stderr.contains("chmod 600"), is_exposed, "mode {mode:o}: {ended:?}");
+        }
+    }
+}
+
+/// Goal: a store that fails ends what publishes with its own code, and only that: the node runs on, and loses nothing
+/// once the store works again. Method: another program holds the database.
+#[test]
+fn a_store_that_fails_for_a_while_ends_a_publisher_and_no_node() {
+    let lan = Lan::new("held");
+    let mut up = lan.start_until("a", &["up", "lobby"], "is up");
+    lan.run("a", &["pub", "lobby", "before", "--wait", "0"]).expect(0, &[]);
+    let store = rusqlite::Connection::open(lan.path("a/node.sqlite")).unwrap();
+    store.execute_batch("BEGIN IMMEDIATE").unwrap();
+    lan.run("a", &["pub", "lobby", "meanwhile"])
+        .expect(4, &["the store failed", "locked by another program"]);
+    up.says("waits until it works again");
+    store.execute_batch("ROLLBACK").unwrap();
+    lan.run("a", &["pub", "lobby", "after", "--wait", "0"]).expect(0, &[]);
+    let reader = lan.run("b", &["sub", "lobby", "-n", "3"]).expect(0, &[]);
+    assert_eq!(reader.stdout, "before\nmeanwhile\nafter\n");
+}
+
+#[test]
 fn a_port_that_is_taken_is_named() {
     let lan = Lan::new("ports");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -94,7 +94,9 @@ fn with_nobody_there_the_message_is_kept_and_sent_later() {
     let ended =
         ended.expect(3, &["nobody is in \"lobby\" yet", "is queued", "within 7 s", "stays in the log"]);
     assert!(ended.stderr.contains("tried:") && ended.stderr.contains("--peer"), "{ended:?}");
-    lan.run("a", &["pub", "lobby", "lost", "--live", "--timeout", "2"]).expect(3, &["kept nowhere"]);
+    let lost = lan.run("a", &["pub", "lobby", "lost", "--live", "--timeout", "2", "--json"]);
+    let lost = lost.expect(3, &["kept nowhere"]).json();
+    assert_eq!((&lost[0]["state"], &lost[0]["reason"]), (&json!("dropped"), &json!("nobody was there")));
     lan.run("a", &["pub", "lobby", "unawaited", "--wait", "0"]).expect(0, &[]);
 
     let shown = lan.run("c", &["pub", "lobby", "x", "--wait", "0", "--json"]).expect(0, &[]).json();
