@@ -21,6 +21,7 @@ use rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::crypto::Identity;
+use crate::error::Reject;
 use crate::group::{Ctx, Group, Tokens};
 use crate::id::{GroupId, Incarnation, Lane, LinkId, PeerId};
 use crate::io::{Command, Counters, Event, Input, Outbox, Output, PeerStatus, Secrets, Status};
@@ -121,7 +122,10 @@ impl Engine {
             Input::Rejected { link, reject } => {
                 tracing::debug!(link = link.0, %reject, "frame refused");
                 self.counters.add(reject.cause(), 1);
-                self.on_bad_frame(link);
+                match reject {
+                    Reject::Elided(_) => self.disconnect(link, "elided header"),
+                    _ => self.on_bad_frame(link),
+                }
             }
             Input::Written { link, class, bytes } => self.on_written(link, class, bytes),
             Input::Found { peer, addresses } => self.overlay.found(now, peer, addresses),

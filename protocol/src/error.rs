@@ -38,6 +38,9 @@ pub enum Reject {
     /// It could not be read.
     #[error("unreadable: {0}")]
     Decode(#[from] DecodeError),
+    /// The header cannot be made whole from what went before on its stream, so nothing after it can be either.
+    #[error("elided header: {0}")]
+    Elided(DecodeError),
     /// The ciphertext is not the one that was signed.
     #[error("ciphertext hash differs")]
     CiphertextHash,
@@ -54,6 +57,7 @@ impl Reject {
             Self::Decode(DecodeError::TooLarge(_)) => "oversized",
             Self::Decode(DecodeError::Truncated) => "truncated",
             Self::Decode(_) => "unreadable",
+            Self::Elided(_) => "elided-header",
             Self::CiphertextHash => "ciphertext-hash",
             Self::Signature => "signature",
         }

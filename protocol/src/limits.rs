@@ -49,6 +49,12 @@ pub const SEQ_JUMP_MAX: u64 = 1 << 20;
 
 /// One frame between two peers: the largest envelope with its header, and room for a page of a clock.
 pub const FRAME_MAX: usize = 64 * 1024;
+/// Logs that a stream of a link remembers, so that the next envelope's header need not say what it has in common
+/// with the last: some 90 bytes each at either end. More authors than this, all talking through one link by turns,
+/// cost some 70 bytes more for each envelope.
+pub const ELIDED_LOGS_MAX: usize = 128;
+/// Groups and epochs that a stream remembers for the same: 80 bytes each.
+pub const ELIDED_SCOPES_MAX: usize = 64;
 /// Links at once. A LAN of 16 is a full mesh; the rest is room for a partial one.
 pub const LINKS_MAX: usize = 64;
 /// Known peers to which no link stands.

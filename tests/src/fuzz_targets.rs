@@ -8,6 +8,7 @@ use bytes::Bytes;
 use djembe_protocol::crypto::{KeyFile, KeyFileError, Proof, check};
 use djembe_protocol::message::{Draft, decode_body, encode_body};
 use djembe_protocol::wire::beacon::UncheckedBeacon;
+use djembe_protocol::wire::compress::{Compressor, Expander};
 use djembe_protocol::wire::envelope::{Envelope, HEADER_LEN};
 use djembe_protocol::wire::frame::{self, Frame};
 
@@ -15,9 +16,10 @@ use djembe_protocol::wire::frame::{self, Frame};
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their corpus.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("beacon", beacon),
     ("body", body),
+    ("elided", elided),
     ("envelope", envelope),
     ("frame", frame),
     ("keyfile", keyfile),
@@ -45,6 +47,41 @@ pub fn body(bytes: &[u8]) -> bool {
     let again = encode_body(&draft, body.hlc).expect("what was received could have been sent");
     assert_eq!(again, bytes);
     true
+}
+
+/// A stream of frames with elided headers, each with its length (u16, little-endian) in front: from any neighbour.
+/// What comes of it can be elided again and comes back.
+pub fn elided(bytes: &[u8]) -> bool {
+    /// Bytes before the envelope.
+    const PREFIX: usize = 5;
+    let ct_hash = PREFIX + 224..PREFIX + 256;
+    let (mut expander, mut compressor, mut again) =
+        (Expander::default(), Compressor::default(), Expander::default());
+    let mut rest = bytes;
+    let mut is_honest = true;
+    while let Some((length, after)) = rest.split_first_chunk::<2>() {
+        let Some((frame, after)) = after.split_at_checked(u16::from_le_bytes(*length).into()) else {
+            return false;
+        };
+        rest = after;
+        let Ok(expanded) = expander.expand(frame) else {
+            assert!(expander.expand(&[1]).is_err(), "a broken stream stays broken");
+            return false;
+        };
+        let whole = expanded.as_bytes();
+        assert!(whole.len() <= frame.len() + Expander::ROOM);
+        if is_honest && whole.len() > PREFIX {
+            let (head, body) = whole.split_at(PREFIX);
+            let mut wire = Vec::new();
+            let from = compressor.elide(head, body, &mut wire);
+            wire.extend_from_slice(&body[from..]);
+            let back = again.expand(&wire).expect("what was expanded can be sent");
+            // A hash that is not the ciphertext's comes back as the right one: nobody who checks sends such.
+            is_honest = back.as_bytes().get(ct_hash.clone()) == whole.get(ct_hash.clone());
+            assert!(!is_honest || back.as_bytes() == whole);
+        }
+    }
+    rest.is_empty()
 }
 
 /// An envelope as it travels: from any neighbour.

@@ -183,7 +183,7 @@ pub fn seal(
 /// # Errors
 /// [`Reject`]; the neighbour that sent it is at fault.
 pub fn check(envelope: Envelope) -> Result<CheckedEnvelope, Reject> {
-    if *blake3::hash(envelope.ciphertext()).as_bytes() != envelope.header().ct_hash {
+    if !envelope.has_its_hash() {
         return Err(Reject::CiphertextHash);
     }
     let Header { author, sig, .. } = envelope.header();

@@ -9,6 +9,7 @@ use crate::error::DecodeError;
 use crate::hash::Label;
 use crate::id::{EnvelopeId, EpochId, Lane, PeerId, Seq, TopicTag};
 use crate::limits::{CIPHERTEXT_MAX, MESSAGES_PER_ENVELOPE_MAX};
+use crate::wire::compress::Known;
 
 /// Bytes before the ciphertext, signature included.
 pub const HEADER_LEN: usize = 320;
@@ -188,12 +189,22 @@ fn field<const N: usize>(bytes: &[u8; HEADER_LEN], offset: usize) -> [u8; N] {
 }
 
 /// Well-formed bytes of an envelope that nobody has vouched for yet. Clones share the bytes.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Envelope {
     bytes: Bytes,
     header: Header,
     id: EnvelopeId,
+    /// The ciphertext's hash is known to be right.
+    is_hashed: bool,
 }
+
+impl PartialEq for Envelope {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Envelope {}
 
 impl Envelope {
     /// Reads exactly one envelope and hashes its id.
@@ -201,14 +212,21 @@ impl Envelope {
     /// # Errors
     /// [`DecodeError`] for what [`Header::parse`] refuses, and for bytes missing or left over.
     pub fn parse(bytes: Bytes) -> Result<Self, DecodeError> {
+        Self::parse_known(bytes, None)
+    }
+
+    /// The same for bytes of which something may be known already.
+    pub(crate) fn parse_known(bytes: Bytes, known: Option<Known>) -> Result<Self, DecodeError> {
         let head = bytes.first_chunk::<HEADER_LEN>().ok_or(DecodeError::Truncated)?;
         let header = Header::parse(head)?;
         match bytes.len() - HEADER_LEN {
             n if n < header.ct_len as usize => Err(DecodeError::Truncated),
             n if n > header.ct_len as usize => Err(DecodeError::Trailing),
             _ => {
-                let id = envelope_id(&bytes);
-                Ok(Self { bytes, header, id })
+                let Known { id, is_hashed } =
+                    known.unwrap_or_else(|| Known { id: envelope_id(&bytes), is_hashed: false });
+                debug_assert_eq!(id, envelope_id(&bytes), "what is known is known of these bytes");
+                Ok(Self { bytes, header, id, is_hashed })
             }
         }
     }
@@ -216,7 +234,7 @@ impl Envelope {
     /// Puts together what the author has just made: a header and the bytes that begin with it.
     pub(crate) fn assemble(bytes: Bytes, header: Header) -> Self {
         let id = envelope_id(&bytes);
-        Self { bytes, header, id }
+        Self { bytes, header, id, is_hashed: true }
     }
 
     /// The fields of the header.
@@ -242,6 +260,11 @@ impl Envelope {
     /// What the message key is bound to, and the cipher's associated data.
     pub(crate) fn keyed_part(&self) -> &[u8] {
         &self.bytes[..KEYED_LEN]
+    }
+
+    /// Whether the header's hash is that of the ciphertext.
+    pub(crate) fn has_its_hash(&self) -> bool {
+        self.is_hashed || *blake3::hash(self.ciphertext()).as_bytes() == self.header.ct_hash
     }
 
     /// The sealed messages, tag last.

@@ -16,6 +16,7 @@ use crate::error::{DecodeError, Reject};
 use crate::id::{EnvelopeId, Incarnation, LogId, PeerId, Seq};
 use crate::limits;
 use crate::wire::codec;
+use crate::wire::compress::{self, Expanded};
 use crate::wire::envelope::Envelope;
 
 /// The lowest and the highest version of this frame protocol that this node speaks.
@@ -426,11 +427,11 @@ impl Encoded {
 }
 
 impl Frame {
-    const DATA: u8 = 13;
+    const DATA: u8 = compress::DATA;
     /// Bytes of length and kind.
     const HEAD: usize = 4 + 1;
     /// Bytes of a `Data` frame before its envelope: length, kind, group, tree.
-    const DATA_HEAD: usize = Self::HEAD + 4;
+    const DATA_HEAD: usize = Self::HEAD + compress::DATA_NUMBERS;
 
     /// Length, kind and body. Panics if a body that we built is over [`limits::FRAME_MAX`].
     pub fn encode(&self) -> Encoded {
@@ -642,23 +643,27 @@ pub fn talk_signatures(bytes: &[u8]) -> usize {
 ///
 /// An id is to be marked as seen only after this returned `Ok`: a copy with a bad signature must not make the
 /// good one look like a duplicate.
-pub fn check(bytes: Bytes, seen: impl FnOnce(&EnvelopeId) -> bool) -> Result<CheckedFrame, Reject> {
-    check_with(bytes, seen, crypto::check)
+pub fn check(
+    frame: impl Into<Expanded>,
+    seen: impl FnOnce(&EnvelopeId) -> bool,
+) -> Result<CheckedFrame, Reject> {
+    check_with(frame, seen, crypto::check)
 }
 
 /// The same with another way to check an envelope: the simulator's remembers the verdict on every envelope, so
 /// that a thousand nodes check one signature once.
 pub fn check_with(
-    bytes: Bytes,
+    frame: impl Into<Expanded>,
     seen: impl FnOnce(&EnvelopeId) -> bool,
     verify: impl FnOnce(Envelope) -> Result<CheckedEnvelope, Reject>,
 ) -> Result<CheckedFrame, Reject> {
+    let (bytes, known) = frame.into().into_parts();
     let Some(frame) = Frame::decode(bytes)? else {
         return Ok(CheckedFrame(Checked::Skipped));
     };
     Ok(CheckedFrame(match frame {
         Frame::Data { group, tree, envelope } => {
-            let envelope = Envelope::parse(envelope)?;
+            let envelope = Envelope::parse_known(envelope, known)?;
             let id = envelope.id();
             if seen(&id) {
                 Checked::Seen { group, tree, envelope: Box::new(envelope) }

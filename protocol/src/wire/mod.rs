@@ -2,5 +2,6 @@
 
 pub mod beacon;
 pub(crate) mod codec;
+pub mod compress;
 pub mod envelope;
 pub mod frame;
