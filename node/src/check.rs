@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use djembe_protocol::crypto;
 use djembe_protocol::id::EnvelopeId;
+use djembe_protocol::wire::compress::Expanded;
 use djembe_protocol::wire::frame::{self, CheckedFrame};
 
 use crate::transport::CheckFn;
@@ -60,10 +60,10 @@ pub(crate) fn checker() -> (CheckFn<CheckedFrame>, Arc<Effort>) {
     let seen = Arc::new(Mutex::new(Seen::default()));
     let effort = Arc::new(Effort::default());
     let counted = effort.clone();
-    let check = Arc::new(move |bytes: Bytes| {
+    let check = Arc::new(move |frame: Expanded| {
         let lock = || seen.lock().unwrap_or_else(PoisonError::into_inner);
         effort.frames.fetch_add(1, Ordering::Relaxed);
-        let n = frame::talk_signatures(&bytes);
+        let n = frame::talk_signatures(frame.as_bytes());
         if n > 0 {
             effort.signatures.fetch_add(n as u64, Ordering::Relaxed);
         }
@@ -71,7 +71,7 @@ pub(crate) fn checker() -> (CheckFn<CheckedFrame>, Arc<Effort>) {
             effort.signatures.fetch_add(1, Ordering::Relaxed);
             crypto::check(envelope)
         };
-        let checked = frame::check_with(bytes, |id| lock().contains(id), verify)?;
+        let checked = frame::check_with(frame, |id| lock().contains(id), verify)?;
         if let Some(id) = checked.verified() {
             lock().insert(id);
         }

@@ -4,7 +4,8 @@
 //! stream. A partition holds everything up until it heals. Bytes count as written when they arrive, so that a
 //! reader that stands still is felt by its writers, as a full socket is.
 //!
-//! Charged for each frame are its bytes and 30 for Yamux (12) and Noise (2 of length, 16 of tag), and 70 for each
+//! Each stream elides the headers of envelopes, as the node's does. Charged for each frame are the bytes that are
+//! left and 30 for Yamux (12) and Noise (2 of length, 16 of tag), and 70 for each
 //! packet of 1400 bytes: Ethernet 18, IPv4 20, TCP with time stamps 32. Frames that leave on one link at one moment
 //! share packets. Not charged: acknowledgements, which ride on the beats of the other direction or cost as much
 //! again in packets of 70 bytes.
@@ -13,8 +14,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use core::time::Duration;
 
+use djembe_protocol::error::DecodeError;
 use djembe_protocol::id::LinkId;
 use djembe_protocol::time::Timestamp;
+use djembe_protocol::wire::compress::{Compressor, Expanded, Expander};
 use djembe_protocol::wire::frame::{Class, Encoded};
 
 use crate::rng::{Purpose, Rng};
@@ -48,8 +51,17 @@ pub struct Conditions {
 #[derive(Debug)]
 pub struct Packet {
     arrives: Timestamp,
-    /// What it carries.
+    /// What it carries, in part elided.
     pub frame: Encoded,
+    /// Bytes of the whole frame.
+    pub whole: usize,
+}
+
+/// Both ends of a stream's elision.
+#[derive(Debug, Default)]
+struct Codec {
+    compressor: Compressor,
+    expander: Expander,
 }
 
 /// One end of a connection.
@@ -58,6 +70,7 @@ struct End {
     node: NodeIx,
     /// Frames from here to the other end, by class.
     streams: [VecDeque<Packet>; 4],
+    codecs: [Codec; 4],
     last_arrival: [Timestamp; 4],
     /// When something last left, and how many bytes then.
     burst: (Timestamp, usize),
@@ -149,6 +162,7 @@ impl Network {
         let end = |node| End {
             node,
             streams: Default::default(),
+            codecs: Default::default(),
             last_arrival: [Timestamp::ZERO; 4],
             burst: (Timestamp::ZERO, 0),
             is_open: true,
@@ -174,21 +188,24 @@ impl Network {
         self.wires.get(&link).is_some_and(|wire| wire.ends[side].is_open)
     }
 
-    /// Sends a frame. Returns when it arrives, if nothing holds it up.
+    /// Sends a frame. Returns when it arrives, if nothing holds it up, and how many bytes of it travel.
     pub fn send(
         &mut self,
         now: Timestamp,
         link: LinkId,
         from: Side,
         class: Class,
-        frame: Encoded,
-    ) -> Option<Timestamp> {
+        frame: &Encoded,
+    ) -> Option<(Timestamp, usize)> {
         let end = self.wires.get_mut(&link)?.ends.get_mut(from)?;
         if !end.is_open {
             return None;
         }
         let node = end.node;
-        let (charge, packets) = end.charge(now, frame.len());
+        let whole = frame.len();
+        let frame = elide(&mut end.codecs[class as usize].compressor, frame);
+        let len = frame.len();
+        let (charge, packets) = end.charge(now, len);
         self.bytes += charge as u64;
         self.packets += packets as u64;
         let mut departs = now;
@@ -206,8 +223,8 @@ impl Network {
         let last = &mut end.last_arrival[class as usize];
         *last = (departs + travels).max(*last);
         let arrives = *last;
-        end.streams[class as usize].push_back(Packet { arrives, frame });
-        Some(arrives)
+        end.streams[class as usize].push_back(Packet { arrives, frame, whole });
+        Some((arrives, len))
     }
 
     /// Takes the next frame of a stream that has arrived, unless something holds it up.
@@ -221,6 +238,30 @@ impl Network {
             return None;
         }
         stream.pop_front()
+    }
+
+    /// What a packet taken from a stream means to its receiver.
+    pub fn expand(
+        &mut self,
+        link: LinkId,
+        from: Side,
+        class: Class,
+        packet: &Packet,
+    ) -> Option<Result<Expanded, DecodeError>> {
+        let end = &mut self.wires.get_mut(&link)?.ends[from];
+        Some(end.codecs[class as usize].expander.expand(&packet.frame.concat()))
+    }
+
+    /// Changes a byte behind the kind of the first frame with an envelope that is on its way on any stream of a
+    /// link: no network does that to a secured stream, but a broken or hostile sender can. False if there is none.
+    pub fn garble(&mut self, link: LinkId, from: Side, at: usize) -> bool {
+        let Some(wire) = self.wires.get_mut(&link) else { return false };
+        let mut packets = wire.ends[from].streams.iter_mut().flatten();
+        let Some(packet) = packets.find(|packet| !packet.frame.body.is_empty()) else { return false };
+        let mut head = packet.frame.head.to_vec();
+        head[5 + at] ^= 0x40;
+        packet.frame.head = head.into();
+        true
     }
 
     /// Everything that stands still and may go on now: one entry for each frame, in order.
@@ -281,6 +322,16 @@ impl Network {
     }
 }
 
+/// What travels of a frame, with its new length.
+fn elide(compressor: &mut Compressor, frame: &Encoded) -> Encoded {
+    let mut head = vec![0; 4];
+    let rest = compressor.elide(&frame.head[4..], &frame.body, &mut head);
+    let body = frame.body.slice(rest..);
+    let length = (head.len() - 4 + body.len()) as u32;
+    head[..4].copy_from_slice(&length.to_le_bytes());
+    Encoded { head: head.into(), body }
+}
+
 impl End {
     /// Bytes and packets that a frame costs, given what left at the same moment.
     fn charge(&mut self, now: Timestamp, len: usize) -> (usize, usize) {
@@ -310,7 +361,9 @@ mod tests {
     }
 
     fn frame(n: u8) -> Encoded {
-        Encoded { head: vec![n; 10].into(), body: bytes::Bytes::new() }
+        let mut head = vec![n; 10];
+        head[..5].copy_from_slice(&[6, 0, 0, 0, 99]);
+        Encoded { head: head.into(), body: bytes::Bytes::new() }
     }
 
     /// Jitter and loss delay, but neither reorders a stream nor loses anything.
@@ -320,7 +373,7 @@ mod tests {
         let mut last = Timestamp::ZERO;
         for n in 0..100 {
             let at = Timestamp::from_micros(u64::from(n) * 100);
-            let arrives = network.send(at, link, 0, Class::Own, frame(n)).expect("open");
+            let (arrives, _) = network.send(at, link, 0, Class::Own, &frame(n)).expect("open");
             assert!(arrives >= last);
             last = arrives;
         }
@@ -334,7 +387,7 @@ mod tests {
     #[test]
     fn a_partition_holds_up_and_lets_go() {
         let (mut network, link) = network(0.0);
-        let at = network.send(Timestamp::ZERO, link, 0, Class::Own, frame(1)).expect("open");
+        let (at, _) = network.send(Timestamp::ZERO, link, 0, Class::Own, &frame(1)).expect("open");
         network.set_part(1, 1);
         assert!(network.receive(at, link, 0, Class::Own).is_none());
         assert!(network.waiting(at).is_empty());
@@ -348,10 +401,10 @@ mod tests {
     fn frames_of_one_moment_share_packets() {
         let (mut network, link) = network(0.0);
         for n in 0..3 {
-            network.send(Timestamp::ZERO, link, 0, Class::Own, frame(n));
+            network.send(Timestamp::ZERO, link, 0, Class::Own, &frame(n));
         }
         assert_eq!((network.packets, network.bytes), (1, 3 * 40 + 70));
-        network.send(Timestamp::from_micros(1), link, 0, Class::Own, frame(9));
+        network.send(Timestamp::from_micros(1), link, 0, Class::Own, &frame(9));
         assert_eq!((network.packets, network.bytes), (2, 4 * 40 + 2 * 70));
     }
 }

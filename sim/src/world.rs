@@ -230,6 +230,11 @@ impl World {
         &self.network
     }
 
+    /// What lies between the nodes, to break it.
+    pub fn network_mut(&mut self) -> &mut Network {
+        &mut self.network
+    }
+
     /// A count of one node's engine.
     pub fn count(&self, node: NodeIx, cause: &str) -> u64 {
         let engine = self.hosts[node].engine.as_ref();

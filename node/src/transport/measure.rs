@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};
 
 use super::*;
@@ -30,8 +31,12 @@ async fn transport(seed: u8, listen: &str) -> (Transport<Bytes>, Multiaddr, Rece
     };
     let channels = [(); 4].map(|()| mpsc::channel(32));
     let (senders, received): (Vec<_>, Vec<_>) = channels.into_iter().unzip();
-    let mut transport =
-        Transport::new(config, Arc::new(Ok), senders.try_into().expect("four")).expect("listens");
+    let mut transport = Transport::new(
+        config,
+        Arc::new(|frame| Ok(frame.as_bytes().clone())),
+        senders.try_into().expect("four"),
+    )
+    .expect("listens");
     let TransportEvent::Listening { address } = transport.next_event().await else { panic!("no address") };
     (transport, address, received.try_into().expect("four"))
 }

@@ -33,11 +33,11 @@ use std::io;
 use std::num::NonZeroU8;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use djembe_protocol::error::Reject;
 use djembe_protocol::id::{LinkId, PeerId};
 use djembe_protocol::io::Counters;
 use djembe_protocol::limits::FRAME_MAX;
+use djembe_protocol::wire::compress::Expanded;
 use futures::StreamExt;
 use libp2p::core::transport::TransportError as Libp2pTransportError;
 use libp2p::core::upgrade::Version;
@@ -73,7 +73,7 @@ pub(crate) struct TransportConfig {
 }
 
 /// Turns a frame's bytes into what the engine takes, or says what is wrong with them. Runs on worker threads.
-pub(crate) type CheckFn<T> = Arc<dyn Fn(Bytes) -> Result<T, Reject> + Send + Sync>;
+pub(crate) type CheckFn<T> = Arc<dyn Fn(Expanded) -> Result<T, Reject> + Send + Sync>;
 
 /// What arrives on links.
 #[derive(Debug)]

@@ -5,6 +5,9 @@
 //! peer stop. One writer task per link serves the four streams in class order. It keeps a floor for each class
 //! by the size of a single write: Yamux takes one write of each stream in turn.
 //!
+//! What the peer knows of an envelope's header stays behind: the writer elides it where frames leave, the reader
+//! puts it back before the check. All accounts are of whole frames, as if nothing were elided.
+//!
 //! Not here: time. A stream that stands still is the engine's to judge, from what [`Link`] reports as written.
 
 use std::future::poll_fn;
@@ -13,8 +16,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
+use djembe_protocol::error::{DecodeError, Reject};
 use djembe_protocol::limits::FRAME_MAX;
+use djembe_protocol::wire::compress::{Compressor, Expanded, Expander};
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::Stream;
 use tokio::sync::mpsc;
@@ -74,10 +79,11 @@ pub(super) async fn run_reader<T: Send + 'static>(
     if *link.released.wait().await {
         match read_frames(&link, class, stream, check, inbound).await {
             Ok(()) => link.end(),
-            Err(Unreadable(length)) => {
+            Err(Unreadable::Length(length)) => {
                 tracing::debug!(link = link.id.0, ?class, length, "no frame has this length");
                 link.fail(Cause::Protocol("frame length"));
             }
+            Err(Unreadable::Header) => link.fail(Cause::Protocol("elided header")),
         }
     }
     if class == Class::Control {
@@ -85,8 +91,13 @@ pub(super) async fn run_reader<T: Send + 'static>(
     }
 }
 
-/// A length prefix that no frame can have. What follows on the stream has no meaning any more.
-struct Unreadable(usize);
+/// What follows on the stream has no meaning any more.
+enum Unreadable {
+    /// No frame has this length.
+    Length(usize),
+    /// A header was elided against something that never came.
+    Header,
+}
 
 async fn read_frames<T: Send + 'static>(
     link: &Arc<Link>,
@@ -99,19 +110,25 @@ async fn read_frames<T: Send + 'static>(
         link: link.clone(),
         class,
         stream,
+        expander: Expander::default(),
         buffer: vec![0; BUFFER_MIN],
         start: 0,
         end: 0,
         was_shared: false,
     };
     while let Some(frame) = frames.next().await? {
-        let bytes = frame.len();
-        let item = match check(frame) {
+        let expanded = frame.map_err(Reject::Elided);
+        let is_last = expanded.is_err();
+        let bytes = expanded.as_ref().map_or(0, |frame| frame.as_bytes().len());
+        let item = match expanded.and_then(|frame| check(frame)) {
             Ok(frame) => Inbound::Frame { link: link.id, class, frame, bytes },
             Err(reject) => Inbound::Bad { link: link.id, class, reject, bytes },
         };
         if inbound.send(item).await.is_err() {
             return Ok(());
+        }
+        if is_last {
+            return Err(Unreadable::Header);
         }
     }
     Ok(())
@@ -122,6 +139,7 @@ struct Frames {
     link: Arc<Link>,
     class: Class,
     stream: ReadHalf,
+    expander: Expander,
     /// Bytes `start..end` were read and not yet used.
     buffer: Vec<u8>,
     start: usize,
@@ -132,20 +150,20 @@ struct Frames {
 }
 
 impl Frames {
-    /// The next frame, or `None` once the stream has ended.
-    async fn next(&mut self) -> Result<Option<Bytes>, Unreadable> {
+    /// The next frame in full, or `None` once the stream has ended. Inside may be that it cannot be made whole.
+    async fn next(&mut self) -> Result<Option<Result<Expanded, DecodeError>>, Unreadable> {
         loop {
             let unread = &self.buffer[self.start..self.end];
             if let Some((prefix, rest)) = unread.split_first_chunk::<PREFIX>() {
                 let length = u32::from_le_bytes(*prefix) as usize;
                 if length == 0 || length > FRAME_MAX {
-                    return Err(Unreadable(length));
+                    return Err(Unreadable::Length(length));
                 }
                 if length >= SHARED_FROM {
                     return Ok(self.next_shared(length).await);
                 }
                 if let Some(frame) = rest.get(..length) {
-                    let frame = Bytes::copy_from_slice(frame);
+                    let frame = self.expander.expand(frame);
                     self.start += PREFIX + length;
                     return Ok(Some(frame));
                 }
@@ -159,18 +177,19 @@ impl Frames {
         }
     }
 
-    /// Reads a large frame into memory of its own.
-    async fn next_shared(&mut self, length: usize) -> Option<Bytes> {
+    /// Reads a large frame into memory of its own, with room for what was elided.
+    async fn next_shared(&mut self, length: usize) -> Option<Result<Expanded, DecodeError>> {
         let unread = &self.buffer[self.start + PREFIX..self.end];
         let mut n = unread.len().min(length);
-        let mut frame = BytesMut::zeroed(length);
+        let mut memory = BytesMut::zeroed(Expander::ROOM + length);
+        let frame = &mut memory[Expander::ROOM..];
         frame[..n].copy_from_slice(&unread[..n]);
         self.start += PREFIX + n;
         while n < length {
             n += self.read(&mut frame[n..]).await?;
         }
         self.was_shared = true;
-        Some(frame.freeze())
+        Some(self.expander.expand_in_place(memory))
     }
 
     /// Makes sure that `wanted` bytes from `start` on have a place.
@@ -274,8 +293,11 @@ impl Writer {
 struct Lane {
     class: Class,
     stream: Option<WriteHalf>,
-    /// Whole frames with their prefixes, being written.
+    compressor: Compressor,
+    /// Frames with their prefixes, being written.
     chunk: Vec<u8>,
+    /// What they are before anything is elided.
+    whole: usize,
     /// How much of the chunk is written.
     start: usize,
     needs_flush: bool,
@@ -283,7 +305,15 @@ struct Lane {
 
 impl Lane {
     fn new(class: Class) -> Self {
-        Self { class, stream: None, chunk: Vec::new(), start: 0, needs_flush: false }
+        Self {
+            class,
+            stream: None,
+            compressor: Compressor::default(),
+            chunk: Vec::new(),
+            whole: 0,
+            start: 0,
+            needs_flush: false,
+        }
     }
 
     /// What a single write may carry. The streams of a link take turns write by write, so these are the shares
@@ -301,7 +331,9 @@ impl Lane {
             return Poll::Pending;
         };
         if self.chunk.is_empty() {
-            self.chunk = gather(&mut link.queues(), self.class, self.share());
+            let frames = gather(&mut link.queues(), self.class, self.share());
+            self.whole = frames.iter().map(|frame| PREFIX + frame.len()).sum();
+            self.chunk = pack(&mut self.compressor, frames, self.whole);
             self.start = 0;
         }
         if self.chunk.is_empty() {
@@ -318,7 +350,7 @@ impl Lane {
         }
         self.needs_flush = true;
         if self.start == self.chunk.len() {
-            link.add_written(self.class, self.chunk.len());
+            link.add_written(self.class, self.whole);
             self.chunk = Vec::new();
         }
         Poll::Ready(Ok(()))
@@ -332,21 +364,28 @@ impl Lane {
     }
 }
 
-/// Queued frames of a class as one piece of at most `share` bytes (one frame may be larger than that), and how
-/// many bytes of frames it holds. The copy is worth it: every write becomes a packet and a wake-up.
-fn gather(queues: &mut Queues, class: Class, share: usize) -> Vec<u8> {
+/// Queued frames of a class that make at most `share` bytes (one frame may be larger than that).
+fn gather(queues: &mut Queues, class: Class, share: usize) -> Vec<Transmit> {
     let mut frames: Vec<Transmit> = Vec::new();
     let mut size = 0;
     while let Some(frame) = queues.pop(class, share.saturating_sub(size + PREFIX), frames.is_empty()) {
         size += PREFIX + frame.len();
         frames.push(frame);
     }
-    let mut chunk = Vec::with_capacity(size);
+    frames
+}
+
+/// Frames as one piece, with what the peer knows elided. The copy is worth it: every write becomes a packet and a
+/// wake-up.
+fn pack(compressor: &mut Compressor, frames: Vec<Transmit>, whole: usize) -> Vec<u8> {
+    let mut chunk = Vec::with_capacity(whole);
     for Transmit { head, body } in frames {
-        let length = (head.len() + body.len()) as u32;
-        chunk.extend_from_slice(&length.to_le_bytes());
-        chunk.extend_from_slice(&head);
-        chunk.extend_from_slice(&body);
+        let start = chunk.len();
+        chunk.extend_from_slice(&[0; PREFIX]);
+        let rest = compressor.elide(&head, &body, &mut chunk);
+        chunk.extend_from_slice(&body[rest..]);
+        let length = (chunk.len() - start - PREFIX) as u32;
+        chunk[start..start + PREFIX].copy_from_slice(&length.to_le_bytes());
     }
     chunk
 }

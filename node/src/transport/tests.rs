@@ -3,12 +3,15 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use djembe_protocol::error::{DecodeError, Reject};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
+
+mod elision;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 /// The check of these tests refuses frames that begin with this byte.
@@ -37,9 +40,9 @@ impl Peer {
     }
 
     async fn start(seed: u8, listen: &str) -> Self {
-        let check: CheckFn<Bytes> = Arc::new(|bytes| match bytes.first() {
+        let check: CheckFn<Bytes> = Arc::new(|frame| match frame.as_bytes().first() {
             Some(&POISON) => Err(Reject::Decode(DecodeError::Kind(POISON))),
-            _ => Ok(bytes),
+            _ => Ok(frame.as_bytes().clone()),
         });
         let channels = [(); 4].map(|()| mpsc::channel(4));
         let (senders, inbound): (Vec<_>, Vec<_>) = channels.into_iter().unzip();
@@ -453,7 +456,7 @@ async fn a_port_in_use_is_said_plainly() {
     let a = Peer::tcp(1).await;
     let error = Transport::<Bytes>::new(
         config(2, &a.address.to_string()),
-        Arc::new(Ok),
+        Arc::new(|frame| Ok(frame.as_bytes().clone())),
         [(); 4].map(|()| mpsc::channel(1).0),
     )
     .err()
@@ -468,7 +471,7 @@ async fn a_udp_port_in_use_is_said_plainly() {
     let a = Peer::quic(1).await;
     let error = Transport::<Bytes>::new(
         config(2, &a.address.to_string()),
-        Arc::new(Ok),
+        Arc::new(|frame| Ok(frame.as_bytes().clone())),
         [(); 4].map(|()| mpsc::channel(1).0),
     )
     .err()

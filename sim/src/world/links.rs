@@ -88,10 +88,10 @@ impl World {
         let Some(from) = self.network.side(link, node) else {
             return;
         };
-        let encoded = frame.encode();
-        let kind = self.frames.entry(frame.kind()).or_default();
-        *kind = (kind.0 + 1, kind.1 + encoded.len() as u64);
-        if let Some(at) = self.network.send(self.calendar.now(), link, from, class, encoded) {
+        let sent = self.network.send(self.calendar.now(), link, from, class, &frame.encode());
+        if let Some((at, len)) = sent {
+            let kind = self.frames.entry(frame.kind()).or_default();
+            *kind = (kind.0 + 1, kind.1 + len as u64);
             self.calendar.schedule(at, source(node), Happening::Arrive { link, from, class });
         }
     }
@@ -108,15 +108,18 @@ impl World {
         let Some(packet) = self.network.receive(self.calendar.now(), link, from, class) else {
             return;
         };
-        let frame = packet.frame;
-        let bytes = frame.len();
-        self.trace.update(&frame.head);
-        self.trace.update(&frame.body[..frame.body.len().min(320)]);
+        self.trace.update(&packet.frame.head);
+        self.trace.update(&packet.frame.body[..packet.frame.body.len().min(320)]);
+        let bytes = packet.whole;
         let verdicts = &mut self.verdicts;
         let host = &self.hosts[node];
-        let checked =
-            check_with(frame.concat(), |id| host.has_seen(id), |envelope| remember(verdicts, envelope));
-        self.ledger.on_arrival(node, &frame);
+        let Some(expanded) = self.network.expand(link, from, class, &packet) else {
+            return;
+        };
+        let checked = expanded.map_err(Reject::Elided).and_then(|frame| {
+            check_with(frame, |id| host.has_seen(id), |envelope| remember(verdicts, envelope))
+        });
+        self.ledger.on_arrival(node, &packet.frame);
         let input = match checked {
             Ok(frame) => {
                 if let Some(id) = frame.verified() {
