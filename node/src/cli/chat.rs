@@ -1,11 +1,11 @@
 //! `djembe chat`: a conversation line by line, on a terminal or through pipes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use djembe_protocol::limits::CONTENT_MAX;
+use djembe_protocol::limits::{CONTENT_MAX, DRAFTS_MAX};
 
 use super::exit::Failure;
 use super::global::{Global, passphrase};
@@ -34,6 +34,10 @@ struct Chat<'a> {
     stdout: Stdout,
     speaking: Connection,
     spoken: bool,
+    /// This node.
+    me: String,
+    /// What was said here and has not come back. What else this node says was said by another of its commands.
+    said: VecDeque<Bytes>,
     /// Whose presence was told.
     present: BTreeSet<String>,
 }
@@ -46,7 +50,7 @@ pub(super) async fn run(args: ChatArgs, session: &Session, global: &Global) -> R
     // First the events: those that come before the messages are told by the status.
     hearing.ask(Ask::Events).await?;
     hearing.join(&args.group, passphrase).await?;
-    let ask = Ask::Subscribe { group: args.group.clone(), subject: None, skip_own: true };
+    let ask = Ask::Subscribe { group: args.group.clone(), subject: None, skip_own: false };
     hearing.ask(ask).await?;
 
     let mut chat = Chat {
@@ -56,6 +60,8 @@ pub(super) async fn run(args: ChatArgs, session: &Session, global: &Global) -> R
         stdout: Stdout::new(),
         speaking,
         spoken: false,
+        me: session.status().await?.peer_id,
+        said: VecDeque::new(),
         present: BTreeSet::new(),
     };
     global.say(format_args!("in \"{}\"; /who shows who is there, /quit or Ctrl-D ends", args.group));
@@ -118,11 +124,17 @@ impl Chat<'_> {
             )),
             _ => {
                 let body = if line.starts_with(b"//") { line.slice(1..) } else { line };
+                // A message that was dropped does not come back: no more can be under way.
+                if self.said.len() >= DRAFTS_MAX {
+                    self.said.pop_front();
+                }
+                self.said.push_back(body.clone());
                 let record = PublishRecord { group: self.group.to_owned(), body, ..PublishRecord::default() };
                 match self.speaking.ask(Ask::Publish(record)).await {
                     Ok(_) => self.spoken = true,
                     // Too long, for instance: the next may do.
                     Err(crate::control::ClientError::Refused(refused)) if refused.is_usage() => {
+                        self.said.pop_back();
                         self.global.say(format_args!("* not said: {refused}"));
                     }
                     Err(error) => return Err(error.into()),
@@ -134,6 +146,7 @@ impl Chat<'_> {
 
     async fn on_reply(&mut self, reply: Reply) -> Result<(), Failure> {
         match reply {
+            Reply::Message(message) if self.is_said_here(&message) => Ok(()),
             Reply::Message(message) => {
                 if self.global.json {
                     self.stdout.json(&message);
@@ -160,6 +173,14 @@ impl Chat<'_> {
             Reply::End => Err(crate::control::ClientError::Ended.into()),
             _ => Ok(()),
         }
+    }
+
+    /// Whether it was said here, and so stands on the screen. Of two commands of one node that say the same, each may
+    /// take the other's for its own: nobody can tell them apart.
+    fn is_said_here(&mut self, message: &MessageRecord) -> bool {
+        let own =
+            (*message.author == *self.me).then(|| self.said.iter().position(|said| *said == message.body));
+        own.flatten().and_then(|at| self.said.remove(at)).is_some()
     }
 
     fn on_arrival(&mut self, peer_id: &str) {

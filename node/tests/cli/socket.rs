@@ -39,6 +39,27 @@ fn a_second_command_works_through_the_running_node() {
     assert!(!lan.socket("a").exists());
 }
 
+/// Goal: two terminals of one node hear each other, and neither hears itself.
+#[test]
+fn two_chats_of_one_node_see_each_others_lines() {
+    let lan = Lan::new("two-chats");
+    let mut first = Running::with_input(lan.command("a", &["chat", "lobby"]));
+    first.says("in \"lobby\"");
+    let mut second = Running::with_input(lan.command("a", &["chat", "lobby"]));
+    second.says("in \"lobby\"");
+    first.write("from the first\n");
+    assert!(second.stdout.next().ends_with(" from the first"));
+    second.write("from the second\n");
+    assert!(first.stdout.next().ends_with(" from the second"));
+    second.signal(Signal::INT);
+    first.signal(Signal::INT);
+    let (first, second) = (first.end().expect(0, &[]), second.end());
+    assert!(
+        !first.stdout.contains("from the first") && !second.stdout.contains("from the second"),
+        "{second:?}"
+    );
+}
+
 #[test]
 fn what_a_killed_node_leaves_behind_is_replaced() {
     let lan = Lan::new("stale");
