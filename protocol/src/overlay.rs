@@ -50,6 +50,8 @@ struct Known {
     addresses: Vec<Address>,
     link: Option<Standing>,
     dialing: Option<Timestamp>,
+    /// An address came while it was being dialled, and was not tried yet.
+    has_news: bool,
     failures: u32,
     failed_at: Timestamp,
     retry_at: Option<Timestamp>,
@@ -185,6 +187,9 @@ impl Overlay {
             return;
         };
         self.n_dialing -= usize::from(known.dialing.take().is_some());
+        if known.has_news {
+            return self.dial(now, peer);
+        }
         self.retry_later(now, peer, choice);
     }
 
@@ -266,6 +271,7 @@ impl Overlay {
         }
         self.n_dialing += 1;
         known.dialing = Some(now);
+        known.has_news = false;
         known.retry_at = None;
         let addresses = known.addresses.clone();
         self.facts.push(Fact::Connect { peer, addresses });
@@ -298,6 +304,7 @@ impl Known {
         for address in addresses.into_iter().filter(Address::fits) {
             if !self.addresses.contains(&address) {
                 self.retry_at = None;
+                self.has_news = self.dialing.is_some();
                 self.addresses.insert(0, address);
             }
         }

@@ -106,6 +106,25 @@ fn a_failed_dial_is_tried_again_later_and_later() {
     assert_eq!(dials(&mut overlay), [LOW]);
 }
 
+/// Goal: an address that comes while others are being dialled is tried when these have failed, without a pause; it
+/// had to wait for the next time somebody told of it, or for the back-off. What was known already is no news.
+#[test]
+fn an_address_that_comes_during_a_dial_is_tried_next() {
+    let mut overlay = Overlay::new(ME);
+    overlay.told(at(0), LOW, address(1));
+    assert_eq!(dials(&mut overlay), [LOW]);
+    overlay.told(at(1), LOW, address(2));
+    overlay.told(at(2), LOW, address(1));
+    assert_eq!(dials(&mut overlay), []);
+    overlay.dial_failed(at(3), LOW, 0);
+    let facts = overlay.take_facts();
+    let [Fact::Connect { peer: LOW, addresses }] = &facts[..] else { panic!("{facts:?}") };
+    assert!(addresses.contains(&address(2)[0]), "{addresses:?}");
+    overlay.told(at(4), LOW, address(2));
+    overlay.dial_failed(at(5), LOW, 0);
+    assert_eq!(dials(&mut overlay), []);
+}
+
 #[test]
 fn a_dial_that_is_never_answered_has_failed() {
     let mut overlay = Overlay::new(ME);
