@@ -496,6 +496,7 @@ impl Driver {
                 self.input(Input::Written { link, class, bytes });
             }
             TransportEvent::MdnsDiscovered(list) => self.discovery.on_mdns_listed(list),
+            TransportEvent::Probed { peer, rtt } => self.input(Input::Probed { peer, rtt }),
             TransportEvent::MdnsExpired(list) => self.discovery.on_mdns_expired(list),
         }
     }

@@ -24,13 +24,15 @@ use crate::crypto::Identity;
 use crate::error::Reject;
 use crate::group::{Ctx, Group, Tokens};
 use crate::id::{GroupId, Incarnation, Lane, LinkId, PeerId};
-use crate::io::{Command, Counters, Event, Input, Outbox, Output, PeerStatus, Secrets, Status};
+use crate::io::{
+    Command, Counters, Event, Input, Outbox, Output, OverlayStatus, PeerStatus, Secrets, Status,
+};
 use crate::limits;
 use crate::link::Link;
 use crate::overlay::{self, Overlay};
 use crate::presence::{self, Presence};
 use crate::time::{Duration, Hlc, Timestamp, WallTime};
-use crate::wire::frame::{Address, Class, Frame, Goodbye, Hello, Peers};
+use crate::wire::frame::{Address, Class, Frame, Goodbye, PeerRecord, Peers};
 
 /// What an engine is told once.
 pub struct Config {
@@ -44,6 +46,8 @@ pub struct Config {
 
 /// Neighbours are told of a changed neighbourhood at most this often.
 const PEERS_DELAY: Duration = Duration::from_millis(250);
+/// The same in partial mode, where neighbours come and go in number at first, and nobody is dialled for it.
+const PEERS_DELAY_PARTIAL: Duration = Duration::from_secs(1);
 
 /// The protocol of one node.
 pub struct Engine {
@@ -64,6 +68,7 @@ pub struct Engine {
     tokens: Tokens,
     counters: Counters,
     addresses: Vec<Address>,
+    n_records: u64,
     tell_peers_at: Option<Timestamp>,
     shut_down: bool,
     is_restored: bool,
@@ -76,6 +81,7 @@ impl Engine {
         Self {
             choices: Xoshiro256PlusPlus::seed_from_u64(config.seed),
             presence: Presence::new(me, config.incarnation),
+            overlay: Overlay::new(me, config.seed),
             config,
             identity,
             me,
@@ -85,12 +91,12 @@ impl Engine {
             hlc: Hlc::default(),
             out: Outbox::new(),
             links: BTreeMap::new(),
-            overlay: Overlay::new(me),
             groups: BTreeMap::new(),
             n_groups: 0,
             tokens: Tokens::default(),
             counters: Counters::default(),
             addresses: Vec::new(),
+            n_records: 0,
             tell_peers_at: None,
             shut_down: false,
             is_restored: false,
@@ -132,8 +138,10 @@ impl Engine {
             Input::DialFailed { peer, refused } => self.on_dial_failed(peer, refused),
             Input::Listening(addresses) => {
                 self.addresses = addresses.into_iter().filter(Address::fits).collect();
-                self.addresses.truncate(Hello::ADDRESSES_MAX);
+                self.addresses.truncate(PeerRecord::ADDRESSES_MAX);
+                self.overlay.set_record(None);
             }
+            Input::Probed { peer, rtt } => self.overlay.probed(now, peer, rtt),
             Input::Persisted(token) => {
                 if let Some((group, purpose)) = self.tokens.take(token) {
                     self.with_group(group, |group, cx| group.on_persisted(cx, purpose));
@@ -222,6 +230,11 @@ impl Engine {
         }
     }
 
+    /// The overlay as it is now, for people.
+    pub fn overlay(&self) -> OverlayStatus {
+        self.overlay.status()
+    }
+
     // Commands.
 
     fn on_command(&mut self, command: Command) {
@@ -303,7 +316,8 @@ impl Engine {
     }
 
     fn tell_peers_soon(&mut self) {
-        self.tell_peers_at.get_or_insert(self.now + PEERS_DELAY);
+        let delay = if self.overlay.is_partial() { PEERS_DELAY_PARTIAL } else { PEERS_DELAY };
+        self.tell_peers_at.get_or_insert(self.now + delay);
     }
 
     /// Tells every neighbour whom else we are linked to.
@@ -312,11 +326,13 @@ impl Engine {
             let link = self.overlay.link(peer).and_then(|link| self.links.get(&link));
             link.is_some_and(|link| link.hello.is_some())
         };
+        // In partial mode it says only who observes whom.
+        let with_addresses = !self.overlay.is_partial();
         let neighbours: Vec<(PeerId, Vec<Address>)> = self
             .overlay
             .neighbours()
             .filter(|(peer, _)| is_greeted(peer))
-            .map(|(peer, addresses)| (peer, addresses.to_vec()))
+            .map(|(peer, addresses)| (peer, if with_addresses { addresses.to_vec() } else { Vec::new() }))
             .collect();
         for (peer, _) in &neighbours {
             let Some(link) = self.overlay.link(peer) else {
@@ -342,6 +358,15 @@ impl Engine {
                         self.out.push_back(Output::Connect { peer, addresses });
                     }
                     overlay::Fact::Disconnect { link, cause } => self.disconnect(link, cause),
+                    overlay::Fact::Send { link, frame } => self.cx().send(link, Class::Control, frame),
+                    overlay::Fact::Part { link, peer, refuse } => {
+                        self.cx().send(link, Class::Control, refuse);
+                        self.part(link, peer);
+                    }
+                    overlay::Fact::Probe { peer, addresses } => {
+                        self.out.push_back(Output::Probe { peer, addresses });
+                    }
+                    overlay::Fact::Count(cause) => self.counters.add(cause, 1),
                     overlay::Fact::Retire { link } => {
                         if let Some(link) = self.links.get_mut(&link) {
                             link.retire(self.now);

@@ -73,6 +73,13 @@ pub enum Input {
         /// The host answered that nobody listens: strong evidence that the process is dead.
         refused: bool,
     },
+    /// How far away a peer is that [`Output::Probe`] asked about.
+    Probed {
+        /// Who.
+        peer: PeerId,
+        /// The round trip, or nothing if nobody answered.
+        rtt: Option<Duration>,
+    },
     /// Where this node listens now; told to neighbours in HELLO.
     Listening(Vec<Address>),
     /// The store has made everything of this token durable.
@@ -142,6 +149,14 @@ pub enum Output {
     },
     /// Dial a peer at any of these addresses, all at once.
     Connect {
+        /// Who.
+        peer: PeerId,
+        /// Where.
+        addresses: Vec<Address>,
+    },
+    /// Measure the round trip to a peer without a link, by the first of these addresses that answers. The answer is
+    /// [`Input::Probed`]; none within two seconds is one too.
+    Probe {
         /// Who.
         peer: PeerId,
         /// Where.
@@ -423,6 +438,42 @@ pub struct PeerStatus {
     pub queued: usize,
     /// Since when its queue has been full.
     pub full_since: Option<Timestamp>,
+}
+
+/// What a link is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Slot {
+    /// Everybody is linked to everybody.
+    Mesh,
+    /// It holds the network together.
+    Random,
+    /// It is short.
+    Near,
+    /// A group needs it.
+    Group,
+}
+
+impl Slot {
+    /// The word in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mesh => "mesh",
+            Self::Random => "random",
+            Self::Near => "near",
+            Self::Group => "group",
+        }
+    }
+}
+
+/// Whom a node is linked to, and why.
+#[derive(Clone, Debug)]
+pub struct OverlayStatus {
+    /// Not everybody is linked to everybody.
+    pub is_partial: bool,
+    /// Neighbours, what the link is for, and whether this node dialled it.
+    pub links: Vec<(PeerId, Slot, bool)>,
+    /// Known peers without a link.
+    pub passive: usize,
 }
 
 /// One group in [`Status`].

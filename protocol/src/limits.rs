@@ -55,8 +55,11 @@ pub const FRAME_MAX: usize = 64 * 1024;
 pub const ELIDED_LOGS_MAX: usize = 128;
 /// Groups and epochs that a stream remembers for the same: 80 bytes each.
 pub const ELIDED_SCOPES_MAX: usize = 64;
-/// Links at once. A LAN of 16 is a full mesh; the rest is room for a partial one.
+/// Links at once in mesh mode. A mesh has [`MESH_MAX`]; the rest is room while more arrive and nobody has noticed.
 pub const LINKS_MAX: usize = 64;
+/// Connections at once in partial mode, with those that come only to be told where to go: a contact through which
+/// everybody joins has one for the time of two round trips from each newcomer.
+pub const CONNECTIONS_MAX: usize = 256;
 /// Known peers to which no link stands.
 pub const KNOWN_PEERS_MAX: usize = 1024;
 /// Groups on one node.
@@ -87,6 +90,67 @@ pub const BAD_FRAMES_MAX: u32 = 16;
 
 /// Dials under way at once.
 pub const DIALS_MAX: usize = 64;
+
+// The overlay. Figures without a reason are those with which the prototype was measured.
+
+/// With up to so many others known to live everybody is linked to everybody.
+pub const MESH_MAX: usize = 16;
+/// Below so many a partial overlay becomes a mesh again.
+pub const MESH_AGAIN: usize = 12;
+/// A network is only taken to be larger than a mesh when so many links stand: peers of former days in a cache are
+/// no network.
+pub const MESH_LINKS_MIN: usize = 8;
+/// How long a sign of life counts when the others are counted. Longer than discovery and probing take to come round.
+pub const LIVE_FOR: Duration = Duration::from_secs(90);
+/// How long it counts that a neighbour said that the network is large.
+pub const HINT_FOR: Duration = Duration::from_secs(30);
+/// Links wanted to random peers: they hold the network together.
+pub const RANDOM_LINKS: usize = 5;
+/// Links to random peers that are accepted.
+pub const RANDOM_LINKS_MAX: usize = 7;
+/// Links wanted to peers close by: they make it fast.
+pub const NEAR_LINKS: usize = 3;
+/// Links to peers close by that are accepted.
+pub const NEAR_LINKS_MAX: usize = 4;
+/// Links in partial mode, those that groups need included.
+pub const PARTIAL_LINKS_MAX: usize = 32;
+/// Links that we dialled and do not give up: whoever surrounds us has to be chosen by us.
+pub const DIALED_LINKS_MIN: usize = 2;
+/// Known peers without a link in partial mode.
+pub const PASSIVE_MAX: usize = 64;
+/// Peers whose links broke, that are dialled again: after a partition they are the way to the other side.
+pub const LOST_MAX: usize = 16;
+/// Dials that have failed in a row before a lost peer is given up: about an hour.
+pub const LOST_FAILURES_MAX: u32 = 128;
+/// Hops of a newcomer's walk.
+pub const WALK_HOPS: u8 = 12;
+/// Hops that a walk which splits nothing may take on top, to find somebody with room.
+pub const WALK_HOPS_MORE: u8 = 8;
+/// Walks and shuffles that a neighbour may send in a second; a contact through which 1,000 nodes join in a second
+/// sends 3,000 over its links.
+pub const WALKS_RATE: u32 = 512;
+/// And at once.
+pub const WALKS_BURST: u32 = 1024;
+/// Dials in a second to which the walks of others make us.
+pub const WALK_DIALS_RATE: u32 = 16;
+/// And at once.
+pub const WALK_DIALS_BURST: u32 = 32;
+/// How often a node in partial mode looks whether it has the links it wants.
+pub const OVERLAY_TICK: Duration = Duration::from_secs(1);
+/// While it is new it exchanges known peers and measures at each tick.
+pub const YOUNG_FOR: Duration = Duration::from_secs(30);
+/// Afterwards at this pause.
+pub const SHUFFLE_MIN: Duration = Duration::from_secs(10);
+/// Which doubles to this while no link comes or goes.
+pub const SHUFFLE_MAX: Duration = Duration::from_secs(60);
+/// Peers measured at once.
+pub const PROBES: usize = 3;
+/// From this age on near links change only for a good reason: trees stand on them.
+pub const NEAR_SETTLED: Duration = Duration::from_secs(45);
+/// Passive peers asked at once by who has few links.
+pub const NEIGHBOR_DIALS: usize = 6;
+/// Who refused is not asked again for so long.
+pub const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 
 // Logs.
 
@@ -225,4 +289,7 @@ const _: () = {
     let judged = SUSPECT_AFTER.as_millis() + SETTLE_AFTER.as_millis();
     assert!(PARTITION_WINDOW.as_millis() == judged - EVASIVE_AFTER.as_millis());
     assert!(PARTITION_MIN <= PARTITION_MAX);
+    assert!(MESH_LINKS_MIN < MESH_AGAIN && MESH_AGAIN < MESH_MAX && MESH_MAX < LINKS_MAX);
+    assert!(RANDOM_LINKS_MAX + NEAR_LINKS_MAX + DIALED_LINKS_MIN < PARTIAL_LINKS_MAX);
+    assert!(PARTIAL_LINKS_MAX < LINKS_MAX && LINKS_MAX < CONNECTIONS_MAX);
 };

@@ -24,6 +24,10 @@ pub(crate) struct Link {
     closing: bool,
     /// Another link to the same peer takes over; this one is closed then.
     retire_at: Option<Timestamp>,
+    /// Our HELLO went out.
+    pub(crate) has_greeted: bool,
+    /// The overlay has given it up: what is under way still arrives.
+    is_parting: bool,
     bad_frames: u32,
     /// The peer's numbers for groups that we share, with the proof that each is.
     shared: BTreeMap<GroupIx, (GroupId, [u8; 32])>,
@@ -55,6 +59,8 @@ impl Link {
             hello: None,
             closing: false,
             retire_at: None,
+            has_greeted: false,
+            is_parting: false,
             bad_frames: 0,
             shared: BTreeMap::new(),
             unmatched: BTreeMap::new(),
@@ -219,6 +225,9 @@ impl Link {
         if self.closing {
             return None;
         }
+        if self.is_parting {
+            return self.retire_at;
+        }
         let beat = if self.hello.is_some() {
             self.last_sent + limits::BEAT
         } else {
@@ -232,6 +241,16 @@ impl Link {
     /// Another link takes over.
     pub(crate) fn retire(&mut self, now: Timestamp) {
         self.retire_at.get_or_insert(now + limits::RETIRE);
+    }
+
+    /// One side does not keep it.
+    pub(crate) fn part(&mut self, now: Timestamp) {
+        self.is_parting = true;
+        self.retire(now);
+    }
+
+    pub(crate) fn is_parting(&self) -> bool {
+        self.is_parting
     }
 
     pub(crate) fn is_retiring(&self) -> bool {

@@ -198,6 +198,13 @@ impl Presence {
         }
     }
 
+    /// The overlay has given the last link to `peer` up. That says nothing about it, and we do not observe it any more.
+    pub(crate) fn parted(&mut self, peer: &PeerId) {
+        if self.peers.get(peer).is_some_and(|known| known.state != PresenceState::Gone) {
+            self.peers.remove(peer);
+        }
+    }
+
     /// It said goodbye, over its own link.
     pub(crate) fn goodbye(&mut self, now: Timestamp, peer: PeerId) {
         self.set_gone(now, peer, PresenceCause::Goodbye);

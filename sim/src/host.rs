@@ -63,6 +63,8 @@ pub enum Wish {
     Send(LinkId, Class, Frame),
     /// Dial.
     Connect(PeerId, Vec<Address>),
+    /// Measure the way to a peer.
+    Probe(PeerId, Vec<Address>),
     /// Close a link.
     Disconnect(LinkId, &'static str),
     /// Commit.
@@ -145,6 +147,7 @@ impl Host {
             wishes.push(match output {
                 Output::Send { link, class, frame } => Wish::Send(link, class, frame),
                 Output::Connect { peer, addresses } => Wish::Connect(peer, addresses),
+                Output::Probe { peer, addresses } => Wish::Probe(peer, addresses),
                 Output::Disconnect { link, cause } => Wish::Disconnect(link, cause),
                 Output::Persist { token, ops } => Wish::Persist(token, ops),
                 Output::Fetch { token, query } => Wish::Fetch(token, query),

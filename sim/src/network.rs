@@ -39,8 +39,12 @@ const RETRANSMIT: Duration = Duration::from_millis(200);
 pub struct Conditions {
     /// One way.
     pub latency: Duration,
-    /// Up to this much more.
+    /// Up to this much more between two nodes, drawn once for each pair.
+    pub spread: Duration,
+    /// Up to this much more for each packet.
     pub jitter: Duration,
+    /// And up to this share of the pair's time.
+    pub jitter_share: f64,
     /// Share of packets that have to be sent again.
     pub loss: f64,
     /// Bits a second that a node can send; 0 is no limit.
@@ -98,6 +102,7 @@ pub struct Network {
     cuts: BTreeSet<(NodeIx, NodeIx)>,
     uplink_free: Vec<Timestamp>,
     rngs: Vec<Rng>,
+    seed: u64,
     /// Bytes put on the wire, overhead included.
     pub bytes: u64,
     /// Packets put on the wire.
@@ -115,6 +120,7 @@ impl Network {
             cuts: BTreeSet::new(),
             uplink_free: Vec::new(),
             rngs: Vec::new(),
+            seed: 0,
             bytes: 0,
             packets: 0,
         }
@@ -122,6 +128,7 @@ impl Network {
 
     /// One more node.
     pub fn add_node(&mut self, seed: u64) {
+        self.seed = seed;
         self.rngs.push(Rng::split(seed, self.rngs.len(), 0, Purpose::Network));
         self.parts.push(0);
         self.uplink_free.push(Timestamp::ZERO);
@@ -142,11 +149,31 @@ impl Network {
         self.parts[a] == self.parts[b] && !self.cuts.contains(&(a.min(b), a.max(b)))
     }
 
+    /// The time of one way between two nodes, without what differs from packet to packet.
+    pub fn distance(&self, a: NodeIx, b: NodeIx) -> Duration {
+        let spread = u64::try_from(self.conditions.spread.as_micros()).unwrap_or(u64::MAX);
+        if spread == 0 {
+            return self.conditions.latency;
+        }
+        let pair = (a.min(b) as u64) << 32 | a.max(b) as u64;
+        let drawn = mix(mix(self.seed) ^ pair);
+        self.conditions.latency + Duration::from_micros(drawn % spread)
+    }
+
+    /// The mean of what is added to a packet's time.
+    pub fn mean_jitter(&self, distance: Duration) -> Duration {
+        self.conditions.jitter / 2 + distance.mul_f64(self.conditions.jitter_share / 2.0)
+    }
+
     /// The time of one way, as drawn for the sender.
-    pub fn latency(&mut self, from: NodeIx) -> Duration {
+    pub fn latency(&mut self, from: NodeIx, to: NodeIx) -> Duration {
         let conditions = self.conditions;
+        let distance = self.distance(from, to);
         let rng = &mut self.rngs[from];
-        let mut time = conditions.latency + rng.time_below(conditions.jitter);
+        let mut time = distance + rng.time_below(conditions.jitter);
+        if conditions.jitter_share > 0.0 {
+            time += rng.time_below(distance.mul_f64(conditions.jitter_share));
+        }
         let mut wait = RETRANSMIT;
         while rng.chance(conditions.loss) {
             time += wait;
@@ -197,7 +224,9 @@ impl Network {
         class: Class,
         frame: &Encoded,
     ) -> Option<(Timestamp, usize)> {
-        let end = self.wires.get_mut(&link)?.ends.get_mut(from)?;
+        let wire = self.wires.get_mut(&link)?;
+        let to = wire.ends.get(1 - from)?.node;
+        let end = wire.ends.get_mut(from)?;
         if !end.is_open {
             return None;
         }
@@ -214,10 +243,10 @@ impl Network {
             departs = self.uplink_free[node].max(now) + Duration::from_micros(micros);
             self.uplink_free[node] = departs;
         }
-        let mut travels = self.latency(node);
+        let mut travels = self.latency(node, to);
         for _ in 1..packets {
             // The frame is whole when its last packet is there.
-            travels = travels.max(self.latency(node));
+            travels = travels.max(self.latency(node, to));
         }
         let end = &mut self.wires.get_mut(&link)?.ends[from];
         let last = &mut end.last_arrival[class as usize];
@@ -266,27 +295,35 @@ impl Network {
 
     /// Everything that stands still and may go on now: one entry for each frame, in order.
     pub fn waiting(&mut self, now: Timestamp) -> Vec<(LinkId, Side, Class, Timestamp)> {
+        let links: Vec<LinkId> = self.wires.keys().copied().collect();
         let mut found = Vec::new();
-        for (link, wire) in &self.wires {
-            if self.parts[wire.ends[0].node] != self.parts[wire.ends[1].node] {
-                continue;
-            }
-            for side in 0..2 {
-                for class in Class::ALL {
-                    let stream = &wire.ends[side].streams[class as usize];
-                    let late = stream.iter().filter(|packet| packet.arrives <= now).count();
-                    found.extend((0..late).map(|_| (*link, side, class)));
-                }
+        for link in links {
+            for (side, class) in self.waiting_on(now, link) {
+                let ends = &self.wires[&link].ends;
+                let at = now + self.latency(ends[side].node, ends[1 - side].node);
+                found.push((link, side, class, at));
             }
         }
         found
-            .into_iter()
-            .map(|(link, side, class)| {
-                let node = self.wires[&link].ends[side].node;
-                let at = now + self.latency(node);
-                (link, side, class, at)
-            })
-            .collect()
+    }
+
+    /// The same on one wire.
+    pub fn waiting_on(&self, now: Timestamp, link: LinkId) -> Vec<(Side, Class)> {
+        let Some(wire) = self.wires.get(&link) else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        if self.parts[wire.ends[0].node] != self.parts[wire.ends[1].node] {
+            return found;
+        }
+        for side in 0..2 {
+            for class in Class::ALL {
+                let stream = &wire.ends[side].streams[class as usize];
+                let late = stream.iter().filter(|packet| packet.arrives <= now).count();
+                found.extend((0..late).map(|_| (side, class)));
+            }
+        }
+        found
     }
 
     /// Closes an end. When nobody is left at it the wire is gone. Returns when the other end may hear of it: after
@@ -297,13 +334,13 @@ impl Network {
             return None;
         }
         wire.ends[side].is_open = false;
-        let node = wire.ends[side].node;
+        let (node, to) = (wire.ends[side].node, wire.ends[1 - side].node);
         let last = wire.ends[side].last_arrival.into_iter().max().unwrap_or(now);
         if !wire.ends[1 - side].is_open {
             self.wires.remove(&link);
             return None;
         }
-        Some((now + self.latency(node)).max(last))
+        Some((now + self.latency(node, to)).max(last))
     }
 
     /// All wires with an open end at a node.
@@ -343,6 +380,14 @@ impl End {
     }
 }
 
+/// Spreads a number over all others (the finalizer of SplitMix64).
+fn mix(n: u64) -> u64 {
+    let n = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    n ^ (n >> 31)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -350,7 +395,9 @@ mod tests {
     fn network(loss: f64) -> (Network, LinkId) {
         let mut network = Network::new(Conditions {
             latency: Duration::from_millis(1),
+            spread: Duration::ZERO,
             jitter: Duration::from_millis(5),
+            jitter_share: 0.0,
             loss,
             bandwidth: 0,
         });

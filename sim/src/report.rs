@@ -11,6 +11,10 @@ use serde::Serialize;
 use crate::ledger::Violation;
 use crate::scenario::Scenario;
 use crate::world::World;
+use crate::world::overlay::OverlayReport;
+
+/// Nodes from which the overlay is measured.
+const OVERLAY_AUTHORS: usize = 20;
 
 /// The figures of one run.
 #[derive(Clone, Debug, Serialize)]
@@ -49,6 +53,8 @@ pub struct Report {
     pub presence_false_alarms: u64,
     /// Nodes declared gone, by one that watched, that came back in the same run.
     pub presence_flaps: u64,
+    /// The overlay at the end.
+    pub overlay: OverlayReport,
     /// Frames by kind, with their bytes.
     pub frames: BTreeMap<u8, (u64, u64)>,
     /// Events that the simulator worked off.
@@ -180,6 +186,7 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>) -> Repo
         mesh_seconds: mesh.map(|time| time.as_secs_f64()),
         presence_false_alarms: ledger.n_false_alarms,
         presence_flaps: ledger.n_flaps,
+        overlay: world.overlay_report(OVERLAY_AUTHORS),
         frames: world.frames.clone(),
         events: world.n_events,
         hash: world.trace_hash(),
@@ -210,6 +217,22 @@ impl fmt::Display for Report {
         line("wire bytes / node / s", format!("{:.0}", self.wire_bytes_per_node_second))?;
         let mesh = self.mesh_seconds.map_or("never".to_owned(), |s| format!("{s:.3} s"));
         line("full mesh after", mesh)?;
+        let overlay = &self.overlay;
+        line(
+            "links of a node",
+            format!(
+                "{} to {}, {:.1} in the mean; {:.1} connections opened",
+                overlay.degree_min, overlay.degree_max, overlay.degree_mean, overlay.connections_per_node
+            ),
+        )?;
+        line(
+            "optimum p99 / max",
+            format!(
+                "{:.1} / {:.1} ms, {} hops, {} not reached",
+                overlay.optimum_p99_ms, overlay.optimum_max_ms, overlay.hops, overlay.unreached
+            ),
+        )?;
+        line("overlay upkeep", format!("{:.0} bytes a node", overlay.upkeep_bytes_per_node))?;
         line("presence false alarms", self.presence_false_alarms.to_string())?;
         line("presence flaps", self.presence_flaps.to_string())?;
         line("events", self.events.to_string())?;

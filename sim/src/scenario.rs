@@ -12,9 +12,10 @@ use crate::rng::{Purpose, Rng};
 use crate::world::{Fault, World, WorldConfig};
 
 /// Scenarios that are compiled in, by name.
-pub const SHIPPED: [(&str, &str); 2] = [
+pub const SHIPPED: [(&str, &str); 3] = [
     ("lan-30", include_str!("../scenarios/lan-30.toml")),
     ("faults-12", include_str!("../scenarios/faults-12.toml")),
+    ("mesh-1000", include_str!("../scenarios/mesh-1000.toml")),
 ];
 
 /// A network and what happens in it. Every field has a default but `nodes` and `duration`.
@@ -32,9 +33,15 @@ pub struct Scenario {
     /// Time of one way.
     #[serde(default = "micros_200", deserialize_with = "time")]
     pub latency: Duration,
-    /// Up to this much more.
+    /// Up to this much more between two nodes, drawn once for each pair.
+    #[serde(default, deserialize_with = "time")]
+    pub spread: Duration,
+    /// Up to this much more for each packet.
     #[serde(default, deserialize_with = "time")]
     pub jitter: Duration,
+    /// And up to this share of the time between the two.
+    #[serde(default)]
+    pub jitter_share: f64,
     /// Share of packets sent again, 0 to 0.9.
     #[serde(default)]
     pub loss: f64,
@@ -47,6 +54,12 @@ pub struct Scenario {
     /// And again after so long; zero is never.
     #[serde(default = "secs_5", deserialize_with = "time")]
     pub beacon: Duration,
+    /// There is no discovery: all nodes are told of this one, and of no other.
+    #[serde(default)]
+    pub contact: Option<usize>,
+    /// The nodes start one after the other over so long; the contact is first.
+    #[serde(default, deserialize_with = "time")]
+    pub joins: Duration,
     /// A commit takes half of this to this.
     #[serde(default = "millis_5", deserialize_with = "time")]
     pub persist: Duration,
@@ -202,6 +215,12 @@ impl Scenario {
         if !(0.0..=100_000.0).contains(&self.messages.rate) {
             return Err(format!("messages.rate = {}: expected 0 to 100000", self.messages.rate));
         }
+        if !(0.0..=10.0).contains(&self.jitter_share) {
+            return Err(format!("jitter_share = {}: expected 0 to 10", self.jitter_share));
+        }
+        if let Some(contact) = self.contact {
+            in_range("contact", contact)?;
+        }
         let size_max = djembe_protocol::limits::CONTENT_MAX;
         if self.messages.size > size_max {
             return Err(format!("messages.size: at most {size_max}"));
@@ -243,21 +262,25 @@ impl Scenario {
 
     /// The world at its beginning, everything scheduled.
     pub fn world(&self) -> World {
-        let mut world = World::lan(
+        let mut world = World::arriving(
             WorldConfig {
                 seed: self.seed,
                 network: Conditions {
                     latency: self.latency,
+                    spread: self.spread,
                     jitter: self.jitter,
+                    jitter_share: self.jitter_share,
                     loss: self.loss,
                     bandwidth: self.bandwidth,
                 },
                 discovery: self.discovery,
                 beacon: self.beacon,
+                contact: self.contact,
                 persist: self.persist,
                 fetch: self.fetch,
             },
             self.nodes,
+            self.joins,
         );
         self.schedule_faults(&mut world);
         self.schedule_messages(&mut world);

@@ -5,6 +5,7 @@
 mod events;
 mod faults;
 mod links;
+pub mod overlay;
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,8 @@ pub struct WorldConfig {
     pub discovery: Duration,
     /// And again and again after so long; zero is never again.
     pub beacon: Duration,
+    /// There is no discovery: each node is told of this one when it starts, and of nobody else.
+    pub contact: Option<NodeIx>,
     /// A commit takes between half of this and this.
     pub persist: Duration,
     /// A look-up takes between half of this and this.
@@ -48,12 +51,15 @@ impl Default for WorldConfig {
             seed: 1,
             network: Conditions {
                 latency: Duration::from_micros(200),
+                spread: Duration::ZERO,
                 jitter: Duration::from_micros(300),
+                jitter_share: 0.0,
                 loss: 0.0,
                 bandwidth: 0,
             },
             discovery: Duration::from_millis(500),
             beacon: Duration::from_secs(5),
+            contact: None,
             persist: Duration::from_millis(5),
             fetch: Duration::from_millis(1),
         }
@@ -82,6 +88,8 @@ pub struct World {
     pub frames: BTreeMap<u8, (u64, u64)>,
     /// Disconnects by cause.
     pub disconnects: BTreeMap<&'static str, u64>,
+    /// Connections that were opened.
+    pub n_connections: u64,
 }
 
 impl World {
@@ -103,19 +111,34 @@ impl World {
             n_events: 0,
             frames: BTreeMap::new(),
             disconnects: BTreeMap::new(),
+            n_connections: 0,
         }
     }
 
     /// `n` nodes in one group `lobby`, all started now.
     pub fn lan(config: WorldConfig, n: usize) -> Self {
+        Self::arriving(config, n, Duration::ZERO)
+    }
+
+    /// The same, started one after the other over `joins`: the contact first, if there is one.
+    pub fn arriving(config: WorldConfig, n: usize, joins: Duration) -> Self {
         let mut world = Self::new(config);
         let lobby = world.add_group("lobby");
         for _ in 0..n {
             let node = world.add_node();
             world.member(node, lobby);
         }
-        for node in 0..n {
-            world.start(node);
+        let contact = config.contact.unwrap_or(0);
+        let mut order: Vec<NodeIx> = (0..n).collect();
+        order.swap(0, contact.min(n.saturating_sub(1)));
+        for (ix, node) in order.into_iter().enumerate() {
+            let at = Timestamp::ZERO
+                + joins * u32::try_from(ix).unwrap_or(u32::MAX) / u32::try_from(n).unwrap_or(1);
+            if at == Timestamp::ZERO {
+                world.start(node);
+            } else {
+                world.calendar.schedule(at, source(node), Happening::Start(node));
+            }
         }
         world
     }
@@ -182,6 +205,12 @@ impl World {
         self.input(node, Input::Listening(vec![address_of(node)]));
         for group in self.memberships[node].clone() {
             self.join(node, group);
+        }
+        if let Some(contact) = self.config.contact {
+            if contact != node {
+                self.discover_soon(node, contact, Duration::ZERO);
+            }
+            return;
         }
         for other in 0..self.hosts.len() {
             if other != node && self.hosts[other].engine.is_some() {
@@ -251,6 +280,15 @@ impl World {
         let up: Vec<&Host> = self.hosts.iter().filter(|host| host.engine.is_some()).collect();
         // Two links to one peer stand for a while after both have dialled.
         up.iter().all(|host| host.links.len() >= up.len() - 1 && self.n_linked(host.ix) == up.len() - 1)
+    }
+
+    /// Whom a running node takes for its neighbours.
+    pub fn neighbours(&self, node: NodeIx) -> Vec<NodeIx> {
+        let Some(engine) = &self.hosts[node].engine else {
+            return Vec::new();
+        };
+        let links = engine.overlay().links;
+        links.iter().filter_map(|(peer, ..)| self.by_peer.get(peer)?.first().copied()).collect()
     }
 
     /// How many nodes a node is linked to.

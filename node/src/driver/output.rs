@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use djembe_protocol::id::{GroupId, LogId, MessageId};
 use djembe_protocol::io::{Delivered, Event, Output};
+use djembe_protocol::wire::frame::Address;
 use libp2p::Multiaddr;
 use tokio::sync::mpsc;
 
@@ -28,12 +29,9 @@ impl Driver {
                     }
                 }
                 Output::Connect { peer, addresses } => {
-                    let addresses: Vec<Multiaddr> = addresses
-                        .into_iter()
-                        .filter_map(|address| Multiaddr::try_from(address.0).ok())
-                        .collect();
-                    self.transport.dial(Some(peer), addresses);
+                    self.transport.dial(Some(peer), multiaddrs(addresses));
                 }
+                Output::Probe { peer, addresses } => self.transport.probe(peer, &multiaddrs(addresses)),
                 Output::Disconnect { link, cause } => {
                     if let Some(entry) = self.links.get(&link) {
                         tracing::debug!(peer = %entry.peer.short(), cause, "disconnect");
@@ -247,4 +245,8 @@ impl Reader {
         }
         !self.sender.is_closed()
     }
+}
+
+fn multiaddrs(addresses: Vec<Address>) -> Vec<Multiaddr> {
+    addresses.into_iter().filter_map(|address| Multiaddr::try_from(address.0).ok()).collect()
 }

@@ -24,6 +24,7 @@ mod link;
 #[cfg(test)]
 mod measure;
 mod muxer;
+mod probe;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::num::NonZeroU8;
 use std::sync::Arc;
+use std::time::Duration;
 
 use djembe_protocol::error::Reject;
 use djembe_protocol::id::{LinkId, PeerId};
@@ -101,6 +103,8 @@ pub(crate) enum TransportEvent {
     DialFailed { peer: Option<PeerId>, addresses: Vec<Multiaddr>, refused: bool, error: String },
     /// Bytes of queued frames, with their lengths, that were handed to the connection since the last report.
     Written { link: LinkId, class: Class, bytes: usize },
+    /// How far away a peer is that [`Transport::probe`] asked about; nothing if it does not answer.
+    Probed { peer: PeerId, rtt: Option<Duration> },
     /// Addresses seen by mDNS.
     MdnsDiscovered(Vec<(PeerId, Multiaddr)>),
     /// Addresses that mDNS no longer sees.
@@ -213,6 +217,7 @@ pub(crate) struct Transport<T: Send + 'static> {
     events: VecDeque<TransportEvent>,
     /// Connections that were not let in and links that were ended for what came on them, by cause.
     refusals: Counters,
+    probes: probe::Probes,
 }
 
 /// A dial under way.
@@ -254,6 +259,7 @@ impl<T: Send + 'static> Transport<T> {
             dials: HashMap::new(),
             events: VecDeque::new(),
             refusals: Counters::default(),
+            probes: probe::Probes::default(),
         };
         this.listen_on_all(config.listen)?;
         Ok(this)
@@ -307,6 +313,13 @@ impl<T: Send + 'static> Transport<T> {
         }
     }
 
+    /// Measures the round trip to a peer without a link to it.
+    pub(crate) fn probe(&mut self, peer: PeerId, addresses: &[Multiaddr]) {
+        if !self.probes.start(peer, addresses) {
+            tracing::debug!(peer = %peer.short(), "too many probes under way");
+        }
+    }
+
     /// Queues a frame. Never blocks; the caller keeps account of what it queued and what was written.
     pub(crate) fn send(&self, link: LinkId, class: Class, frame: Transmit) -> Result<(), NotSent> {
         assert!((1..=FRAME_MAX).contains(&frame.len()), "a frame has 1 to {FRAME_MAX} bytes");
@@ -336,6 +349,7 @@ impl<T: Send + 'static> Transport<T> {
                 biased;
                 () = self.reports.notify.notified() => self.on_reports(),
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
+                (peer, rtt) = self.probes.next() => return TransportEvent::Probed { peer, rtt },
             }
         }
     }

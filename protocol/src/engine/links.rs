@@ -6,7 +6,7 @@ use super::Engine;
 use crate::id::{LinkId, PeerId};
 use crate::io::{LinkEnd, Output, PresenceCause};
 use crate::link::Link;
-use crate::wire::frame::{self, Class, Digest, Hello};
+use crate::wire::frame::{self, Class, Digest, Hello, PeerRecord};
 
 impl Engine {
     pub(super) fn on_link_up(&mut self, link: LinkId, peer: PeerId, dialed: bool) {
@@ -14,16 +14,64 @@ impl Engine {
         self.secrets.fill(&mut nonce);
         self.links.insert(link, Link::new(self.now, link, peer, dialed, nonce));
         self.overlay.link_up(self.now, link, peer, dialed);
+        // Who is choosy hears first why it was dialled, and greets only whom it keeps.
+        if dialed || !self.overlay.is_partial() {
+            self.greet(link);
+        }
+    }
+
+    /// Says HELLO, once.
+    pub(super) fn greet(&mut self, link: LinkId) {
+        let record = self.own_record();
+        let (incarnation, network) = (self.presence.incarnation(), self.config.network);
+        let Some(state) = self.links.get_mut(&link) else {
+            return;
+        };
+        if std::mem::replace(&mut state.has_greeted, true) {
+            return;
+        }
         let hello = Hello {
             min: frame::VERSION_MIN,
             max: frame::VERSION_MAX,
             features: 0,
-            network: self.config.network,
-            nonce,
-            incarnation: self.presence.incarnation(),
-            addresses: self.addresses.clone(),
+            network,
+            nonce: state.nonce,
+            incarnation,
+            why: self.overlay.why(link, &state.peer),
+            record,
         };
         self.cx().send(link, Class::Control, hello);
+    }
+
+    /// Where this node can be reached, signed; made anew when that has changed.
+    fn own_record(&mut self) -> PeerRecord {
+        if let Some(record) = self.overlay.record() {
+            return record.clone();
+        }
+        self.n_records += 1;
+        let seq = self.config.incarnation.0.saturating_add(self.n_records);
+        let record = PeerRecord::new(&self.identity, seq, self.addresses.clone(), Vec::new());
+        self.overlay.set_record(Some(record.clone()));
+        record
+    }
+
+    /// The overlay gives a link up, here or at the other end. Nobody has died.
+    pub(super) fn part(&mut self, link: LinkId, peer: PeerId) {
+        if let Some(state) = self.links.get_mut(&link) {
+            state.part(self.now);
+        }
+        self.part_peer(&peer);
+        for id in self.groups.keys().copied().collect::<Vec<_>>() {
+            self.with_group(id, |group, cx| group.member_down(cx, link, None));
+        }
+        self.tell_peers_soon();
+    }
+
+    /// A peer may have no link to us any more; another to it may still stand.
+    pub(super) fn part_peer(&mut self, peer: &PeerId) {
+        if self.overlay.link(peer).is_none() {
+            self.presence.parted(peer);
+        }
     }
 
     pub(super) fn on_link_down(&mut self, link: LinkId, cause: LinkEnd) {
@@ -31,6 +79,9 @@ impl Engine {
             return;
         };
         let peer = state.peer;
+        if state.is_parting() {
+            return;
+        }
         let choice = self.choices.next_u32();
         let last = self.overlay.link_down(self.now, link, peer, choice);
         if last {
@@ -79,7 +130,11 @@ impl Engine {
             return self.disconnect(id, "no HELLO");
         }
         if link.has_retired(now) {
-            return self.disconnect(id, "duplicate link");
+            let cause = if link.is_parting() { "not kept" } else { "duplicate link" };
+            return self.disconnect(id, cause);
+        }
+        if link.is_parting() {
+            return;
         }
         if link.lose_patience(now) {
             self.counters.add("passed-over", 1);

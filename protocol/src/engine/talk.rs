@@ -5,7 +5,7 @@ use crate::group::{Ctx, Group};
 use crate::id::{LinkId, PeerId};
 use crate::io::PresenceCause;
 use crate::link::Link;
-use crate::wire::frame::{self, Alive, Checked, CheckedFrame, Class, Frame, Hello, Subscribe};
+use crate::wire::frame::{self, Alive, Checked, CheckedFrame, Class, Frame, Hello, Refuse, Subscribe};
 
 impl Engine {
     pub(super) fn on_frame(&mut self, link: LinkId, frame: CheckedFrame) {
@@ -13,12 +13,17 @@ impl Engine {
             return;
         };
         let (peer, greeted) = (state.peer, state.hello.is_some());
-        let is_closing = state.is_closing();
+        let (is_closing, is_parting) = (state.is_closing(), state.is_parting());
         if is_closing && !greeted {
+            return;
+        }
+        if is_parting && !matches!(frame.0, Checked::Data { .. } | Checked::Seen { .. }) {
+            // Payload that was under way is welcome; there is nothing more to talk about.
             return;
         }
         match frame.0 {
             Checked::Talk(Frame::Hello(hello)) => return self.on_hello(link, peer, hello),
+            Checked::Talk(Frame::Refuse(refuse)) => return self.on_refuse(link, peer, refuse),
             _ if !greeted => return self.disconnect(link, "spoke before HELLO"),
             // What was under way when its sender said goodbye, or was cut off, is no sign of life.
             _ if is_closing => {}
@@ -62,6 +67,10 @@ impl Engine {
                     return;
                 };
                 state.on_beat(self.now, &beat);
+                if let Some(rtt) = state.rtt() {
+                    self.overlay.measured(&peer, rtt);
+                }
+                let Some(state) = self.links.get(&link) else { return };
                 if beat.ask {
                     let answer = state.beat(self.now, false);
                     self.cx().send(link, Class::Control, answer);
@@ -77,6 +86,8 @@ impl Engine {
                 }
                 self.overlay.neighbours_of(self.now, peer, peers.peers);
             }
+            Frame::Walk(walk) => self.overlay.walk(self.now, peer, walk),
+            Frame::Shuffle(shuffle) => self.overlay.shuffle(self.now, peer, shuffle),
             Frame::Digest(digest) => self.on_digest(link, &digest),
             Frame::Roots(roots) => self.on_roots(link, &roots),
             Frame::Clock(clock) => self.with_shared(link, clock.group, |group, cx| {
@@ -104,7 +115,7 @@ impl Engine {
                 Ok(())
             }),
             // `check` makes these into other variants.
-            Frame::Hello(_) | Frame::Data { .. } => self.on_bad_frame(link),
+            Frame::Hello(_) | Frame::Refuse(_) | Frame::Data { .. } => self.on_bad_frame(link),
         }
     }
 
@@ -112,11 +123,13 @@ impl Engine {
         if hello.network != self.config.network {
             self.counters.add("wrong-network", 1);
             self.overlay.forget(&peer);
+            self.greet(link);
             return self.disconnect(link, "another network");
         }
         if hello.min > frame::VERSION_MAX || hello.max < frame::VERSION_MIN {
             self.counters.add("version", 1);
             self.overlay.forget(&peer);
+            self.greet(link);
             return self.disconnect(link, "no common version");
         }
         let Some(state) = self.links.get_mut(&link) else {
@@ -125,10 +138,19 @@ impl Engine {
         if state.hello.is_some() || state.is_closing() {
             return self.on_bad_frame(link);
         }
-        let (incarnation, addresses) = (hello.incarnation, hello.addresses.clone());
+        if hello.record.peer != peer {
+            return self.on_bad_frame(link);
+        }
+        let refusal = self.overlay.greeted(self.now, link, peer, hello.why, hello.record.clone());
+        if let Some(refuse) = refusal {
+            state.part(self.now);
+            self.cx().send(link, Class::Control, refuse);
+            return self.part_peer(&peer);
+        }
+        let incarnation = hello.incarnation;
         state.hello = Some(hello);
+        self.greet(link);
         self.presence.greeted(self.now, peer, incarnation, &self.identity);
-        self.overlay.told(self.now, peer, addresses);
         // A vote against us may have made the rounds while we were away.
         if self.presence.incarnation() > self.config.incarnation {
             let alive = Alive::new(self.presence.incarnation(), &self.identity);
@@ -137,6 +159,20 @@ impl Engine {
         self.tell_peers_soon();
         for id in self.groups.keys().copied().collect::<Vec<_>>() {
             self.with_group(id, |group, cx| group.subscribe(cx, link));
+        }
+    }
+
+    /// The neighbour does not keep the link.
+    fn on_refuse(&mut self, link: LinkId, peer: PeerId, refuse: Refuse) {
+        self.counters.add("refused", 1);
+        if self.overlay.refused(self.now, link, peer, refuse) {
+            self.part(link, peer);
+        } else {
+            if let Some(state) = self.links.get_mut(&link) {
+                state.part(self.now);
+            }
+            self.disconnect(link, "refused");
+            self.part_peer(&peer);
         }
     }
 

@@ -13,8 +13,8 @@ use crate::io::{Input, LinkEnd};
 use crate::message::Draft;
 use crate::persist::{Answer, GroupRecord, Query};
 use crate::wire::frame::{
-    Alert, Alive, Announce, Beat, Clock, ClockEntry, Digest, Gone, Prune, Range, Roots, Served, Signature,
-    Stored, Subscribe, Unsubscribe, Want, check,
+    Alert, Alive, Announce, Beat, Clock, ClockEntry, Digest, Gone, Hello, PeerRecord, Prune, Range, Refusal,
+    Refuse, Roots, Served, Shuffle, Signature, Stored, Subscribe, Unsubscribe, Walk, Want, Why, check,
 };
 
 const NETWORK: [u8; 8] = *b"the-test";
@@ -36,6 +36,7 @@ struct Bench {
     engine: Engine,
     now: Timestamp,
     hostile: Identity,
+    record: PeerRecord,
     n_links: u64,
     /// What the neighbour was sent, by kind.
     sent: BTreeMap<u8, usize>,
@@ -50,6 +51,7 @@ impl Bench {
         let mut bench = Self {
             engine: Engine::new(config, Identity::from_seed([1; 32]), Box::new(Zeros)),
             now: Timestamp::from_micros(1),
+            record: PeerRecord::new(&Identity::from_seed([2; 32]), 1, Vec::new(), Vec::new()),
             hostile: Identity::from_seed([2; 32]),
             n_links: 0,
             sent: BTreeMap::new(),
@@ -74,6 +76,7 @@ impl Bench {
                         inputs.push(Input::Written { link, class, bytes });
                     }
                     Output::Connect { peer, .. } => inputs.push(Input::DialFailed { peer, refused: true }),
+                    Output::Probe { peer, .. } => inputs.push(Input::Probed { peer, rtt: None }),
                     Output::Disconnect { link, cause } => {
                         self.closed.push(cause);
                         let cause = LinkEnd::Closed;
@@ -123,7 +126,8 @@ impl Bench {
             network: NETWORK,
             nonce: [3; 16],
             incarnation: Incarnation(1),
-            addresses: Vec::new(),
+            why: Why::Mesh,
+            record: self.record.clone(),
         }
     }
 

@@ -19,7 +19,7 @@ fn dials(overlay: &mut Overlay) -> Vec<PeerId> {
     facts
         .filter_map(|fact| match fact {
             Fact::Connect { peer, .. } => Some(peer),
-            Fact::Disconnect { .. } | Fact::Retire { .. } => None,
+            _ => None,
         })
         .collect()
 }
@@ -29,7 +29,7 @@ fn closed(overlay: &mut Overlay) -> Vec<u64> {
     facts
         .filter_map(|fact| match fact {
             Fact::Disconnect { link, .. } | Fact::Retire { link } => Some(link.0),
-            Fact::Connect { .. } => None,
+            _ => None,
         })
         .collect()
 }
@@ -50,7 +50,7 @@ fn one_link_stays() {
         (LOW, &[false, false], 2),
         (HIGH, &[false, true, false], 2),
     ] {
-        let mut overlay = Overlay::new(ME);
+        let mut overlay = Overlay::new(ME, 1);
         for (n, dialed) in links.iter().enumerate() {
             overlay.link_up(at(0), LinkId(n as u64 + 1), peer, *dialed);
         }
@@ -69,7 +69,7 @@ fn one_link_stays() {
 fn a_settled_link_makes_room_for_a_new_one() {
     for (age, stays) in [(4999, 1), (5000, 2)] {
         for (peer, first) in [(HIGH, true), (LOW, false)] {
-            let mut overlay = Overlay::new(ME);
+            let mut overlay = Overlay::new(ME, 1);
             overlay.link_up(at(0), LinkId(1), peer, first);
             overlay.link_up(at(age), LinkId(2), peer, !first);
             assert_eq!(overlay.link(&peer), Some(LinkId(stays)), "{peer:?} after {age} ms");
@@ -79,7 +79,7 @@ fn a_settled_link_makes_room_for_a_new_one() {
 
 #[test]
 fn a_failed_dial_is_tried_again_later_and_later() {
-    let mut overlay = Overlay::new(ME);
+    let mut overlay = Overlay::new(ME, 1);
     overlay.found(at(0), LOW, address(1));
     assert_eq!(dials(&mut overlay), [LOW]);
     overlay.told(at(1), LOW, address(1));
@@ -110,7 +110,7 @@ fn a_failed_dial_is_tried_again_later_and_later() {
 /// had to wait for the next time somebody told of it, or for the back-off. What was known already is no news.
 #[test]
 fn an_address_that_comes_during_a_dial_is_tried_next() {
-    let mut overlay = Overlay::new(ME);
+    let mut overlay = Overlay::new(ME, 1);
     overlay.told(at(0), LOW, address(1));
     assert_eq!(dials(&mut overlay), [LOW]);
     overlay.told(at(1), LOW, address(2));
@@ -127,7 +127,7 @@ fn an_address_that_comes_during_a_dial_is_tried_next() {
 
 #[test]
 fn a_dial_that_is_never_answered_has_failed() {
-    let mut overlay = Overlay::new(ME);
+    let mut overlay = Overlay::new(ME, 1);
     overlay.found(at(0), LOW, address(1));
     dials(&mut overlay);
     overlay.on_deadline(at(10_000));
@@ -138,7 +138,7 @@ fn a_dial_that_is_never_answered_has_failed() {
 /// Goal: a peer that closes every link at once is not dialled in a loop; one that was lost is, at once.
 #[test]
 fn a_link_that_did_not_last_counts_as_a_failed_dial() {
-    let mut overlay = Overlay::new(ME);
+    let mut overlay = Overlay::new(ME, 1);
     overlay.found(at(0), HIGH, address(1));
     dials(&mut overlay);
     let mut now = 0;
@@ -158,7 +158,7 @@ fn a_link_that_did_not_last_counts_as_a_failed_dial() {
 
 #[test]
 fn nobody_dials_himself_or_who_said_goodbye() {
-    let mut overlay = Overlay::new(ME);
+    let mut overlay = Overlay::new(ME, 1);
     overlay.found(at(0), ME, address(1));
     assert_eq!(dials(&mut overlay), []);
     overlay.link_up(at(0), LinkId(1), ME, true);
@@ -180,7 +180,7 @@ fn stranger(n: u64) -> PeerId {
 
 #[test]
 fn links_dials_and_known_peers_are_bounded_from_both_sides() {
-    let mut overlay = Overlay::new(ME);
+    let mut overlay = Overlay::new(ME, 1);
     for n in 0..limits::LINKS_MAX as u64 {
         overlay.link_up(at(0), LinkId(n), stranger(n), false);
     }
@@ -189,7 +189,7 @@ fn links_dials_and_known_peers_are_bounded_from_both_sides() {
     assert_eq!(closed(&mut overlay), [999]);
     assert!(!overlay.link_down(at(1), LinkId(999), LOW, 0));
 
-    let mut overlay = Overlay::new(ME);
+    let mut overlay = Overlay::new(ME, 1);
     for n in 0..2 * limits::KNOWN_PEERS_MAX as u64 {
         overlay.found(at(0), stranger(n), address(1));
         for peer in dials(&mut overlay) {
@@ -207,7 +207,7 @@ fn links_dials_and_known_peers_are_bounded_from_both_sides() {
 
 #[test]
 fn observers_are_linked_neighbours_who_say_so() {
-    let mut overlay = Overlay::new(ME);
+    let mut overlay = Overlay::new(ME, 1);
     overlay.link_up(at(0), LinkId(1), LOW, false);
     overlay.neighbours_of(at(0), LOW, vec![(HIGH, address(1))]);
     // Somebody without a link to us has no say.

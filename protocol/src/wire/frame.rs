@@ -19,6 +19,10 @@ use crate::wire::codec;
 use crate::wire::compress::{self, Expanded};
 use crate::wire::envelope::Envelope;
 
+mod overlay;
+
+pub use overlay::{MateTag, PeerRecord, Refusal, Refuse, Shuffle, Walk, Why};
+
 /// The lowest and the highest version of this frame protocol that this node speaks.
 pub const VERSION_MIN: u16 = 1;
 /// See [`VERSION_MIN`].
@@ -94,13 +98,10 @@ pub struct Hello {
     pub nonce: [u8; 16],
     /// Of this run.
     pub incarnation: Incarnation,
-    /// Where this node listens; at most [`Hello::ADDRESSES_MAX`].
-    pub addresses: Vec<Address>,
-}
-
-impl Hello {
-    /// Addresses in a HELLO, and of one peer in a [`Peers`] frame.
-    pub const ADDRESSES_MAX: usize = 8;
+    /// Why it dialled, or as what it keeps the link.
+    pub why: Why,
+    /// Where this node listens, for its neighbours to pass on.
+    pub record: PeerRecord,
 }
 
 /// "I am in this group": proves knowledge of the group key and names no group to those without it.
@@ -188,7 +189,7 @@ impl Peers {
 }
 
 // Each address comes with up to two bytes of length, each list with one.
-const _: () = assert!(Peers::MAX * (33 + Hello::ADDRESSES_MAX * (Address::MAX + 2)) < limits::FRAME_MAX);
+const _: () = assert!(Peers::MAX * (33 + PeerRecord::ADDRESSES_MAX * (Address::MAX + 2)) < limits::FRAME_MAX);
 
 /// One hash over all logs of all groups that both share.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -395,6 +396,9 @@ frames! {
     16 => Served,
     17 => Prune,
     18 => Stored,
+    19 => Refuse,
+    20 => Walk,
+    21 => Shuffle,
 }
 
 /// A frame ready for a stream: what is written first, and the shared bytes that follow.
@@ -484,7 +488,7 @@ impl Frame {
             if n > max { Err(DecodeError::TooLarge(what)) } else { Ok(()) }
         }
         fn addresses(list: &[Address]) -> Result<(), DecodeError> {
-            at_most(list.len(), Hello::ADDRESSES_MAX, "addresses")?;
+            at_most(list.len(), PeerRecord::ADDRESSES_MAX, "addresses")?;
             list.iter().try_for_each(|address| at_most(address.0.len(), Address::MAX, "address"))
         }
         fn seq(seq: Seq) -> Result<(), DecodeError> {
@@ -509,7 +513,7 @@ impl Frame {
                     return Err(DecodeError::Invalid("version range"));
                 }
                 incarnation(hello.incarnation)?;
-                addresses(&hello.addresses)
+                hello.record.check_counts()
             }
             Self::Goodbye(goodbye) => incarnation(goodbye.incarnation),
             Self::Alert(alert) => incarnation(alert.incarnation),
@@ -550,6 +554,12 @@ impl Frame {
                 announce.ranges.iter().try_for_each(forward)
             }
             Self::Want(want) => forward(&want.range),
+            Self::Refuse(refuse) => overlay::check_records(&refuse.peers, Refuse::PEERS_MAX),
+            Self::Walk(walk) => {
+                at_most(walk.hops.into(), Walk::HOPS_MAX.into(), "hops")?;
+                walk.record.check_counts()
+            }
+            Self::Shuffle(shuffle) => overlay::check_records(&shuffle.peers, Shuffle::PEERS_MAX),
             Self::Stored(stored) => at_most(stored.logs.len(), 3, "logs"),
             Self::Data { .. }
             | Self::Subscribe(_)

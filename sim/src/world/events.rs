@@ -32,6 +32,10 @@ pub(super) enum Happening {
     Dial { from: NodeIx, run: u64, to: Option<NodeIx>, peer: PeerId },
     /// And its answer.
     DialFailed { node: NodeIx, run: u64, peer: PeerId, refused: bool },
+    /// The answer to a probe, or that none came.
+    Probed { node: NodeIx, run: u64, peer: PeerId, rtt: Option<Duration> },
+    /// A node starts.
+    Start(NodeIx),
     /// The dialler's end opens.
     DialOpen { link: LinkId },
     /// An end closes because its own node wants it.
@@ -72,6 +76,12 @@ impl World {
                     self.input(node, Input::DialFailed { peer, refused });
                 }
             }
+            Happening::Probed { node, run, peer, rtt } => {
+                if self.is_run(node, run) {
+                    self.input(node, Input::Probed { peer, rtt });
+                }
+            }
+            Happening::Start(node) => self.start(node),
             Happening::DialOpen { link } => self.open(link, 0),
             Happening::Closed { node, run, link } => {
                 if self.is_run(node, run) && self.hosts[node].links.remove(&link) {
@@ -177,10 +187,11 @@ impl World {
             Wish::Send(link, class, frame) => self.send(node, link, class, &frame),
             Wish::Connect(peer, addresses) => {
                 let to = addresses.iter().find_map(node_at);
-                let at = now + self.network.latency(node);
+                let at = now + self.network.latency(node, to.unwrap_or(node));
                 let from = node;
                 self.calendar.schedule(at, source(node), Happening::Dial { from, run, to, peer });
             }
+            Wish::Probe(peer, addresses) => self.probe(node, run, peer, addresses.iter().find_map(node_at)),
             Wish::Disconnect(link, cause) => {
                 *self.disconnects.entry(cause).or_default() += 1;
                 let Some(side) = self.network.side(link, node) else {

@@ -16,6 +16,8 @@ use crate::network::{NodeIx, Side};
 
 /// A dial into nothing is given up after this.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// So is a probe.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl World {
     pub(super) fn dial(&mut self, from: NodeIx, run: u64, to: Option<NodeIx>, peer: PeerId) {
@@ -25,9 +27,10 @@ impl World {
         let now = self.now();
         let (at, refused) = match to {
             Some(to) if self.network.reaches(from, to) && !self.hosts[to].is_off => {
-                let back = self.network.latency(to);
+                let back = self.network.latency(to, from);
                 if self.hosts[to].engine.is_some() && self.hosts[to].peer == peer {
                     let link = self.network.connect(from, to);
+                    self.n_connections += 1;
                     self.open(link, 1);
                     self.calendar.schedule(now + back, source(to), Happening::DialOpen { link });
                     return;
@@ -38,6 +41,16 @@ impl World {
         };
         let happening = Happening::DialFailed { node: from, run, peer, refused };
         self.calendar.schedule(at, source(from), happening);
+    }
+
+    /// A round trip without a connection.
+    pub(super) fn probe(&mut self, node: NodeIx, run: u64, peer: PeerId, to: Option<NodeIx>) {
+        let answers = to.filter(|to| {
+            self.network.reaches(node, *to) && self.hosts[*to].engine.is_some() && !self.hosts[*to].is_off
+        });
+        let rtt = answers.map(|to| self.network.latency(node, to) + self.network.latency(to, node));
+        let at = self.now() + rtt.unwrap_or(PROBE_TIMEOUT);
+        self.calendar.schedule(at, source(node), Happening::Probed { node, run, peer, rtt });
     }
 
     /// An end of a new connection is told to its node.
@@ -59,10 +72,8 @@ impl World {
 
     fn let_go_of(&mut self, link: LinkId) {
         let now = self.now();
-        for (waiting, from, class, _) in self.network.waiting(now) {
-            if waiting == link {
-                self.calendar.schedule(now, source(0), Happening::Arrive { link, from, class });
-            }
+        for (from, class) in self.network.waiting_on(now, link) {
+            self.calendar.schedule(now, source(0), Happening::Arrive { link, from, class });
         }
     }
 

@@ -44,7 +44,7 @@ impl Chaos {
     fn frame(&mut self, me: PeerId, hostile: &Identity) -> Frame {
         let them = hostile.peer_id();
         let group = self.below(3) as u16;
-        match self.below(18) {
+        match self.below(21) {
             0 => Subscribe { group, proof: [self.below(256) as u8; 32] }.into(),
             1 if self.below(20) == 0 => Unsubscribe { group }.into(),
             2 => Beat {
@@ -100,9 +100,34 @@ impl Chaos {
             }
             .into(),
             14 => Prune { group, author: self.log(me, them).author }.into(),
+            16 => Walk {
+                record: self.record(hostile),
+                split: self.below(2) == 0,
+                hops: self.below(u64::from(Walk::HOPS_MAX) + 1) as u8,
+            }
+            .into(),
+            17 => {
+                let peers = (0..self.below(9)).map(|_| self.record(hostile)).collect();
+                Shuffle { reply: self.below(2) == 0, peers }.into()
+            }
+            18 if self.below(40) == 0 => {
+                let why = if self.below(2) == 0 { Refusal::Full } else { Refusal::Replaced };
+                Refuse { why, peers: vec![self.record(hostile)] }.into()
+            }
             15 => Stored { group, logs: vec![(self.log(me, them), self.0.next_u64())] }.into(),
             _ => self.data(group, hostile),
         }
+    }
+
+    /// What anybody may say of anybody: signed by nobody, or by a stranger who may not exist.
+    fn record(&mut self, hostile: &Identity) -> PeerRecord {
+        let addresses = (0..self.below(3)).map(|n| Address(vec![n as u8; 5])).collect();
+        let seq = self.seq();
+        if self.below(8) == 0 {
+            return PeerRecord::new(hostile, seq, addresses, Vec::new());
+        }
+        let peer = log(self.below(5000)).author;
+        PeerRecord { peer, seq, addresses, tags: Vec::new(), signature: Signature([1; 64]) }
     }
 
     /// An envelope that is signed and opens, with numbers that a liar may choose.

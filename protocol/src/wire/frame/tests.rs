@@ -31,7 +31,18 @@ fn hello() -> Hello {
         network: *b"lobbynet",
         nonce: [5; 16],
         incarnation: Incarnation(1000),
+        why: Why::Near { rtt: 300 },
+        record: record(),
+    }
+}
+
+fn record() -> PeerRecord {
+    PeerRecord {
+        peer: peer(3),
+        seq: 1001,
         addresses: vec![Address(vec![4, 127, 0, 0, 1])],
+        tags: vec![[4; 8]],
+        signature: Signature([9; 64]),
     }
 }
 
@@ -56,6 +67,9 @@ fn samples() -> Vec<Frame> {
         Served { request: 9, group: 3, count: 64, floor: 0, upto: 63 }.into(),
         Prune { group: 3, author: peer(2) }.into(),
         Stored { group: 3, logs: vec![(log(2), 7)] }.into(),
+        Refuse { why: Refusal::Surplus, peers: vec![record()] }.into(),
+        Walk { record: record(), split: true, hops: 12 }.into(),
+        Shuffle { reply: false, peers: vec![record()] }.into(),
     ]
 }
 
@@ -75,8 +89,8 @@ fn written_out(golden: &str) -> String {
 }
 
 /// What stands on the stream, length included. A change here is a change of the protocol.
-const GOLDEN: [&str; 18] = [
-    "26000000 01 0101006c6f6262796e6574 05*16 fbe8030105047f000001",
+const GOLDEN: [&str; 21] = [
+    "96000000 01 0101006c6f6262796e6574 05*16 fbe80304fb2c01 03*32 fbe9030105047f00000101 04*8 09*64",
     "22000000 02 03 06*32",
     "04000000 03 fb2c01",
     "09000000 04 fc40420f00050001",
@@ -94,6 +108,9 @@ const GOLDEN: [&str; 18] = [
     "06000000 10 090340003f",
     "22000000 11 03 02*32",
     "25000000 12 0301 02*32 0107",
+    "76000000 13 0101 03*32 fbe9030105047f00000101 04*8 09*64",
+    "76000000 14 03*32 fbe9030105047f00000101 04*8 09*64 010c",
+    "76000000 15 0001 03*32 fbe9030105047f00000101 04*8 09*64",
 ];
 
 #[test]
@@ -104,7 +121,7 @@ fn every_kind_has_its_golden_bytes() {
         assert_eq!(hex(&bytes), written_out(golden), "kind {}", frame.kind());
     }
     let kinds: Vec<u8> = samples().iter().map(Frame::kind).collect();
-    assert_eq!(kinds, (1..=18).collect::<Vec<u8>>(), "a sample of each kind");
+    assert_eq!(kinds, (1..=21).collect::<Vec<u8>>(), "a sample of each kind");
 }
 
 #[test]
@@ -146,7 +163,7 @@ fn another_encoding_of_a_value_is_refused() {
 
 #[test]
 fn unknown_kinds_are_skipped_from_128_on() {
-    for kind in [0, 19, SKIPPABLE - 1] {
+    for kind in [0, 99, SKIPPABLE - 1] {
         assert_eq!(Frame::decode(vec![kind, 1, 2].into()), Err(DecodeError::Kind(kind)));
     }
     for kind in [SKIPPABLE, 255] {
@@ -179,10 +196,24 @@ fn lists_are_bounded_from_both_sides() {
     };
     let address = |len: usize| Address(vec![1; len]);
     let big = limits::SEQ_MAX;
-    let addresses =
-        |n| -> Frame { Hello { addresses: many(n, |_| address(Address::MAX)), ..hello() }.into() };
+    let full = || PeerRecord {
+        addresses: many(PeerRecord::ADDRESSES_MAX, |_| address(Address::MAX)),
+        tags: vec![[1; 8]; PeerRecord::TAGS_MAX],
+        ..record()
+    };
+    let addresses = |n| -> Frame {
+        let record = PeerRecord { addresses: many(n, |_| address(Address::MAX)), ..full() };
+        Hello { record, ..hello() }.into()
+    };
+    let tags = |n| -> Frame {
+        let record = PeerRecord { tags: vec![[1; 8]; n], ..full() };
+        Walk { record, split: true, hops: 0 }.into()
+    };
+    let hops = |n: usize| -> Frame { Walk { record: full(), split: true, hops: n as u8 }.into() };
+    let refuse = |n| -> Frame { Refuse { why: Refusal::Full, peers: many(n, |_| full()) }.into() };
+    let shuffle = |n| -> Frame { Shuffle { reply: true, peers: many(n, |_| full()) }.into() };
     let peers = |n| -> Frame {
-        let all = || many(Hello::ADDRESSES_MAX, |_| address(Address::MAX));
+        let all = || many(PeerRecord::ADDRESSES_MAX, |_| address(Address::MAX));
         Peers { peers: many(n, |_| (peer(1), all())) }.into()
     };
     let gone = |n| -> Frame { Gone { alerts: many(n, |_| alert(2)) }.into() };
@@ -201,8 +232,12 @@ fn lists_are_bounded_from_both_sides() {
     };
     let stored = |n| -> Frame { Stored { group: u16::MAX, logs: many(n, |n| (author(n), big)) }.into() };
     type Make<'a> = &'a dyn Fn(usize) -> Frame;
-    let cases: [(Make<'_>, usize); 7] = [
-        (&addresses, Hello::ADDRESSES_MAX),
+    let cases: [(Make<'_>, usize); 11] = [
+        (&addresses, PeerRecord::ADDRESSES_MAX),
+        (&tags, PeerRecord::TAGS_MAX),
+        (&hops, Walk::HOPS_MAX.into()),
+        (&refuse, Refuse::PEERS_MAX),
+        (&shuffle, Shuffle::PEERS_MAX),
         (&peers, Peers::MAX),
         (&gone, Gone::ALERTS_MAX),
         (&roots, limits::GROUPS_MAX),
@@ -263,4 +298,21 @@ fn votes_and_refutations_are_signed() {
     assert!(passes(alive.clone().into()));
     let other = Alive { peer: peer(9), ..alive };
     assert!(!passes(other.into()));
+}
+
+#[test]
+fn a_record_is_signed_by_its_peer_and_nothing_in_it_can_be_changed() {
+    let identity = Identity::from_seed([1; 32]);
+    let good = PeerRecord::new(&identity, 7, vec![Address(vec![1, 2])], vec![[3; 8]]);
+    assert_eq!(good.check(), Ok(()));
+    let changed = [
+        PeerRecord { peer: peer(9), ..good.clone() },
+        PeerRecord { seq: 8, ..good.clone() },
+        PeerRecord { addresses: vec![Address(vec![1]), Address(vec![2])], ..good.clone() },
+        PeerRecord { addresses: vec![Address(vec![1, 3])], ..good.clone() },
+        PeerRecord { tags: vec![], ..good.clone() },
+    ];
+    for record in changed {
+        assert_eq!(record.check(), Err(Reject::Signature), "{record:?}");
+    }
 }

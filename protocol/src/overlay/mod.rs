@@ -1,16 +1,34 @@
 //! The overlay: whom this node knows, dials and is linked to. One per node.
 //!
-//! On a LAN of up to 16 nodes that is everybody (full mesh). Peers come from discovery, from HELLO, and from
-//! neighbours telling their neighbours. Of two links to one peer the one dialled by the lower [`PeerId`] stays.
+//! Where up to [`limits::MESH_MAX`] others are known to live that is everybody (mesh mode). Peers come from discovery,
+//! from HELLO, and from neighbours telling their neighbours. Of two links to one peer the one dialled by the lower
+//! [`PeerId`] stays.
+//!
+//! Beyond that (partial mode) a node keeps some random links, which hold the network together, and some to peers
+//! close by, which make it fast. The terms are HyParView's (Leitão, Pereira, Rodrigues, 2007): the links are the
+//! active view, and known peers without a link the passive view. Unlike there a newcomer's walk ends between two
+//! neighbours, whose link it takes the place of: so everybody can join through one contact, at any rate, and degrees
+//! stay even. [`partial`] has the modes and whom to keep, [`walk`] the walks, [`view`] the exchange of known peers,
+//! [`near`] the measuring.
 //!
 //! Not here: who is alive (presence), who belongs to a group.
 
+mod near;
+mod partial;
+mod view;
+mod walk;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use rand_core::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use self::partial::Partial;
 use crate::id::{LinkId, PeerId};
+use crate::io::Slot;
 use crate::limits;
 use crate::time::{Duration, Timestamp};
-use crate::wire::frame::{Address, Hello};
+use crate::wire::frame::{Address, Frame, PeerRecord, Refuse, Why};
 
 /// First pause before a failed dial is tried again; doubles up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(250);
@@ -32,6 +50,14 @@ pub(crate) enum Fact {
     Retire { link: LinkId },
     /// Close a link.
     Disconnect { link: LinkId, cause: &'static str },
+    /// Say something about the overlay to a neighbour.
+    Send { link: LinkId, frame: Frame },
+    /// A link that stood is not kept: say so, and close it if the peer does not.
+    Part { link: LinkId, peer: PeerId, refuse: Refuse },
+    /// Measure how far away a peer is.
+    Probe { peer: PeerId, addresses: Vec<Address> },
+    /// Something to count.
+    Count(&'static str),
 }
 
 #[derive(Debug)]
@@ -42,6 +68,15 @@ pub(crate) struct Overlay {
     n_dialing: usize,
     next: Option<Timestamp>,
     facts: Vec<Fact>,
+    rng: Xoshiro256PlusPlus,
+    /// This node's own, for others to pass on.
+    record: Option<PeerRecord>,
+    /// None in mesh mode.
+    partial: Option<Partial>,
+    /// When somebody last said that the network is larger than a mesh.
+    hinted_at: Option<Timestamp>,
+    /// When this node found itself to be one of few.
+    left_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Default)]
@@ -49,7 +84,7 @@ struct Known {
     /// Newest first.
     addresses: Vec<Address>,
     link: Option<Standing>,
-    dialing: Option<Timestamp>,
+    dialing: Option<Dial>,
     /// An address came while it was being dialled, and was not tried yet.
     has_news: bool,
     failures: u32,
@@ -57,6 +92,29 @@ struct Known {
     retry_at: Option<Timestamp>,
     /// Whom it says it is linked to.
     neighbours: BTreeSet<PeerId>,
+    /// What it signed of itself, to pass on.
+    record: Option<Box<PeerRecord>>,
+    /// The record's signature was looked at, or the record came from the peer itself.
+    is_verified: bool,
+    /// Discovery has seen it.
+    is_found: bool,
+    /// When there was last a sign of its life: discovery, an answer, the end of a link that was not an accident.
+    seen_at: Option<Timestamp>,
+    /// The round trip, if it was measured.
+    rtt: Option<Duration>,
+    /// It was asked for a link and did not want it.
+    refused_at: Option<Timestamp>,
+    /// The link to it broke; since when that link had stood.
+    lost: Option<Timestamp>,
+}
+
+/// A dial under way.
+#[derive(Clone, Copy, Debug)]
+struct Dial {
+    since: Timestamp,
+    why: Why,
+    /// If it comes to something, one of our links makes room.
+    split: bool,
 }
 
 /// The one link to a peer.
@@ -65,12 +123,75 @@ struct Standing {
     link: LinkId,
     /// We dialled it.
     dialed: bool,
+    /// Since then. A link that broke and was made again is as old as it was: in partial mode the youngest goes first.
     since: Timestamp,
+    up_at: Timestamp,
+    why: Why,
+    split: bool,
+    /// Both have said HELLO, and this side keeps it.
+    greeted: bool,
+    slot: Slot,
+    /// What the neighbour may still say about others.
+    budget: Budget,
+}
+
+/// A bucket of tokens: so many at once, so many a second.
+#[derive(Clone, Copy, Debug, Default)]
+struct Budget {
+    used: u32,
+    at: Timestamp,
+}
+
+impl Budget {
+    fn take(&mut self, now: Timestamp, rate: u32, burst: u32) -> bool {
+        let back = (now - self.at).as_micros() * u128::from(rate) / 1_000_000;
+        if back > 0 {
+            self.used = self.used.saturating_sub(u32::try_from(back).unwrap_or(u32::MAX));
+            self.at = now;
+        }
+        let has = self.used < burst;
+        self.used += u32::from(has);
+        has
+    }
 }
 
 impl Overlay {
-    pub(crate) fn new(me: PeerId) -> Self {
-        Self { me, known: BTreeMap::new(), n_linked: 0, n_dialing: 0, next: None, facts: Vec::new() }
+    /// `seed` is for choices that make no difference to anybody.
+    pub(crate) fn new(me: PeerId, seed: u64) -> Self {
+        Self {
+            me,
+            known: BTreeMap::new(),
+            n_linked: 0,
+            n_dialing: 0,
+            next: None,
+            facts: Vec::new(),
+            // Apart from the engine's other choices, so that one walk more changes none of them.
+            rng: Xoshiro256PlusPlus::seed_from_u64(seed ^ 0x6f76_6572_6c61_7900),
+            record: None,
+            partial: None,
+            hinted_at: None,
+            left_at: None,
+        }
+    }
+
+    /// Where this node listens and which groups it is in, signed by itself.
+    pub(crate) fn record(&self) -> Option<&PeerRecord> {
+        self.record.as_ref()
+    }
+
+    /// It is to be made anew, or has been.
+    pub(crate) fn set_record(&mut self, record: Option<PeerRecord>) {
+        self.record = record;
+    }
+
+    /// A number below `n`, which is not 0.
+    fn below(&mut self, n: usize) -> usize {
+        (self.rng.next_u64() % n as u64) as usize
+    }
+
+    /// One of them.
+    fn pick<T: Copy>(&mut self, of: &[T]) -> Option<T> {
+        (!of.is_empty()).then(|| of[self.below(of.len())])
     }
 
     pub(crate) fn take_facts(&mut self) -> Vec<Fact> {
@@ -108,6 +229,10 @@ impl Overlay {
             known.retry_at = None;
         }
         self.told(now, peer, addresses);
+        if let Some(known) = self.known.get_mut(&peer) {
+            known.is_found = true;
+            known.seen_at = Some(now);
+        }
     }
 
     /// Somebody is said to be reachable there.
@@ -117,15 +242,21 @@ impl Overlay {
         }
         let known = self.known.entry(peer).or_default();
         known.learn(addresses);
-        self.dial(now, peer);
+        if self.dials_by_itself(&peer) {
+            self.dial(now, peer, self.own_why(), false);
+        }
     }
 
     /// A neighbour tells its neighbours.
     pub(crate) fn neighbours_of(&mut self, now: Timestamp, peer: PeerId, list: Vec<(PeerId, Vec<Address>)>) {
-        if let Some(known) = self.known.get_mut(&peer) {
+        if let Some(known) = self.known.get_mut(&peer).filter(|known| known.link.is_some()) {
             known.neighbours = list.iter().map(|(neighbour, _)| *neighbour).collect();
         }
-        for (neighbour, addresses) in list {
+        if self.is_partial() {
+            return;
+        }
+        // One in partial mode says no addresses: it does not want everybody to dial.
+        for (neighbour, addresses) in list.into_iter().filter(|(_, addresses)| !addresses.is_empty()) {
             self.told(now, neighbour, addresses);
         }
     }
@@ -137,21 +268,35 @@ impl Overlay {
             return;
         }
         let is_new = self.known.get(&peer).is_none_or(|known| known.link.is_none());
-        if !self.make_room(&peer) || is_new && self.n_linked >= limits::LINKS_MAX {
+        // In partial mode many come only to be told where to go.
+        let max = if self.is_partial() { limits::CONNECTIONS_MAX } else { limits::LINKS_MAX };
+        if !self.make_room(&peer) || is_new && self.n_linked >= max {
             self.facts.push(Fact::Disconnect { link, cause: "too many links" });
             return;
         }
         let known = self.known.entry(peer).or_default();
         self.n_linked += usize::from(is_new);
-        self.n_dialing -= usize::from(known.dialing.take().is_some());
+        let dial = known.dialing.take();
+        self.n_dialing -= usize::from(dial.is_some());
         known.retry_at = None;
-        let new = Standing { link, dialed, since: now };
+        let dial = dial.filter(|_| dialed);
+        let new = Standing {
+            link,
+            dialed,
+            since: known.lost.unwrap_or(now),
+            up_at: now,
+            why: dial.map_or(Why::Mesh, |dial| dial.why),
+            split: dial.is_some_and(|dial| dial.split),
+            greeted: false,
+            slot: Slot::Mesh,
+            budget: Budget::default(),
+        };
         // Both sides dialled at once: the link that the lower dialled stays. A link that had settled, or went the
         // same way, is the ghost of one that the other side has lost; else it would not have dialled.
         let keeps_old = known
             .link
             .filter(|old| old.dialed != dialed && old.dialed == (self.me < peer))
-            .filter(|old| now - old.since < SETTLED_AFTER);
+            .filter(|old| now - old.up_at < SETTLED_AFTER);
         let (kept, other) = match keeps_old {
             Some(old) => (old, Some(new)),
             None => (new, known.link),
@@ -172,9 +317,18 @@ impl Overlay {
         };
         self.n_linked -= 1;
         known.neighbours.clear();
-        if now - standing.since >= SETTLED_AFTER {
-            known.failures = 0;
-            self.dial(now, peer);
+        known.seen_at = None;
+        let has_settled = now - standing.up_at >= SETTLED_AFTER;
+        if self.is_partial() {
+            self.on_lost(peer, &standing);
+        }
+        if has_settled {
+            if let Some(known) = self.known.get_mut(&peer) {
+                known.failures = 0;
+            }
+            if self.dials_by_itself(&peer) {
+                self.dial(now, peer, self.own_why(), false);
+            }
         } else {
             self.retry_later(now, peer, choice);
         }
@@ -187,8 +341,9 @@ impl Overlay {
             return;
         };
         self.n_dialing -= usize::from(known.dialing.take().is_some());
-        if known.has_news {
-            return self.dial(now, peer);
+        known.seen_at = None;
+        if known.has_news && self.dials_by_itself(&peer) {
+            return self.dial(now, peer, self.own_why(), false);
         }
         self.retry_later(now, peer, choice);
     }
@@ -202,7 +357,12 @@ impl Overlay {
         known.failed_at = now;
         let at = now + pause + pause * (choice % 256) / 1024;
         known.retry_at = Some(at);
-        self.wake_at(at);
+        // In partial mode nobody waits for one peer, and who has failed is not worth a place.
+        if self.dials_by_itself(&peer) {
+            self.wake_at(at);
+        } else if self.known.get(&peer).is_some_and(|known| known.failures >= 2 && !known.is_found) {
+            self.known.remove(&peer);
+        }
     }
 
     /// Stop trying: it said goodbye.
@@ -211,6 +371,8 @@ impl Overlay {
             self.remove(peer);
         } else if let Some(known) = self.known.get_mut(peer) {
             known.addresses.clear();
+            known.record = None;
+            known.seen_at = None;
         }
     }
 
@@ -221,6 +383,7 @@ impl Overlay {
     }
 
     pub(crate) fn on_deadline(&mut self, now: Timestamp) {
+        self.on_tick(now);
         if self.next.is_none_or(|next| next > now) {
             return;
         }
@@ -228,7 +391,8 @@ impl Overlay {
         let (mut overdue, mut retry) = (Vec::new(), Vec::new());
         for (peer, known) in &self.known {
             let due = match known.dialing {
-                Some(since) => Some(since + DIAL_PATIENCE),
+                Some(dial) => Some(dial.since + DIAL_PATIENCE),
+                None if known.link.is_some() || !self.dials_by_itself(peer) => None,
                 None => known.retry_at,
             };
             match due {
@@ -243,15 +407,20 @@ impl Overlay {
             self.dial_failed(now, peer, 0);
         }
         for peer in retry {
-            self.dial(now, peer);
+            self.dial(now, peer, self.own_why(), false);
         }
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
-        self.next
+        let tick = self.partial.as_ref().map(|partial| partial.tick_at);
+        [self.next, tick].into_iter().flatten().min()
     }
 
-    fn dial(&mut self, now: Timestamp, peer: PeerId) {
+    /// Dials, if there is reason and room. What others say of a peer must be signed by it.
+    fn dial(&mut self, now: Timestamp, peer: PeerId, why: Why, split: bool) {
+        if !self.is_trusted(&peer) {
+            return;
+        }
         let n_linked = self.n_linked;
         let Some(known) = self.known.get_mut(&peer) else {
             return;
@@ -270,7 +439,7 @@ impl Overlay {
             return self.wake_at(now + RETRY_MIN);
         }
         self.n_dialing += 1;
-        known.dialing = Some(now);
+        known.dialing = Some(Dial { since: now, why, split });
         known.has_news = false;
         known.retry_at = None;
         let addresses = known.addresses.clone();
@@ -280,6 +449,9 @@ impl Overlay {
 
     /// Room for one more, at the cost of somebody unlinked who failed most. False if there is none.
     fn make_room(&mut self, peer: &PeerId) -> bool {
+        if self.is_partial() {
+            return self.make_room_in_view(peer);
+        }
         if self.known.contains_key(peer) || self.known.len() < limits::KNOWN_PEERS_MAX {
             return true;
         }
@@ -308,7 +480,7 @@ impl Known {
                 self.addresses.insert(0, address);
             }
         }
-        self.addresses.truncate(Hello::ADDRESSES_MAX);
+        self.addresses.truncate(PeerRecord::ADDRESSES_MAX);
     }
 }
 

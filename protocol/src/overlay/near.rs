@@ -1,0 +1,118 @@
+//! Near links: peers are measured before they are linked, and the nearest of them asked.
+//!
+//! Near links that keep moving break the trees that stand on them. So a link that is a little nearer counts while the
+//! overlay is new, and later only one that is nearer by a quarter and 3 ms.
+
+use super::{Fact, Overlay};
+use crate::id::PeerId;
+use crate::io::Slot;
+use crate::limits;
+use crate::time::{Duration, Timestamp};
+use crate::wire::frame::{Address, Refusal, Why};
+
+/// By so much a new near link has to be better while the overlay is new.
+const BETTER_BY: Duration = Duration::from_millis(2);
+/// By so much, and a quarter, later.
+const BETTER_BY_SETTLED: Duration = Duration::from_millis(3);
+
+impl Overlay {
+    /// Measures some peers, when it is time, and asks the nearest known for a link if it is worth one.
+    pub(super) fn measure(&mut self, now: Timestamp) {
+        self.ask_the_nearest(now);
+        let Some(partial) = &mut self.partial else { return };
+        if partial.probe_at > now {
+            return;
+        }
+        let is_young = now - partial.since < limits::YOUNG_FOR;
+        partial.probe_at = now + if is_young { limits::OVERLAY_TICK } else { limits::SHUFFLE_MIN };
+        let unknown = self.known.iter().filter(|(_, known)| known.link.is_none() && known.rtt.is_none());
+        let mut peers: Vec<PeerId> = unknown.map(|(peer, _)| *peer).collect();
+        for _ in 0..limits::PROBES.min(peers.len()) {
+            let ix = self.below(peers.len());
+            let peer = peers.swap_remove(ix);
+            let addresses = self.addresses(&peer);
+            if !addresses.is_empty() {
+                self.facts.push(Fact::Probe { peer, addresses });
+            }
+        }
+    }
+
+    fn addresses(&self, peer: &PeerId) -> Vec<Address> {
+        let Some(known) = self.known.get(peer) else {
+            return Vec::new();
+        };
+        match &known.record {
+            Some(record) if known.addresses.is_empty() => record.addresses.clone(),
+            _ => known.addresses.clone(),
+        }
+    }
+
+    /// The host has measured a peer, or nobody answered.
+    pub(crate) fn probed(&mut self, now: Timestamp, peer: PeerId, rtt: Option<Duration>) {
+        let Some(known) = self.known.get_mut(&peer) else {
+            return;
+        };
+        match rtt {
+            Some(rtt) => {
+                known.rtt = Some(rtt);
+                known.seen_at = Some(now);
+            }
+            None if known.link.is_none() && known.dialing.is_none() && known.lost.is_none() => {
+                self.known.remove(&peer);
+            }
+            None => {}
+        }
+    }
+
+    /// A link has measured its round trip.
+    pub(crate) fn measured(&mut self, peer: &PeerId, rtt: Duration) {
+        if let Some(known) = self.known.get_mut(peer) {
+            known.rtt = Some(rtt);
+        }
+    }
+
+    fn ask_the_nearest(&mut self, now: Timestamp) {
+        let is_asking = |dial: &super::Dial| matches!(dial.why, Why::Near { .. });
+        if self.known.values().any(|known| known.dialing.as_ref().is_some_and(is_asking)) {
+            return;
+        }
+        let free = self.known.iter().filter(|(_, known)| {
+            known.link.is_none()
+                && known.dialing.is_none()
+                && known.retry_at.is_none_or(|at| at <= now)
+                && known.refused_at.is_none_or(|at| now - at >= limits::REFUSED_PAUSE)
+        });
+        let nearest = free.filter_map(|(peer, known)| Some((known.rtt?, *peer))).min();
+        let Some((rtt, peer)) = nearest else { return };
+        if self.count(Slot::Near) < limits::NEAR_LINKS || self.beats_the_farthest(now, rtt) {
+            let rtt = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
+            self.dial(now, peer, Why::Near { rtt }, false);
+        }
+    }
+
+    /// Whether a link with this round trip is worth giving up the farthest near one.
+    pub(super) fn beats_the_farthest(&self, now: Timestamp, rtt: Duration) -> bool {
+        let Some((_, farthest)) = self.farthest(&self.me) else {
+            return true;
+        };
+        let is_settled =
+            self.partial.as_ref().is_some_and(|partial| now - partial.since >= limits::NEAR_SETTLED);
+        if is_settled { rtt + rtt / 4 + BETTER_BY_SETTLED < farthest } else { rtt + BETTER_BY < farthest }
+    }
+
+    /// The farthest near link but the one to `but`; one that was not measured yet does not count.
+    fn farthest(&self, but: &PeerId) -> Option<(PeerId, Duration)> {
+        let near = self.kept().filter(|(peer, _, standing)| standing.slot == Slot::Near && peer != but);
+        near.filter_map(|(peer, known, _)| Some((peer, known.rtt?))).max_by_key(|(peer, rtt)| (*rtt, *peer))
+    }
+
+    /// Gives up the farthest near link, while there are more than `max`; not the one to `but`.
+    pub(super) fn part_farthest(&mut self, but: PeerId, max: usize) {
+        if self.count(Slot::Near) <= max {
+            return;
+        }
+        if let Some((farthest, _)) = self.farthest(&but) {
+            self.part(farthest, Refusal::Surplus, Vec::new());
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! Mesh or partial, whom to keep in partial mode, and the look at it each second.
+//!
+//! A node is in mesh mode until it knows for itself that more than [`limits::MESH_MAX`] others live, or a neighbour
+//! says so by refusing it or sending it a walk. The word of a neighbour costs nothing if it is a lie: in partial mode
+//! links are given up only by who has counted for itself, and with few known peers all of them are linked anyway.
+
+use super::{Dial, Fact, Known, Overlay, Standing};
+use crate::id::{LinkId, PeerId};
+use crate::io::{OverlayStatus, Slot};
+use crate::limits;
+use crate::time::{Duration, Timestamp};
+use crate::wire::frame::{PeerRecord, Refusal, Refuse, Why};
+
+/// What only partial mode has.
+#[derive(Debug)]
+pub(super) struct Partial {
+    pub(super) since: Timestamp,
+    pub(super) tick_at: Timestamp,
+    pub(super) shuffle_at: Timestamp,
+    pub(super) shuffle_pause: Duration,
+    pub(super) probe_at: Timestamp,
+    /// A link came or went since the last shuffle.
+    pub(super) has_changed: bool,
+    /// Dials to which others made us.
+    pub(super) dials: super::Budget,
+}
+
+impl Overlay {
+    pub(crate) fn is_partial(&self) -> bool {
+        self.partial.is_some()
+    }
+
+    /// What to say in our HELLO on a link.
+    pub(crate) fn why(&self, link: LinkId, peer: &PeerId) -> Why {
+        let standing = self.known.get(peer).and_then(|known| known.link);
+        match standing.filter(|standing| standing.link == link) {
+            Some(standing) if standing.dialed => standing.why,
+            Some(standing) => match standing.slot {
+                Slot::Mesh => Why::Mesh,
+                Slot::Random => Why::Random,
+                Slot::Near => Why::Near { rtt: 0 },
+                Slot::Group => Why::Group,
+            },
+            None => Why::Mesh,
+        }
+    }
+
+    /// Both have said HELLO. Returns a refusal if the link is not kept; it is then not ours any more.
+    pub(crate) fn greeted(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        peer: PeerId,
+        why: Why,
+        record: PeerRecord,
+    ) -> Option<Refuse> {
+        let standing = self.known.get(&peer)?.link.filter(|standing| standing.link == link)?;
+        let is_old_friend = self.known.get(&peer).is_some_and(|known| known.lost.is_some());
+        self.learn_from_itself(now, record);
+        let slot = if standing.dialed {
+            if why != Why::Mesh {
+                self.hint(now);
+            }
+            self.slot_of_dial(standing.why)
+        } else {
+            match self.admit(now, peer, why, is_old_friend) {
+                Ok(slot) => slot,
+                Err(why) => {
+                    self.unlink(peer);
+                    return Some(self.refusal(why, &peer));
+                }
+            }
+        };
+        if let Some(known) = self.known.get_mut(&peer) {
+            known.lost = None;
+            known.refused_at = None;
+            known.seen_at = Some(now);
+            known.link = Some(Standing { greeted: true, slot, ..standing });
+        }
+        self.on_change();
+        if standing.split {
+            self.make_way(now, peer);
+        }
+        if slot == Slot::Near && self.count(Slot::Near) > limits::NEAR_LINKS {
+            self.part_farthest(
+                peer,
+                if standing.dialed { limits::NEAR_LINKS } else { limits::NEAR_LINKS_MAX },
+            );
+        }
+        self.review_mode(now);
+        None
+    }
+
+    fn slot_of_dial(&self, why: Why) -> Slot {
+        match why {
+            _ if !self.is_partial() => Slot::Mesh,
+            Why::Mesh | Why::Join | Why::Random | Why::Priority => Slot::Random,
+            Why::Near { .. } => Slot::Near,
+            Why::Group => Slot::Group,
+        }
+    }
+
+    /// Whether somebody who dialled is kept, and as what.
+    fn admit(
+        &mut self,
+        now: Timestamp,
+        peer: PeerId,
+        why: Why,
+        is_old_friend: bool,
+    ) -> Result<Slot, Refusal> {
+        if !self.is_partial() {
+            return Ok(Slot::Mesh);
+        }
+        if why == Why::Join {
+            self.send_on_walks(peer);
+        }
+        if self.n_kept() >= limits::PARTIAL_LINKS_MAX {
+            return Err(Refusal::Full);
+        }
+        let (random, near) = (self.count(Slot::Random), self.count(Slot::Near));
+        match why {
+            Why::Priority => Ok(Slot::Random),
+            _ if is_old_friend => Ok(Slot::Random),
+            Why::Mesh | Why::Join if random < limits::RANDOM_LINKS => Ok(Slot::Random),
+            Why::Random if random < limits::RANDOM_LINKS_MAX => Ok(Slot::Random),
+            Why::Near { rtt } => {
+                let rtt = Duration::from_micros(rtt.into());
+                // It is measured again, and goes if that was a lie.
+                let is_better = near < limits::NEAR_LINKS_MAX || self.beats_the_farthest(now, rtt);
+                if is_better { Ok(Slot::Near) } else { Err(Refusal::Full) }
+            }
+            Why::Group => Ok(Slot::Group),
+            Why::Mesh | Why::Join | Why::Random => Err(Refusal::Full),
+        }
+    }
+
+    /// The other side does not keep the link. True if it had stood.
+    pub(crate) fn refused(&mut self, now: Timestamp, link: LinkId, peer: PeerId, refuse: Refuse) -> bool {
+        let standing = self.known.get(&peer).and_then(|known| known.link);
+        let Some(standing) = standing.filter(|standing| standing.link == link) else {
+            return false;
+        };
+        self.unlink(peer);
+        if let Some(known) = self.known.get_mut(&peer) {
+            known.refused_at = Some(now);
+            known.retry_at = Some(now + limits::REFUSED_PAUSE);
+            known.lost = None;
+            known.seen_at = Some(now);
+        }
+        self.hint(now);
+        let heir = refuse.peers.first().filter(|_| refuse.why == Refusal::Replaced && standing.greeted);
+        let heir = heir.map(|record| record.peer);
+        for record in refuse.peers {
+            self.learn(record);
+        }
+        if let Some(heir) = heir.filter(|heir| *heir != self.me)
+            && self.may_dial_for_others(now)
+        {
+            self.dial(now, heir, Why::Random, false);
+        }
+        standing.greeted
+    }
+
+    /// Gives a link up: the peer is told, and stays known.
+    pub(super) fn part(&mut self, peer: PeerId, why: Refusal, peers: Vec<PeerRecord>) {
+        let Some(standing) = self.known.get(&peer).and_then(|known| known.link) else {
+            return;
+        };
+        self.unlink(peer);
+        self.facts.push(Fact::Part { link: standing.link, peer, refuse: Refuse { why, peers } });
+    }
+
+    /// The link is no longer ours, whatever still comes on it.
+    fn unlink(&mut self, peer: PeerId) {
+        if let Some(known) = self.known.get_mut(&peer)
+            && known.link.take().is_some()
+        {
+            known.neighbours.clear();
+            self.n_linked -= 1;
+            self.on_change();
+        }
+    }
+
+    /// A link broke without a word.
+    pub(super) fn on_lost(&mut self, peer: PeerId, standing: &Standing) {
+        self.on_change();
+        let lost = self.known.iter().filter(|(_, known)| known.lost.is_some());
+        let n_lost = lost.clone().count();
+        let hopeless = lost.max_by_key(|(_, known)| known.failures).map(|(peer, _)| *peer);
+        let Some(known) = self.known.get_mut(&peer) else { return };
+        // Who said goodbye has no addresses left.
+        if !standing.greeted || known.addresses.is_empty() {
+            return;
+        }
+        known.lost = Some(standing.since);
+        known.failures = 0;
+        if n_lost >= limits::LOST_MAX
+            && let Some(known) = hopeless.and_then(|peer| self.known.get_mut(&peer))
+        {
+            known.lost = None;
+        }
+    }
+
+    pub(super) fn on_change(&mut self) {
+        if let Some(partial) = &mut self.partial {
+            partial.has_changed = true;
+            partial.shuffle_pause = limits::SHUFFLE_MIN;
+        }
+    }
+
+    /// Whether this peer is dialled without anybody wanting a link just now: all in a mesh, else those that were
+    /// lost, and those that discovery shows to who is alone.
+    pub(super) fn dials_by_itself(&self, peer: &PeerId) -> bool {
+        let known = self.known.get(peer);
+        !self.is_partial()
+            || known.is_some_and(|known| known.lost.is_some())
+            || self.n_kept() == 0 && known.is_some_and(|known| known.is_found)
+    }
+
+    pub(super) fn own_why(&self) -> Why {
+        match (self.n_kept(), self.is_partial()) {
+            (0, _) => Why::Join,
+            (_, true) => Why::Priority,
+            (_, false) => Why::Mesh,
+        }
+    }
+
+    /// What there is to know.
+    pub(crate) fn status(&self) -> OverlayStatus {
+        OverlayStatus {
+            is_partial: self.is_partial(),
+            links: self.kept().map(|(peer, _, standing)| (peer, standing.slot, standing.dialed)).collect(),
+            passive: self.known.len() - self.n_linked,
+        }
+    }
+
+    // Counting.
+
+    pub(super) fn kept(&self) -> impl Iterator<Item = (PeerId, &Known, &Standing)> + '_ {
+        self.known.iter().filter_map(|(peer, known)| {
+            let standing = known.link.as_ref().filter(|standing| standing.greeted)?;
+            Some((*peer, known, standing))
+        })
+    }
+
+    pub(super) fn n_kept(&self) -> usize {
+        self.kept().count()
+    }
+
+    pub(super) fn count(&self, slot: Slot) -> usize {
+        self.kept().filter(|(_, _, standing)| standing.slot == slot).count()
+    }
+
+    /// Links to random peers, with those being made.
+    pub(super) fn n_random(&self) -> usize {
+        let coming = |dial: &Dial| matches!(dial.why, Why::Random | Why::Priority | Why::Join);
+        let pending = self.known.values().filter(|known| {
+            known.dialing.as_ref().is_some_and(|dial| coming(dial) && !dial.split)
+                || known.link.is_some_and(|standing| {
+                    !standing.greeted && standing.dialed && !standing.split && standing.why == Why::Random
+                })
+        });
+        self.count(Slot::Random) + pending.count()
+    }
+
+    /// Others of whom there was a sign of life lately, not counting what anybody else says.
+    fn n_live(&self, now: Timestamp) -> usize {
+        let is_live = |known: &&Known| {
+            known.link.is_some_and(|standing| standing.greeted)
+                || known.seen_at.is_some_and(|at| now - at < limits::LIVE_FOR)
+        };
+        self.known.values().filter(is_live).count()
+    }
+
+    // Modes.
+
+    fn review_mode(&mut self, now: Timestamp) {
+        if !self.is_partial()
+            && self.n_kept() >= limits::MESH_LINKS_MIN
+            && self.n_live(now) > limits::MESH_MAX
+        {
+            self.enter_partial(now);
+        }
+    }
+
+    /// Somebody says that the network is larger than a mesh.
+    pub(super) fn hint(&mut self, now: Timestamp) {
+        // Who has counted for itself that few are left is not told otherwise by one that has not yet; else all would
+        // keep each other in partial mode.
+        let knows_better =
+            self.left_at.is_some_and(|at| now - at < 2 * limits::LIVE_FOR) && self.n_kept() > 0;
+        if !self.is_partial() && !knows_better {
+            self.hinted_at = Some(now);
+            self.enter_partial(now);
+        }
+    }
+
+    fn enter_partial(&mut self, now: Timestamp) {
+        // Newcomers of one moment do not all act at one moment later.
+        let spread = Duration::from_millis(self.below(500) as u64);
+        let tick_at = now + (limits::OVERLAY_TICK - spread);
+        self.partial = Some(Partial {
+            since: now,
+            tick_at,
+            shuffle_at: now,
+            shuffle_pause: limits::SHUFFLE_MIN,
+            probe_at: now,
+            has_changed: true,
+            dials: super::Budget::default(),
+        });
+        let mut links: Vec<(Duration, PeerId)> =
+            self.kept().map(|(peer, known, _)| (known.rtt.unwrap_or(Duration::MAX), peer)).collect();
+        links.sort_unstable();
+        for (n, (rtt, peer)) in links.into_iter().enumerate() {
+            let is_near = n < limits::NEAR_LINKS && rtt < Duration::MAX;
+            if let Some(standing) = self.known.get_mut(&peer).and_then(|known| known.link.as_mut()) {
+                standing.slot = if is_near { Slot::Near } else { Slot::Random };
+            }
+        }
+        self.shrink_view();
+        self.facts.push(Fact::Count("overlay-partial"));
+    }
+
+    fn leave_partial(&mut self, now: Timestamp) {
+        self.partial = None;
+        self.left_at = Some(now);
+        self.facts.push(Fact::Count("overlay-mesh"));
+        for known in self.known.values_mut() {
+            known.lost = None;
+            if let Some(standing) = &mut known.link {
+                standing.slot = Slot::Mesh;
+            }
+        }
+        for peer in self.known.keys().copied().collect::<Vec<_>>() {
+            self.dial(now, peer, self.own_why(), false);
+        }
+    }
+
+    /// The look at everything each second.
+    pub(super) fn on_tick(&mut self, now: Timestamp) {
+        if self.partial.as_ref().is_none_or(|partial| partial.tick_at > now) {
+            return;
+        }
+        let is_hinted = self.hinted_at.is_some_and(|at| now - at < limits::HINT_FOR);
+        let n_live = self.n_live(now);
+        if n_live < limits::MESH_AGAIN && !is_hinted {
+            return self.leave_partial(now);
+        }
+        if let Some(partial) = &mut self.partial {
+            partial.tick_at = now + limits::OVERLAY_TICK;
+        }
+        if n_live > limits::MESH_MAX {
+            self.trim();
+        }
+        self.seek(now);
+        self.measure(now);
+        self.mix(now);
+    }
+
+    /// One link more than wanted goes, the youngest first: what has proved itself stays, and who comes in number
+    /// pushes nobody out.
+    fn trim(&mut self) {
+        if self.count(Slot::Near) > limits::NEAR_LINKS_MAX {
+            self.part_farthest(self.me, limits::NEAR_LINKS_MAX);
+        }
+        let random = self.count(Slot::Random);
+        if random <= limits::RANDOM_LINKS + 1 {
+            return;
+        }
+        let is_far_over = random > 2 * limits::RANDOM_LINKS;
+        let n_dialed = self.n_dialed();
+        let youngest = self
+            .kept()
+            .filter(|(_, _, standing)| standing.slot == Slot::Random)
+            .filter(|(_, _, standing)| !standing.dialed || n_dialed > limits::DIALED_LINKS_MIN)
+            // Who has few neighbours needs us.
+            .filter(|(_, known, _)| is_far_over || known.neighbours.len() >= limits::RANDOM_LINKS)
+            .max_by_key(|(peer, _, standing)| (standing.since, *peer))
+            .map(|(peer, _, _)| peer);
+        if let Some(youngest) = youngest {
+            self.part(youngest, Refusal::Surplus, Vec::new());
+        }
+    }
+
+    /// Links that stand and that we dialled.
+    pub(super) fn n_dialed(&self) -> usize {
+        self.kept().filter(|(_, _, standing)| standing.dialed).count()
+    }
+
+    /// Looks for what is missing.
+    fn seek(&mut self, now: Timestamp) {
+        let missing = limits::RANDOM_LINKS.saturating_sub(self.n_random());
+        for n in 0..missing / 2 + missing % 2 {
+            self.walk_for_me(n < missing / 2);
+        }
+        let n_kept = self.n_kept();
+        if missing < 3 && n_kept > 2 {
+            return;
+        }
+        let why = if n_kept <= 2 { Why::Priority } else { Why::Random };
+        let mut candidates = self.candidates(now);
+        for _ in self.n_dialing..limits::NEIGHBOR_DIALS.min(missing) {
+            let Some(ix) = (!candidates.is_empty()).then(|| self.below(candidates.len())) else {
+                break;
+            };
+            self.dial(now, candidates.swap_remove(ix), why, false);
+        }
+    }
+
+    /// Passive peers that may be dialled now.
+    fn candidates(&self, now: Timestamp) -> Vec<PeerId> {
+        let is_free = |known: &Known| {
+            known.link.is_none()
+                && known.dialing.is_none()
+                && known.retry_at.is_none_or(|at| at <= now)
+                && known.refused_at.is_none_or(|at| now - at >= limits::REFUSED_PAUSE)
+        };
+        self.known.iter().filter(|(_, known)| is_free(known)).map(|(peer, _)| *peer).collect()
+    }
+
+    /// Whether walks and refusals may make us dial once more.
+    pub(super) fn may_dial_for_others(&mut self, now: Timestamp) -> bool {
+        let may = self
+            .partial
+            .as_mut()
+            .is_none_or(|partial| partial.dials.take(now, limits::WALK_DIALS_RATE, limits::WALK_DIALS_BURST));
+        if !may {
+            self.facts.push(Fact::Count("walk-dials-dropped"));
+        }
+        may
+    }
+}

@@ -1,0 +1,182 @@
+//! The passive view: known peers without a link, exchanged with neighbours, so that everybody knows a fresh random
+//! part of the network.
+
+use super::{Fact, Known, Overlay};
+use crate::id::PeerId;
+use crate::io::Slot;
+use crate::limits;
+use crate::time::Timestamp;
+use crate::wire::frame::{PeerRecord, Refusal, Refuse, Shuffle};
+
+/// Of the peers in a shuffle so many are neighbours; the sender is one more, the rest passive.
+const NEIGHBOURS_IN_SHUFFLE: usize = 3;
+
+impl Overlay {
+    /// What a neighbour says of itself on its own link needs no signature for us, and one for those we tell.
+    pub(super) fn learn_from_itself(&mut self, now: Timestamp, record: PeerRecord) {
+        self.told(now, record.peer, record.addresses.clone());
+        if let Some(known) = self.known.get_mut(&record.peer)
+            && known.record.as_ref().is_none_or(|old| old.seq <= record.seq)
+        {
+            known.record = Some(Box::new(record));
+            known.is_verified = true;
+        }
+    }
+
+    /// Somebody passes on what a peer signed.
+    pub(super) fn learn(&mut self, record: PeerRecord) {
+        if record.peer == self.me || !self.make_room(&record.peer) {
+            return;
+        }
+        let known = self.known.entry(record.peer).or_default();
+        if known.record.as_ref().is_some_and(|old| old.seq >= record.seq) {
+            return;
+        }
+        // What is known to be good is not given up for what may be forged.
+        if known.is_verified && (known.link.is_some() || record.check().is_err()) {
+            return;
+        }
+        known.record = Some(Box::new(record));
+        if known.is_verified {
+            known.learn_record();
+        }
+    }
+
+    /// Whether a peer may be dialled: what others say of it must be signed by it. A forgery is forgotten.
+    pub(super) fn is_trusted(&mut self, peer: &PeerId) -> bool {
+        let Some(known) = self.known.get_mut(peer) else {
+            return false;
+        };
+        if let Some(record) = known.record.as_ref().filter(|_| !known.is_verified) {
+            if record.check().is_err() {
+                known.record = None;
+                self.facts.push(Fact::Count("bad-record"));
+                if self.known.get(peer).is_some_and(|known| {
+                    known.link.is_none() && known.dialing.is_none() && known.addresses.is_empty()
+                }) {
+                    self.known.remove(peer);
+                    return false;
+                }
+                return true;
+            }
+            known.is_verified = true;
+            known.learn_record();
+        }
+        true
+    }
+
+    /// Exchanges known peers with a random neighbour, when it is time.
+    pub(super) fn mix(&mut self, now: Timestamp) {
+        let Some(partial) = &self.partial else { return };
+        if partial.shuffle_at > now {
+            return;
+        }
+        let (is_young, has_changed) = (now - partial.since < limits::YOUNG_FOR, partial.has_changed);
+        let links: Vec<(PeerId, bool)> =
+            self.kept().map(|(peer, _, standing)| (peer, standing.slot == Slot::Random)).collect();
+        let random: Vec<PeerId> =
+            links.iter().filter(|(_, is_random)| *is_random).map(|(peer, _)| *peer).collect();
+        let all: Vec<PeerId> = links.iter().map(|(peer, _)| *peer).collect();
+        let Some(peer) = self.pick(if random.is_empty() { &all } else { &random }) else {
+            return;
+        };
+        self.send_shuffle(peer, false);
+        if let Some(partial) = &mut self.partial {
+            let pause = match (is_young, has_changed) {
+                (true, _) => limits::OVERLAY_TICK,
+                (false, true) => limits::SHUFFLE_MIN,
+                (false, false) => (partial.shuffle_pause * 2).min(limits::SHUFFLE_MAX),
+            };
+            partial.shuffle_pause = pause.max(limits::SHUFFLE_MIN);
+            partial.has_changed = false;
+            partial.shuffle_at = now + pause;
+        }
+    }
+
+    /// A neighbour exchanges known peers with us.
+    pub(crate) fn shuffle(&mut self, now: Timestamp, from: PeerId, shuffle: Shuffle) {
+        if !self.may_speak(now, &from) {
+            return self.facts.push(Fact::Count("walks-dropped"));
+        }
+        if !shuffle.reply {
+            self.hint(now);
+            self.send_shuffle(from, true);
+        }
+        if self.is_partial() {
+            for record in shuffle.peers {
+                self.learn(record);
+            }
+        }
+    }
+
+    fn send_shuffle(&mut self, to: PeerId, reply: bool) {
+        let Some(link) = self.link(&to) else { return };
+        let mut peers: Vec<PeerRecord> = self.record.iter().cloned().collect();
+        peers.extend(self.sample(NEIGHBOURS_IN_SHUFFLE, &to, |known| known.link.is_some()));
+        let rest = Shuffle::PEERS_MAX - peers.len();
+        peers.extend(self.sample(rest, &to, |known| known.link.is_none() && known.failures == 0));
+        self.facts.push(Fact::Send { link, frame: Shuffle { reply, peers }.into() });
+    }
+
+    /// A refusal that says whom to try instead.
+    pub(super) fn refusal(&mut self, why: Refusal, to: &PeerId) -> Refuse {
+        let peers = self.sample(Refuse::PEERS_MAX, to, |known| known.failures == 0);
+        Refuse { why, peers }
+    }
+
+    /// Up to `n` records of known peers other than `to`, drawn at random.
+    fn sample(&mut self, n: usize, to: &PeerId, of: impl Fn(&Known) -> bool) -> Vec<PeerRecord> {
+        let mut peers: Vec<PeerId> = self
+            .known
+            .iter()
+            .filter(|(peer, known)| *peer != to && known.record.is_some() && of(known))
+            .map(|(peer, _)| *peer)
+            .collect();
+        let mut records = Vec::with_capacity(n.min(peers.len()));
+        while records.len() < n && !peers.is_empty() {
+            let ix = self.below(peers.len());
+            let record = self.known.get(&peers.swap_remove(ix)).and_then(|known| known.record.as_deref());
+            records.extend(record.cloned());
+        }
+        records
+    }
+
+    /// Room for one more, at the cost of a passive peer: one that failed, else any.
+    pub(super) fn make_room_in_view(&mut self, peer: &PeerId) -> bool {
+        if self.known.contains_key(peer) || self.n_passive() < limits::PASSIVE_MAX + limits::LOST_MAX {
+            return true;
+        }
+        self.evict()
+    }
+
+    pub(super) fn shrink_view(&mut self) {
+        while self.n_passive() > limits::PASSIVE_MAX + limits::LOST_MAX && self.evict() {}
+    }
+
+    fn n_passive(&self) -> usize {
+        self.known.len() - self.n_linked
+    }
+
+    fn evict(&mut self) -> bool {
+        let free = || {
+            self.known
+                .iter()
+                .filter(|(_, known)| known.link.is_none() && known.dialing.is_none() && known.lost.is_none())
+        };
+        let mut peers: Vec<PeerId> =
+            free().filter(|(_, known)| known.failures > 0).map(|(peer, _)| *peer).collect();
+        if peers.is_empty() {
+            peers = free().map(|(peer, _)| *peer).collect();
+        }
+        let evicted = self.pick(&peers);
+        evicted.is_some_and(|peer| self.known.remove(&peer).is_some())
+    }
+}
+
+impl Known {
+    fn learn_record(&mut self) {
+        if let Some(addresses) = self.record.as_ref().map(|record| record.addresses.clone()) {
+            self.learn(addresses);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What nodes say about the overlay: why a link was dialled, that it is not kept, who else is there.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Address, Signature};
+use crate::crypto::{self, Domain, Identity};
+use crate::error::{DecodeError, Reject};
+use crate::id::PeerId;
+
+/// The first bytes of a hash of a group's topic tag and a peer: says to the group's members, and to nobody else,
+/// that the peer is one of them.
+pub type MateTag = [u8; 8];
+
+/// Where a node can be reached, signed by itself, so that anybody can pass it on. Its signature is checked by who
+/// is about to dial it, not by those who only carry it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PeerRecord {
+    /// Who.
+    pub peer: PeerId,
+    /// Later ones replace earlier ones; begins with the node's incarnation.
+    pub seq: u64,
+    /// Where it listens; at most [`PeerRecord::ADDRESSES_MAX`].
+    pub addresses: Vec<Address>,
+    /// Some of its groups, for those who know them; at most [`PeerRecord::TAGS_MAX`].
+    pub tags: Vec<MateTag>,
+    /// Ed25519 over all of the above.
+    pub signature: Signature,
+}
+
+impl PeerRecord {
+    /// Addresses in a record.
+    pub const ADDRESSES_MAX: usize = 8;
+    /// Tags in a record.
+    pub const TAGS_MAX: usize = 8;
+
+    /// A node's record of itself.
+    pub fn new(identity: &Identity, seq: u64, addresses: Vec<Address>, tags: Vec<MateTag>) -> Self {
+        let peer = identity.peer_id();
+        let mut record = Self { peer, seq, addresses, tags, signature: Signature([0; 64]) };
+        record.signature = Signature(identity.sign(Domain::Address, &record.signed_bytes()));
+        record
+    }
+
+    /// Whether its peer signed it. About 30 us.
+    ///
+    /// # Errors
+    /// [`Reject::Signature`] if not.
+    pub fn check(&self) -> Result<(), Reject> {
+        crypto::verify(&self.peer, Domain::Address, &self.signed_bytes(), &self.signature.0)
+    }
+
+    fn signed_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(256);
+        bytes.extend_from_slice(&self.peer.0);
+        bytes.extend_from_slice(&self.seq.to_le_bytes());
+        let length = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
+        bytes.push(length(self.addresses.len()));
+        for address in &self.addresses {
+            bytes.push(length(address.0.len()));
+            bytes.extend_from_slice(&address.0);
+        }
+        bytes.push(length(self.tags.len()));
+        bytes.extend(self.tags.iter().flatten());
+        bytes
+    }
+
+    pub(super) fn check_counts(&self) -> Result<(), DecodeError> {
+        if self.addresses.len() > Self::ADDRESSES_MAX || !self.addresses.iter().all(Address::fits) {
+            return Err(DecodeError::TooLarge("addresses"));
+        }
+        if self.tags.len() > Self::TAGS_MAX {
+            return Err(DecodeError::TooLarge("tags"));
+        }
+        Ok(())
+    }
+}
+
+/// In the dialler's HELLO: why it dialled. In the other's: as what it keeps the link, `Mesh` while it is linked to
+/// everybody it knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Why {
+    /// Everybody here is linked to everybody.
+    Mesh,
+    /// The dialler has no link yet: it is to be sent on walks.
+    Join,
+    /// One of the random links that hold the network together.
+    Random,
+    /// The same, for one that has next to none, or meets an old neighbour again: not to be refused if there is room.
+    Priority,
+    /// A link to somebody close by.
+    Near {
+        /// The round trip that the dialler measured, in microseconds.
+        rtt: u32,
+    },
+    /// Both are likely to be in one group.
+    Group,
+}
+
+/// Why a link is not kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Refusal {
+    /// There are enough links of this kind; the peers are others to try.
+    Full,
+    /// One more than wanted.
+    Surplus,
+    /// The first of the peers takes the sender's place: link to it.
+    Replaced,
+}
+
+/// A link is not kept: in place of HELLO, or later. The receiver closes it; nobody has died.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Refuse {
+    /// Why.
+    pub why: Refusal,
+    /// At most [`Refuse::PEERS_MAX`].
+    pub peers: Vec<PeerRecord>,
+}
+
+impl Refuse {
+    /// Peers in a refusal.
+    pub const PEERS_MAX: usize = 12;
+}
+
+/// A newcomer looks for links: passed on at random until its hops are used up (HyParView's ForwardJoin).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Walk {
+    /// Who is looking.
+    pub record: PeerRecord,
+    /// Whoever the walk ends at puts the newcomer between itself and one of its neighbours; else it takes it as one
+    /// more neighbour, if it has room.
+    pub split: bool,
+    /// Hops left; at most [`Walk::HOPS_MAX`].
+    pub hops: u8,
+}
+
+impl Walk {
+    /// Hops of any walk.
+    pub const HOPS_MAX: u8 = 20;
+}
+
+/// Two neighbours exchange whom they know of (HyParView's Shuffle, between neighbours only).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Shuffle {
+    /// This is the answer.
+    pub reply: bool,
+    /// At most [`Shuffle::PEERS_MAX`].
+    pub peers: Vec<PeerRecord>,
+}
+
+impl Shuffle {
+    /// Peers in one exchange.
+    pub const PEERS_MAX: usize = 8;
+}
+
+pub(super) fn check_records(records: &[PeerRecord], max: usize) -> Result<(), DecodeError> {
+    if records.len() > max {
+        return Err(DecodeError::TooLarge("peer records"));
+    }
+    records.iter().try_for_each(PeerRecord::check_counts)
+}

@@ -1,0 +1,131 @@
+//! The overlay as a graph: how many links, how far apart, and how fast anything could spread over it at best.
+
+use core::time::Duration;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use serde::Serialize;
+
+use super::World;
+use crate::network::NodeIx;
+use crate::rng::{Purpose, Rng};
+
+/// The kinds of frames that keep the overlay up: Peers, Refuse, Walk, Shuffle.
+const UPKEEP: [u8; 4] = [9, 19, 20, 21];
+
+/// What the links between running nodes make.
+#[derive(Clone, Debug, Serialize)]
+pub struct OverlayReport {
+    /// Running nodes that none of the sampled authors reaches.
+    pub unreached: usize,
+    /// Links of a node: the fewest.
+    pub degree_min: usize,
+    /// The mean.
+    pub degree_mean: f64,
+    /// The most.
+    pub degree_max: usize,
+    /// Hops on the fastest way, of the farthest node.
+    pub hops: usize,
+    /// Milliseconds until the last node could have it at best, mean over the sampled authors.
+    pub optimum_max_ms: f64,
+    /// Until 99 % could.
+    pub optimum_p99_ms: f64,
+    /// Connections opened, for each node, by whichever side.
+    pub connections_per_node: f64,
+    /// Bytes of frames that keep the overlay up, a node.
+    pub upkeep_bytes_per_node: f64,
+}
+
+/// Time and hops of the fastest way to each node; none for those that cannot be reached.
+pub type Ways = Vec<Option<(Duration, usize)>>;
+
+impl World {
+    /// Links as both ends see them, with the mean time of a packet.
+    fn graph(&self) -> Vec<Vec<(NodeIx, Duration)>> {
+        let links: Vec<Vec<NodeIx>> = (0..self.n_nodes()).map(|node| self.neighbours(node)).collect();
+        let time = |a, b| {
+            let distance = self.network.distance(a, b);
+            distance + self.network.mean_jitter(distance)
+        };
+        let both = |node: NodeIx| {
+            let mutual = links[node].iter().filter(|other| links[**other].contains(&node));
+            mutual.map(|other| (*other, time(node, *other))).collect()
+        };
+        (0..self.n_nodes()).map(both).collect()
+    }
+
+    /// The fastest ways from a node over the links that stand (Dijkstra), for a message that is sent on at once.
+    pub fn fastest_ways(&self, from: NodeIx) -> Ways {
+        fastest_ways(&self.graph(), from)
+    }
+
+    /// Measures the overlay from `n_authors` nodes drawn from the seed.
+    pub fn overlay_report(&self, n_authors: usize) -> OverlayReport {
+        let graph = self.graph();
+        let up: Vec<NodeIx> = (0..self.n_nodes()).filter(|node| self.hosts[*node].engine.is_some()).collect();
+        let mut rng = Rng::split(self.config.seed, 0, 1, Purpose::Workload);
+        let (mut sum_max, mut sum_p99, mut hops, mut unreached) = (0.0, 0.0, 0, 0);
+        let n_authors = n_authors.min(up.len());
+        for _ in 0..n_authors {
+            let author = up[rng.below(up.len() as u64) as usize];
+            let ways = fastest_ways(&graph, author);
+            let mut times: Vec<Duration> = up.iter().filter_map(|node| Some(ways[*node]?.0)).collect();
+            times.sort_unstable();
+            unreached = unreached.max(up.len() - times.len());
+            hops = ways.iter().flatten().map(|(_, hops)| *hops).max().unwrap_or(0).max(hops);
+            sum_max += times.last().map_or(0.0, Duration::as_secs_f64);
+            let p99 = (times.len().saturating_sub(1) as f64 * 0.99).round() as usize;
+            sum_p99 += times.get(p99).map_or(0.0, Duration::as_secs_f64);
+        }
+        let degrees: Vec<usize> = up.iter().map(|node| graph[*node].len()).collect();
+        let upkeep: u64 =
+            UPKEEP.iter().filter_map(|kind| self.frames.get(kind)).map(|(_, bytes)| bytes).sum();
+        let each = |n: f64| n / up.len().max(1) as f64;
+        let mean = |sum: f64| sum / n_authors.max(1) as f64 * 1000.0;
+        OverlayReport {
+            unreached,
+            degree_min: degrees.iter().copied().min().unwrap_or(0),
+            degree_mean: each(degrees.iter().sum::<usize>() as f64),
+            degree_max: degrees.iter().copied().max().unwrap_or(0),
+            hops,
+            optimum_max_ms: mean(sum_max),
+            optimum_p99_ms: mean(sum_p99),
+            connections_per_node: each(2.0 * self.n_connections as f64),
+            upkeep_bytes_per_node: each(upkeep as f64),
+        }
+    }
+}
+
+fn fastest_ways(graph: &[Vec<(NodeIx, Duration)>], from: NodeIx) -> Ways {
+    let mut ways: Ways = vec![None; graph.len()];
+    let mut next = BinaryHeap::from([Reverse((Duration::ZERO, 0, from))]);
+    while let Some(Reverse((time, hops, node))) = next.pop() {
+        if ways[node].is_some() {
+            continue;
+        }
+        ways[node] = Some((time, hops));
+        for (other, more) in &graph[node] {
+            if ways[*other].is_none() {
+                next.push(Reverse((time + *more, hops + 1, *other)));
+            }
+        }
+    }
+    ways
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fastest_way_need_not_be_the_shortest() {
+        let ms = Duration::from_millis;
+        let graph = vec![
+            vec![(1, ms(10)), (2, ms(2))],
+            vec![(0, ms(10)), (2, ms(3))],
+            vec![(0, ms(2)), (1, ms(3))],
+            vec![],
+        ];
+        assert_eq!(fastest_ways(&graph, 0), [Some((ms(0), 0)), Some((ms(5), 2)), Some((ms(2), 1)), None]);
+    }
+}

@@ -1,0 +1,101 @@
+//! The partial overlay: everybody comes through one contact, links fail, the network is cut and mended.
+
+mod support;
+
+use djembe_protocol::id::Lane;
+use djembe_sim::network::{Conditions, NodeIx};
+use djembe_sim::world::{Fault, World, WorldConfig};
+use support::*;
+
+/// Nodes 10 to 50 ms apart that know one contact.
+fn far_apart(loss: f64) -> WorldConfig {
+    let network = Conditions {
+        latency: millis(10),
+        spread: millis(40),
+        jitter: millis(0),
+        jitter_share: 0.1,
+        loss,
+        bandwidth: 0,
+    };
+    WorldConfig { network, contact: Some(0), ..WorldConfig::default() }
+}
+
+fn assert_overlay(world: &World, optimum_max_ms: f64) {
+    let report = world.overlay_report(10);
+    assert_eq!(report.unreached, 0, "{report:?}");
+    assert!(report.degree_min >= 4 && report.degree_max <= 16, "{report:?}");
+    assert!(report.optimum_max_ms <= optimum_max_ms, "{report:?}");
+}
+
+/// Goal: everybody who comes through one contact finds links, evenly, and near ones among them. Method: 60 nodes in
+/// two seconds, without and with loss; a random graph of this degree has an optimum of about 70 ms.
+#[test]
+fn all_join_through_one_contact() {
+    for (loss, optimum) in [(0.0, 62.0), (0.05, 66.0)] {
+        let mut world = World::arriving(far_apart(loss), 60, secs(2));
+        world.run_for(secs(15));
+        assert_overlay(&world, optimum);
+        let numbers = chatter(&mut world, &[7, 31], Lane::Durable, 2, millis(500));
+        world.run_for(secs(4));
+        assert_reached(&world, &numbers, 0..60);
+        assert_clean(&world);
+    }
+}
+
+/// Goal: a cut network grows together again, without a contact and without discovery. Method: 20 | 20 for 20 s; both
+/// sides publish; half a minute later they are one overlay with the same logs.
+#[test]
+fn two_halves_find_each_other_again() {
+    let n = 40;
+    let mut world = World::arriving(far_apart(0.0), n, secs(1));
+    world.run_for(secs(12));
+    assert_overlay(&world, 62.0);
+    let left: Vec<NodeIx> = (0..n / 2).collect();
+    world.fault(Fault::Partition(left));
+    let mut numbers = chatter(&mut world, &[3, 33], Lane::Durable, 4, secs(5));
+    let crossing = |world: &World| {
+        let links = (0..n / 2).flat_map(|node| world.neighbours(node));
+        links.filter(|other| *other >= n / 2).count()
+    };
+    assert_eq!(crossing(&world), 0, "each half knows that it is alone");
+    world.fault(Fault::Heal);
+    world.run_for(secs(30));
+    assert!(crossing(&world) >= n / 4, "{} links across", crossing(&world));
+    assert_overlay(&world, 66.0);
+    numbers.extend(chatter(&mut world, &[5, 25], Lane::Durable, 2, secs(1)));
+    world.run_for(secs(5));
+    assert_reached(&world, &numbers, 0..n);
+    assert_same_logs(&world, 0..n);
+}
+
+/// Goal: a network that shrinks is a mesh again, and one that grows is not. Method: 30 nodes, of which 22 say goodbye.
+#[test]
+fn few_that_are_left_are_a_mesh_again() {
+    let mut world = World::arriving(far_apart(0.0), 30, secs(1));
+    world.run_for(secs(10));
+    let n_partial = |world: &World| {
+        let engines = (0..30).filter_map(|node| world.host(node).engine.as_ref());
+        engines.filter(|engine| engine.overlay().is_partial).count()
+    };
+    assert_eq!(n_partial(&world), 30);
+    for node in 8..30 {
+        world.fault(Fault::Shutdown(node));
+    }
+    world.run_for(secs(130));
+    assert_eq!(n_partial(&world), 0);
+    for node in 0..8 {
+        assert_eq!(world.neighbours(node).len(), 7, "node {node}");
+    }
+    assert_clean(&world);
+}
+
+/// Goal: one seed is one overlay.
+#[test]
+fn one_seed_is_one_overlay() {
+    let run = || {
+        let mut world = World::arriving(far_apart(0.02), 40, secs(1));
+        world.run_for(secs(6));
+        world.trace_hash()
+    };
+    assert_eq!(run(), run());
+}
