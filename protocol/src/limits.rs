@@ -51,7 +51,7 @@ pub const SEQ_JUMP_MAX: u64 = 1 << 20;
 pub const FRAME_MAX: usize = 64 * 1024;
 /// Logs that a stream of a link remembers, so that the next envelope's header need not say what it has in common
 /// with the last: some 90 bytes each at either end. More authors than this, all talking through one link by turns,
-/// cost some 70 bytes more for each envelope.
+/// cost some 70 bytes more for each envelope. As many again of which announcements were made: 48 bytes each.
 pub const ELIDED_LOGS_MAX: usize = 128;
 /// Groups and epochs that a stream remembers for the same: 80 bytes each.
 pub const ELIDED_SCOPES_MAX: usize = 64;

@@ -13,6 +13,10 @@ use support::{assert_clean, assert_reached, assert_same_logs, chatter, lossy, me
 
 /// The kind of a frame with an envelope.
 const DATA: u8 = 13;
+/// The kind of a frame that announces.
+const ANNOUNCE: u8 = 14;
+/// Length, kind, group, tree, count; log, numbers passed over, length of the range.
+const ANNOUNCED: u64 = 4 + 4 + 3;
 /// Content of 200 bytes, four of length and 13 of body, padded; the tag.
 const CIPHERTEXT: u64 = 224 + 16;
 /// The whole header with its frame, and what is left of it.
@@ -44,6 +48,20 @@ fn a_lone_message_travels_without_what_its_receivers_know() {
     assert!(before.1 < before.0 * (WHOLE + CIPHERTEXT), "even the first costs less than whole");
     assert_never_apart(&world);
     assert_clean(&world);
+}
+
+/// Each is for one message: they come a tenth of a second apart.
+#[test]
+fn an_announcement_names_a_known_log_by_one_byte() {
+    let mut world = meshed(WorldConfig::default(), 5);
+    chatter(&mut world, &[0, 1], Lane::Durable, 60, millis(100));
+    let before = world.frames[&ANNOUNCE];
+    chatter(&mut world, &[0, 1], Lane::Durable, 40, millis(100));
+    let after = world.frames[&ANNOUNCE];
+    let n = after.0 - before.0;
+    assert!(n > 40);
+    assert_eq!(after.1 - before.1, n * ANNOUNCED);
+    assert_never_apart(&world);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use djembe_protocol::crypto::{KeyFile, KeyFileError, Proof, check};
+use djembe_protocol::limits::FRAME_MAX;
 use djembe_protocol::message::{Draft, decode_body, encode_body};
 use djembe_protocol::wire::beacon::UncheckedBeacon;
 use djembe_protocol::wire::compress::{Compressor, Expander};
@@ -52,7 +53,8 @@ pub fn body(bytes: &[u8]) -> bool {
 /// A stream of frames with elided headers, each with its length (u16, little-endian) in front: from any neighbour.
 /// What comes of it can be elided again and comes back.
 pub fn elided(bytes: &[u8]) -> bool {
-    /// Bytes before the envelope.
+    /// The kind of a frame with an envelope, and the bytes before that.
+    const DATA: u8 = 13;
     const PREFIX: usize = 5;
     let ct_hash = PREFIX + 224..PREFIX + 256;
     let (mut expander, mut compressor, mut again) =
@@ -69,9 +71,10 @@ pub fn elided(bytes: &[u8]) -> bool {
             return false;
         };
         let whole = expanded.as_bytes();
-        assert!(whole.len() <= frame.len() + Expander::ROOM);
-        if is_honest && whole.len() > PREFIX {
-            let (head, body) = whole.split_at(PREFIX);
+        assert!(whole.len() <= FRAME_MAX + Expander::ROOM);
+        if is_honest && !whole.is_empty() {
+            let is_data = whole[0] == DATA && whole.len() >= PREFIX;
+            let (head, body) = whole.split_at(if is_data { PREFIX } else { whole.len() });
             let mut wire = Vec::new();
             let from = compressor.elide(head, body, &mut wire);
             wire.extend_from_slice(&body[from..]);

@@ -9,11 +9,14 @@
 //!
 //! The receiver expands in the order of arrival to the very bytes that the author signed; then comes the look-up
 //! among the envelopes seen, then [`check`](super::frame::check). An error here means that the tables have come
-//! apart: nothing later on the stream has a meaning, and the link is to end. Frames without an envelope pass as
-//! they are.
+//! apart: nothing later on the stream has a meaning, and the link is to end. In announcements authors and numbers
+//! are elided in the same manner. All other frames pass as they are.
 //!
 //! `docs/protocol.md`, "Elided headers", has the layout. Not here: a tie between the streams of a link, which have
 //! no order among each other.
+
+mod announce;
+mod varint;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -22,9 +25,15 @@ use crate::id::{EnvelopeId, EpochId, Lane, PeerId, Seq, TopicTag};
 use crate::limits::{CIPHERTEXT_MAX, ELIDED_LOGS_MAX, ELIDED_SCOPES_MAX};
 use crate::wire::envelope::{HEADER_LEN, Header, envelope_id};
 
+use announce::Told;
+use varint::{Rest, put_varint};
+
 /// The kind of a frame with an envelope.
 pub(crate) const DATA: u8 = 13;
-/// Bytes between kind and envelope in such a frame: the numbers of its group and its tree.
+/// The kind of a frame that announces, and of the form in which it travels.
+pub(crate) const ANNOUNCE: u8 = 14;
+const ANNOUNCE_ELIDED: u8 = 127;
+/// Bytes between kind and envelope in a frame with one: the numbers of its group and its tree.
 pub(crate) const DATA_NUMBERS: usize = 4;
 
 /// Bytes before the envelope: kind and numbers.
@@ -120,15 +129,39 @@ impl Log {
 struct Tables {
     logs: Vec<Log>,
     scopes: Vec<Scope>,
+    /// Logs of which something was announced.
+    told: Vec<Told>,
+}
+
+/// When each entry of a table was last used: the sender's way to choose what makes room.
+#[derive(Debug, Default)]
+struct Used {
+    at: Vec<u32>,
+    clock: u32,
+}
+
+impl Used {
+    fn touch(&mut self, entry: usize) {
+        self.clock = self.clock.wrapping_add(1);
+        *put_at(&mut self.at, entry, 0) = self.clock;
+    }
+
+    /// The next free place, or else that of the entry unused for longest.
+    fn place(&self, max: usize) -> usize {
+        if self.at.len() < max {
+            return self.at.len();
+        }
+        let age = |entry: &usize| self.clock.wrapping_sub(self.at[*entry]);
+        (0..self.at.len()).max_by_key(age).unwrap_or(0)
+    }
 }
 
 /// The sending end of a stream.
 #[derive(Debug, Default)]
 pub struct Compressor {
     tables: Tables,
-    /// When each log was last used, by `clock`.
-    used: Vec<u32>,
-    clock: u32,
+    logs_used: Used,
+    told_used: Used,
     /// The scope that makes room next.
     oldest_scope: u8,
 }
@@ -137,6 +170,9 @@ impl Compressor {
     /// Takes a frame (kind and numbers; then what [`super::frame::Encoded`] calls the body) and appends to `out`
     /// what travels of it in front of the rest of the body. Returns where that rest begins.
     pub fn elide(&mut self, head: &[u8], body: &[u8], out: &mut Vec<u8>) -> usize {
+        if head.first() == Some(&ANNOUNCE) && self.elide_announce(head, out) {
+            return 0;
+        }
         out.extend_from_slice(head);
         if head.first() != Some(&DATA) {
             return 0;
@@ -186,27 +222,19 @@ impl Compressor {
 
     /// Finds the log, or puts it in the place of the one that was not used for longest.
     fn put_log(&mut self, header: &Header, out: &mut Vec<u8>) -> usize {
-        let Tables { logs, scopes } = &mut self.tables;
-        self.clock = self.clock.wrapping_add(1);
+        let Tables { logs, scopes, .. } = &mut self.tables;
         let known = logs.iter().position(|log| {
             log.author == header.author
                 && log.lane == header.lane
                 && scopes.get(usize::from(log.scope)).is_some_and(|scope| scope.topic_tag == header.topic_tag)
         });
-        if let Some(log) = known {
-            self.used[log] = self.clock;
+        let log = known.unwrap_or_else(|| self.logs_used.place(ELIDED_LOGS_MAX));
+        self.logs_used.touch(log);
+        if known.is_some() {
             out.push(log as u8);
             return log;
         }
-        let log = if logs.len() < ELIDED_LOGS_MAX {
-            self.used.push(0);
-            logs.len()
-        } else {
-            let age = |log: &usize| self.clock.wrapping_sub(self.used[*log]);
-            (0..logs.len()).max_by_key(age).unwrap_or(0)
-        };
         put_at(logs, log, Log::new(header.author, header.lane));
-        self.used[log] = self.clock;
         out.push(log as u8 | NEW);
         out.extend_from_slice(&header.author.0);
         out.push(header.lane as u8);
@@ -215,7 +243,7 @@ impl Compressor {
 
     /// Says where the log's scope is, unless it is the one it had. Returns the flag.
     fn put_scope(&mut self, log: usize, header: &Header, out: &mut Vec<u8>) -> u8 {
-        let Tables { logs, scopes } = &mut self.tables;
+        let Tables { logs, scopes, .. } = &mut self.tables;
         let scope = Scope::of(header);
         let log = &mut logs[log];
         if scopes.get(usize::from(log.scope)) == Some(&scope) {
@@ -296,10 +324,12 @@ enum Front {
     Prefix([u8; PREFIX]),
     /// Kind, numbers and a header, then the ciphertext.
     Header(Box<[u8; PREFIX + HEADER_LEN]>, Known),
+    /// An announcement; nothing follows.
+    Announce(Vec<u8>),
 }
 
 impl Expander {
-    /// How many bytes longer a frame can become.
+    /// How many bytes longer a frame with an envelope can become.
     pub const ROOM: usize = HEADER_LEN - ELIDED_MIN;
 
     /// Expands kind and body, and copies them.
@@ -323,6 +353,9 @@ impl Expander {
     /// If the buffer is smaller than that.
     pub fn expand_in_place(&mut self, mut buffer: BytesMut) -> Result<Expanded, DecodeError> {
         let (front, at) = self.front(&buffer[Self::ROOM..])?;
+        if let Front::Announce(bytes) = front {
+            return Ok(Expanded { bytes: bytes.into(), known: None });
+        }
         let rest = Self::ROOM + at;
         let start = rest - front.as_slice().len();
         buffer[start..rest].copy_from_slice(front.as_slice());
@@ -340,8 +373,10 @@ impl Expander {
     }
 
     fn try_front(&mut self, frame: &[u8]) -> Result<(Front, usize), DecodeError> {
-        if frame.first() != Some(&DATA) {
-            return Ok((Front::Same, 0));
+        match frame.first() {
+            Some(&DATA) => {}
+            Some(&ANNOUNCE_ELIDED) => return Ok((Front::Announce(self.announce(&frame[1..])?), frame.len())),
+            _ => return Ok((Front::Same, 0)),
         }
         let mut rest = Rest(frame);
         let prefix: [u8; PREFIX] = rest.take()?;
@@ -362,7 +397,7 @@ impl Expander {
     /// Reads the fields in the order in which [`Compressor::elide`] writes them; what is left is the ciphertext.
     fn header(&mut self, flags: u8, rest: &mut Rest<'_>) -> Result<([u8; HEADER_LEN], Known), DecodeError> {
         let is_given = |flag| flags & flag != 0;
-        let Tables { logs, scopes } = &mut self.tables;
+        let Tables { logs, scopes, .. } = &mut self.tables;
         let log = rest.byte()?;
         let log = if log & NEW == 0 {
             logs.get_mut(usize::from(log)).ok_or(DecodeError::Invalid("log number"))?
@@ -434,6 +469,7 @@ impl Front {
             Self::Same => &[],
             Self::Prefix(bytes) => bytes,
             Self::Header(bytes, _) => &bytes[..],
+            Self::Announce(bytes) => bytes,
         }
     }
 
@@ -458,58 +494,6 @@ fn put_at<T>(list: &mut Vec<T>, at: usize, entry: T) -> &mut T {
         None => list.push(entry),
     }
     &mut list[at]
-}
-
-// Varints as they are in other frames: bincode's.
-
-const VARINT_U16: u8 = 0xfb;
-const VARINT_U32: u8 = 0xfc;
-const VARINT_U64: u8 = 0xfd;
-
-fn put_varint(out: &mut Vec<u8>, value: u64) {
-    if value < VARINT_U16.into() {
-        out.push(value as u8);
-    } else if let Ok(value) = u16::try_from(value) {
-        out.push(VARINT_U16);
-        out.extend_from_slice(&value.to_le_bytes());
-    } else if let Ok(value) = u32::try_from(value) {
-        out.push(VARINT_U32);
-        out.extend_from_slice(&value.to_le_bytes());
-    } else {
-        out.push(VARINT_U64);
-        out.extend_from_slice(&value.to_le_bytes());
-    }
-}
-
-/// What has not been read yet.
-struct Rest<'a>(&'a [u8]);
-
-impl Rest<'_> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let (taken, rest) = self.0.split_first_chunk::<N>().ok_or(DecodeError::Truncated)?;
-        self.0 = rest;
-        Ok(*taken)
-    }
-
-    fn byte(&mut self) -> Result<u8, DecodeError> {
-        self.take::<1>().map(|[byte]| byte)
-    }
-
-    fn varint(&mut self) -> Result<u64, DecodeError> {
-        let (value, least) = match self.byte()? {
-            VARINT_U16 => (u16::from_le_bytes(self.take()?).into(), VARINT_U16.into()),
-            VARINT_U32 => (u32::from_le_bytes(self.take()?).into(), 1 << 16),
-            VARINT_U64 => (u64::from_le_bytes(self.take()?), 1 << 32),
-            value if value > VARINT_U64 => return Err(DecodeError::Invalid("varint")),
-            value => (value.into(), 0),
-        };
-        if value < least { Err(DecodeError::NotCanonical) } else { Ok(value) }
-    }
-
-    /// A varint in a field of fewer bytes.
-    fn varint_at_most<T: TryFrom<u64>>(&mut self) -> Result<T, DecodeError> {
-        T::try_from(self.varint()?).map_err(|_| DecodeError::TooLarge("varint"))
-    }
 }
 
 const _: () = {

@@ -8,9 +8,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::crypto::{GroupKey, Identity, SealInput, seal};
 use crate::error::Reject;
+use crate::id::LogId;
+use crate::limits::{ANNOUNCE_RANGES_MAX, SEQ_MAX};
 use crate::message::{Draft, encode_body};
 use crate::time::Hlc;
-use crate::wire::frame::{Checked, Frame, check};
+use crate::wire::frame::{Announce, Checked, Frame, Range, check};
 
 /// A stream between two nodes, with a second receiver that expands in place.
 #[derive(Default)]
@@ -177,6 +179,76 @@ fn what_is_no_envelope_travels_whole() {
 fn stream_bytes(frame: &Frame) -> Vec<u8> {
     let encoded = frame.encode();
     [&encoded.head[4..], &[is_given::WHOLE], &encoded.body].concat()
+}
+
+// Announcements.
+
+fn range(author: u8, from: Seq, to: Seq) -> Range {
+    Range { log: LogId { author: PeerId([author; 32]), lane: Lane::Durable }, from, to }
+}
+
+fn announce(ranges: &[Range]) -> Frame {
+    Announce { group: 3, tree: 300, ranges: ranges.to_vec() }.into()
+}
+
+/// New logs, the next numbers of both, one again with a gap before it, and one that is behind.
+#[test]
+fn announcements_have_their_golden_bytes() {
+    let mut stream = Stream::default();
+    let story = [
+        (announce(&[range(1, 4, 5), range(2, 0, 0)]), "7f 03 fb2c01 02 80 01*32 01 04 01 81 02*32 01 00 00"),
+        (announce(&[range(1, 6, 6), range(2, 1, 1)]), "7f 03 fb2c01 02 00 00 00 01 00 00"),
+        (announce(&[range(1, 9, 300)]), "7f 03 fb2c01 01 00 02 fb2301"),
+        (announce(&[range(1, 300, 300)]), "7f 03 fb2c01 01 00 fdffffffffffffffff 00"),
+        (announce(&[]), "7f 03 fb2c01 00"),
+    ];
+    for (frame, golden) in story {
+        assert_eq!(hex(&stream.pass(&frame)), written_out(golden));
+    }
+}
+
+/// As many ranges as a frame may have, of more authors than a table has: twice, the second time with the tables full.
+#[test]
+fn the_longest_announcement_of_new_authors_comes_back() {
+    let mut stream = Stream::default();
+    let ranges: Vec<Range> = (0..ANNOUNCE_RANGES_MAX).map(|n| range(n as u8, SEQ_MAX, SEQ_MAX)).collect();
+    for _ in 0..2 {
+        stream.pass(&announce(&ranges));
+    }
+    assert_eq!(stream.into.tables.told.len(), ELIDED_LOGS_MAX);
+}
+
+/// Another layout than this one's, or values that contradict themselves: the receiver gets the very bytes.
+#[test]
+fn what_is_no_announcement_travels_as_it_is() {
+    let mut stream = Stream::default();
+    let mut wire = Vec::new();
+    let good = announce(&[range(1, 4, 5)]).encode().concat();
+    for bad in [&good[..good.len() - 1], &[&good[..], &[0]].concat(), &[ANNOUNCE], &[ANNOUNCE, 3, 0xfe]] {
+        wire.clear();
+        assert_eq!(stream.out.elide(bad, &[], &mut wire), 0);
+        assert_eq!(wire, bad);
+        assert_eq!(stream.expand(&wire).expect("as it is").bytes, bad);
+    }
+    let backwards = announce(&[range(1, 5, 4)]);
+    assert_eq!(stream.pass(&backwards), backwards.encode().concat());
+}
+
+#[test]
+fn an_announcement_of_unknown_logs_or_too_much_breaks_the_stream() {
+    let error = |wire: &[u8]| Stream::default().expand(wire).expect_err("refused");
+    let new = |place: u8| [&[ANNOUNCE_ELIDED, 3, 0, 1, place][..], &[9; 32], &[1, 0, 0]].concat();
+    assert_eq!(error(&[ANNOUNCE_ELIDED, 3, 0, 1, 0, 0, 0]), DecodeError::Invalid("log number"));
+    assert_eq!(error(&new(NEW | 1)), DecodeError::Invalid("log number"));
+    assert!(Stream::default().expand(&new(NEW)).is_ok());
+    assert_eq!(error(&[&new(NEW)[..], &[0]].concat()), DecodeError::Trailing);
+    assert_eq!(error(&new(NEW)[..30]), DecodeError::Truncated);
+    assert_eq!(error(&[ANNOUNCE_ELIDED, 3, 0, 0xfb, 1, 1]), DecodeError::TooLarge("ranges"));
+    // A range that goes backwards is a bad frame and no more.
+    let mut stream = Stream::default();
+    let backwards = [&new(NEW)[..38], &[1, 0xfd], &[0xff; 8]].concat();
+    let expanded = stream.expand(&backwards).expect("the tables are as they were");
+    assert!(check(expanded, |_| false).is_err());
 }
 
 // Real envelopes.
@@ -411,6 +483,18 @@ proptest! {
         prop_assert!(stream.out.tables.scopes.len() <= ELIDED_SCOPES_MAX);
     }
 
+    #[test]
+    fn any_sequence_of_announcements_comes_back(
+        frames in vec(vec((0u8..200, 0u64..1000, 0u64..3), 0..20), 1..40),
+    ) {
+        let mut stream = Stream::default();
+        for frame in frames {
+            let ranges = frame.into_iter().map(|(author, from, more)| range(author, from, from + more));
+            stream.pass(&announce(&ranges.collect::<Vec<_>>()));
+        }
+        prop_assert!(stream.out.tables.told.len() <= ELIDED_LOGS_MAX);
+    }
+
     /// A flipped bit anywhere in a stream gives other bytes or an error, and never a panic; memory stays bounded.
     #[test]
     fn damage_is_survived(steps in steps(), at: prop::sample::Index, bit in 0u8..8) {
@@ -435,7 +519,7 @@ proptest! {
         let mut stream = Stream::default();
         for mut frame in frames {
             if let Some(kind) = frame.first_mut() {
-                *kind = DATA;
+                *kind = if *kind < 128 { DATA } else { ANNOUNCE_ELIDED };
             }
             let _ = stream.expand(&frame);
         }
