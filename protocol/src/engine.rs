@@ -393,7 +393,7 @@ impl Engine {
                 }
             }
             presence::Fact::Ask(peer) => {
-                let link = self.overlay.link(&peer).and_then(|link| self.links.get(&link));
+                let link = self.overlay.link(&peer).and_then(|link| self.links.get_mut(&link));
                 if let Some(link) = link {
                     let (id, beat) = (link.id, link.beat(self.now, true));
                     self.cx().send(id, Class::Control, beat);

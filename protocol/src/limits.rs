@@ -215,8 +215,14 @@ pub const CLOCK_ENTRIES_MAX: usize = 1024;
 
 // Presence.
 
-/// A beat goes out on a link on which nothing else was sent for this long.
+/// Who dialled a link asks for a beat when for this long nothing went one of the two ways.
 pub const BEAT: Duration = Duration::from_secs(1);
+/// The same on a link whose answers have been prompt: with one packet lost twice (0.6 s) still no silence that counts.
+pub const BEAT_STEADY: Duration = Duration::from_secs(2);
+/// So many prompt answers in a row make a link steady. Where every fifth packet is lost one link in a hundred is.
+pub const BEAT_STEADY_AFTER: u32 = 10;
+/// An answer that took longer was not prompt: less than the least time after which a packet is sent again.
+pub const PROMPT_ANSWER: Duration = Duration::from_millis(150);
 /// Silence after which a neighbour is asked whether it is there.
 pub const EVASIVE_AFTER: Duration = Duration::from_millis(2500);
 /// Silence after which an observer casts its vote.
@@ -242,7 +248,7 @@ pub const HEALTH_NO_VOTE: u32 = 4;
 /// So long after a node became suspect its votes are counted: by then all that fell silent with it have been noticed.
 pub const SETTLE_AFTER: Duration = Duration::from_secs(1);
 /// Neighbours that fell silent within this of each other fell silent together. Beats of healthy links lie up to
-/// [`BEAT`] apart, and when the first of them is judged all others have been silent for [`EVASIVE_AFTER`].
+/// [`BEAT_STEADY`] apart, and when the first of them is judged all others have been silent for [`EVASIVE_AFTER`].
 pub const PARTITION_WINDOW: Duration = Duration::from_millis(2500);
 /// One in so many of the neighbours falling silent together is a partition ...
 pub const PARTITION_SHARE: usize = 4;
@@ -285,6 +291,8 @@ const _: () = {
         REPAIR_DELAY.as_millis() < WANT_PATIENCE.as_millis() && DIGEST_MIN.as_secs() < DIGEST_MAX.as_secs()
     );
     assert!(SEQ_BLOCK < SEQ_JUMP_MAX);
+    assert!(PARTITION_WINDOW.as_millis() > BEAT_STEADY.as_millis());
+    assert!(BEAT_STEADY.as_millis() < EVASIVE_AFTER.as_millis());
     assert!(PARTITION_HOLD.as_secs() == 3 * SUSPICION_MAX.as_secs());
     let judged = SUSPECT_AFTER.as_millis() + SETTLE_AFTER.as_millis();
     assert!(PARTITION_WINDOW.as_millis() == judged - EVASIVE_AFTER.as_millis());

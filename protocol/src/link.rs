@@ -2,8 +2,11 @@
 //!
 //! Not here: whether the peer is alive (presence), whether to be linked to it (overlay).
 
+mod pulse;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::pulse::Pulse;
 use crate::id::{GroupId, LinkId, PeerId};
 use crate::limits;
 use crate::time::{Duration, Timestamp};
@@ -40,9 +43,7 @@ pub(crate) struct Link {
     /// Full for so long that payload is left to repair.
     passed_over: bool,
     last_sent: Timestamp,
-    /// The peer's last stamp and when it came.
-    their_stamp: Option<(u64, Timestamp)>,
-    rtt: Option<Duration>,
+    pulse: Pulse,
     /// When the next digest goes out, once a group is shared.
     pub(crate) digest_at: Option<Timestamp>,
     digest_pause: Duration,
@@ -69,8 +70,7 @@ impl Link {
             full_since: None,
             passed_over: false,
             last_sent: now,
-            their_stamp: None,
-            rtt: None,
+            pulse: Pulse::new(now, dialed),
             digest_at: None,
             digest_pause: limits::DIGEST_MIN,
         }
@@ -92,7 +92,7 @@ impl Link {
     }
 
     pub(crate) fn rtt(&self) -> Option<Duration> {
-        self.rtt
+        self.pulse.rtt()
     }
 
     // Groups.
@@ -204,18 +204,16 @@ impl Link {
 
     // Beats.
 
-    pub(crate) fn beat(&self, now: Timestamp, ask: bool) -> Beat {
-        let (echo, held) = self.their_stamp.map_or((0, 0), |(stamp, at)| (stamp, (now - at).as_micros()));
-        Beat { stamp: now.as_micros().max(1), echo, held: u64::try_from(held).unwrap_or(u64::MAX), ask }
+    pub(crate) fn heard(&mut self, now: Timestamp) {
+        self.pulse.heard(now);
+    }
+
+    pub(crate) fn beat(&mut self, now: Timestamp, ask: bool) -> Beat {
+        self.pulse.beat(now, ask)
     }
 
     pub(crate) fn on_beat(&mut self, now: Timestamp, beat: &Beat) {
-        self.their_stamp = Some((beat.stamp, now));
-        let sent = Timestamp::from_micros(beat.echo);
-        if beat.echo != 0 && sent <= now {
-            let rtt = (now - sent).saturating_sub(Duration::from_micros(beat.held));
-            self.rtt = Some(self.rtt.map_or(rtt, |old| (old * 7 + rtt) / 8));
-        }
+        self.pulse.on_beat(now, beat);
     }
 
     // Time.
@@ -228,14 +226,13 @@ impl Link {
         if self.is_parting {
             return self.retire_at;
         }
-        let beat = if self.hello.is_some() {
-            self.last_sent + limits::BEAT
-        } else {
-            self.up_at + limits::HELLO_PATIENCE
+        let beat = match self.hello {
+            Some(_) => self.pulse.next_deadline(self.last_sent),
+            None => Some(self.up_at + limits::HELLO_PATIENCE),
         };
         let waits = self.full_since.filter(|_| !self.passed_over);
         let patience = waits.map(|since| since + limits::LINK_PATIENCE);
-        [Some(beat), self.digest_at, patience, self.retire_at].into_iter().flatten().min()
+        [beat, self.digest_at, patience, self.retire_at].into_iter().flatten().min()
     }
 
     /// Another link takes over.
@@ -274,7 +271,7 @@ impl Link {
     }
 
     pub(crate) fn wants_beat(&self, now: Timestamp) -> bool {
-        self.hello.is_some() && now - self.last_sent >= limits::BEAT
+        self.hello.is_some() && self.pulse.next_deadline(self.last_sent).is_some_and(|at| at <= now)
     }
 
     /// As far as this side knows both agree: look again later and later.

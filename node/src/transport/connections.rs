@@ -51,7 +51,7 @@ pub(super) fn connections(keypair: &identity::Keypair) -> Result<Connections, Tr
 fn quic_config(keypair: &identity::Keypair) -> libp2p::quic::Config {
     let mut config = libp2p::quic::Config::new(keypair);
     config.handshake_timeout = HELLO_PATIENCE;
-    // The engine beats every second and judges silence itself; this only clears away what it does not see.
+    // The engine beats every other second and judges silence itself; this only clears away what it does not see.
     config.max_idle_timeout = 10_000;
     config.keep_alive_interval = std::time::Duration::from_secs(4);
     config.max_concurrent_stream_limit = 2 * Class::ALL.len() as u32;

@@ -157,9 +157,9 @@ impl Engine {
                 self.cx().send(id, Class::Control, Digest { root });
             }
         }
-        let Some(link) = self.links.get(&id) else { return };
+        let Some(link) = self.links.get_mut(&id) else { return };
         if link.wants_beat(now) {
-            let beat = link.beat(now, false);
+            let beat = link.beat(now, true);
             self.cx().send(id, Class::Control, beat);
         }
     }

@@ -9,9 +9,10 @@ use crate::wire::frame::{self, Alive, Checked, CheckedFrame, Class, Frame, Hello
 
 impl Engine {
     pub(super) fn on_frame(&mut self, link: LinkId, frame: CheckedFrame) {
-        let Some(state) = self.links.get(&link) else {
+        let Some(state) = self.links.get_mut(&link) else {
             return;
         };
+        state.heard(self.now);
         let (peer, greeted) = (state.peer, state.hello.is_some());
         let (is_closing, is_parting) = (state.is_closing(), state.is_parting());
         if is_closing && !greeted {
@@ -70,7 +71,7 @@ impl Engine {
                 if let Some(rtt) = state.rtt() {
                     self.overlay.measured(&peer, rtt);
                 }
-                let Some(state) = self.links.get(&link) else { return };
+                let Some(state) = self.links.get_mut(&link) else { return };
                 if beat.ask {
                     let answer = state.beat(self.now, false);
                     self.cx().send(link, Class::Control, answer);

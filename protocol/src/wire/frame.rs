@@ -123,13 +123,13 @@ pub struct Unsubscribe {
 /// Sign of life when nothing else is sent, and a measurement of the round trip.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Beat {
-    /// The sender's clock in microseconds; echoed back.
-    pub stamp: u64,
-    /// The stamp last heard from the receiver, zero if none.
-    pub echo: u64,
-    /// How long ago that was, in microseconds.
-    pub held: u64,
-    /// The sender asks for a beat at once: it has not heard from us for long.
+    /// The sender's number for it, 1 to 255 and round again; echoed back.
+    pub n: u8,
+    /// The number last heard from the receiver, zero if none.
+    pub echo: u8,
+    /// How long ago that was, in microseconds; [`u32::MAX`] is that or longer.
+    pub held: u32,
+    /// The sender asks for a beat at once.
     pub ask: bool,
 }
 

@@ -19,8 +19,8 @@ pub(in crate::cli) const WORKER: &str = "bench-idle-node";
 
 /// For all to see all.
 const LINK_MAX: Duration = Duration::from_secs(30);
-/// What meeting has set going comes to rest.
-const SETTLE: Duration = Duration::from_secs(3);
+/// What meeting has set going comes to rest; beats become rarer after ten.
+const SETTLE: Duration = Duration::from_secs(13);
 /// For a node to tell what it uses.
 const SAMPLE_MAX: Duration = Duration::from_secs(10);
 

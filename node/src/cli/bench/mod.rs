@@ -87,7 +87,7 @@ struct IdleArgs {
     /// Members that each node sees; one node more is started
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=PEERS_MAX))]
     peers: u16,
-    /// Seconds measured, after all are linked and three more
+    /// Seconds measured, after all are linked and 13 more
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = secs)]
     secs: f64,
 }

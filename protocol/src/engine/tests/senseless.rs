@@ -48,9 +48,9 @@ impl Chaos {
             0 => Subscribe { group, proof: [self.below(256) as u8; 32] }.into(),
             1 if self.below(20) == 0 => Unsubscribe { group }.into(),
             2 => Beat {
-                stamp: self.0.next_u64(),
-                echo: self.0.next_u64(),
-                held: self.0.next_u64(),
+                n: self.below(256) as u8,
+                echo: self.below(256) as u8,
+                held: self.0.next_u64() as u32,
                 ask: self.below(2) == 0,
             }
             .into(),
