@@ -12,6 +12,10 @@ pub(super) const PORT: u16 = 24365;
 pub(super) const LAN_RATE: f64 = 30.0;
 /// A lone pair hears of each other, after a packet loss, in a second.
 pub(super) const PERIOD_MIN: Duration = Duration::from_secs(1);
+/// Beacons a second that a few nodes send together: a newcomer hears one of them within a second all the same.
+pub(super) const FEW_RATE: f64 = 3.0;
+/// From nine nodes on each sends one in three seconds, until [`LAN_RATE`] asks for less.
+pub(super) const FEW_PERIOD_MAX: Duration = Duration::from_secs(3);
 /// Reached at 1,800 nodes.
 pub(super) const PERIOD_MAX: Duration = Duration::from_secs(60);
 /// Periods are drawn from 80 to 120 %, so that nodes started together drift apart.

@@ -1,19 +1,21 @@
 //! When beacons leave: a burst at start, then a period that grows with the network, and answers to queries.
 //!
-//! Pure: time comes in, and the caller sends. The total on a LAN stays near [`LAN_RATE`], because each
-//! node waits n / 30 seconds between beacons when it knows n.
+//! Pure: time comes in, and the caller sends. The total on a LAN stays near [`FEW_RATE`] among few and below
+//! [`LAN_RATE`] among many, because each node waits n / 3 seconds, at most 3, or n / 30 between beacons when it
+//! knows n.
 
 use std::time::{Duration, Instant};
 
 use super::bounds::{
-    ANSWER_AFTER, ANSWER_DELAY_MAX, ANSWER_GAP, ANSWER_SOON_MAX, ANSWERERS, BURST, BURST_KNOWN_MAX, LAN_RATE,
-    PERIOD_JITTER, PERIOD_MAX, PERIOD_MIN,
+    ANSWER_AFTER, ANSWER_DELAY_MAX, ANSWER_GAP, ANSWER_SOON_MAX, ANSWERERS, BURST, BURST_KNOWN_MAX,
+    FEW_PERIOD_MAX, FEW_RATE, LAN_RATE, PERIOD_JITTER, PERIOD_MAX, PERIOD_MIN,
 };
 use super::jitter::Jitter;
 
 /// The pause between two beacons of one node that knows `n_known` others.
 pub(super) fn period(n_known: usize) -> Duration {
-    Duration::from_secs_f64(n_known as f64 / LAN_RATE).clamp(PERIOD_MIN, PERIOD_MAX)
+    let few = Duration::from_secs_f64(n_known as f64 / FEW_RATE).min(FEW_PERIOD_MAX);
+    Duration::from_secs_f64(n_known as f64 / LAN_RATE).max(few).clamp(PERIOD_MIN, PERIOD_MAX)
 }
 
 /// Why a beacon leaves.
@@ -148,7 +150,10 @@ mod tests {
     #[test]
     fn the_period_is_kept_between_its_limits() {
         assert_eq!(period(0), PERIOD_MIN);
-        assert_eq!(period(30), PERIOD_MIN);
+        assert_eq!(period(3), PERIOD_MIN);
+        assert_eq!(period(6), Duration::from_secs(2));
+        assert_eq!(period(9), FEW_PERIOD_MAX);
+        assert_eq!(period(90), FEW_PERIOD_MAX);
         assert_eq!(period(300), Duration::from_secs(10));
         assert_eq!(period(1_000_000), PERIOD_MAX);
     }
