@@ -35,7 +35,7 @@ impl Presence {
         identity: &Identity,
         observers: &impl Fn(&PeerId) -> BTreeSet<PeerId>,
     ) {
-        let stretch = self.health.stretch();
+        let stretch = self.stretch(&peer);
         let may_vote = self.health.score < limits::HEALTH_NO_VOTE;
         let is_vouched_for = self.is_vouched_for(&peer, observers);
         let Some(known) = self.peers.get_mut(&peer) else {
@@ -103,6 +103,12 @@ impl Presence {
         }
     }
 
+    /// By how much this node's own lateness widens its time-outs: not at all if others have found out without it.
+    fn stretch(&self, peer: &PeerId) -> u32 {
+        let votes = self.peers.get(peer).map(|known| known.alerts.keys().filter(|other| **other != self.me));
+        if votes.is_some_and(|votes| votes.count() >= limits::VOTES) { 1 } else { self.health.stretch() }
+    }
+
     /// No link of ours, but somebody alive is linked to it: its silence here says nothing.
     fn is_vouched_for(&self, peer: &PeerId, observers: &impl Fn(&PeerId) -> BTreeSet<PeerId>) -> bool {
         let known = self.peers.get(peer);
@@ -151,7 +157,7 @@ impl Presence {
         let votes = known.alerts.len();
         let since = known.suspected_at.unwrap_or(now);
         let patience = if is_cut_off { limits::PARTITION_HOLD } else { suspicion_timeout(votes) };
-        let due = since + patience * self.health.stretch();
+        let due = since + patience * self.stretch(&peer);
         // A broken connection tells of one process; silence may turn out to be that of many.
         let is_counted = !is_cut_off && votes >= needed;
         let counts_at = if settles && known.is_silent() { since + limits::SETTLE_AFTER } else { since };

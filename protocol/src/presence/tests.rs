@@ -538,3 +538,18 @@ fn many_broken_connections_are_as_many_deaths() {
     assert_eq!(cut.states(), BTreeSet::from([Dead]));
     assert!(!cut.is_partition());
 }
+
+/// Goal: a starved node does not hold on to a death that others have found out. Method: its health is as bad as that
+/// of one that does not vote; a connection breaks, and three others vote before it has noticed.
+#[test]
+fn a_starved_node_believes_three_others() {
+    for (votes, passes, state) in [(3, 1600, Dead), (2, 1600, Evasive), (2, 7600, Suspect)] {
+        let mut bench = Bench::new(5);
+        bench.presence.health.score = limits::HEALTH_NO_VOTE;
+        for observer in 2..2 + votes {
+            bench.vote(observer, 5);
+        }
+        bench.unlink(LinkEnd::Reset).pass(passes);
+        assert_eq!(bench.state(), state, "{votes} votes, {passes} ms");
+    }
+}

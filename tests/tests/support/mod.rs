@@ -147,6 +147,19 @@ impl Node {
         self.talk.lock().unwrap().clone()
     }
 
+    /// Waits until it has said this on stderr.
+    pub(crate) fn wait_for_talk(&self, text: &str, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        while !self.talk().contains(text) {
+            assert!(
+                Instant::now() < deadline,
+                "not said within {patience:?}: \"{text}\" but {}",
+                self.talk()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// It gets no time from its machine until [`Node::go_on`].
     pub(crate) fn stand_still(&self) {
         self.signal(Signal::STOP);
