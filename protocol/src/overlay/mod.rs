@@ -64,7 +64,8 @@ pub(crate) enum Fact {
 pub(crate) struct Overlay {
     me: PeerId,
     known: BTreeMap<PeerId, Known>,
-    n_linked: usize,
+    /// Those of them to whom a link stands.
+    active: BTreeSet<PeerId>,
     n_dialing: usize,
     next: Option<Timestamp>,
     facts: Vec<Fact>,
@@ -161,7 +162,7 @@ impl Overlay {
         Self {
             me,
             known: BTreeMap::new(),
-            n_linked: 0,
+            active: BTreeSet::new(),
             n_dialing: 0,
             next: None,
             facts: Vec::new(),
@@ -205,19 +206,14 @@ impl Overlay {
 
     /// Everybody linked, with where they can be reached.
     pub(crate) fn neighbours(&self) -> impl Iterator<Item = (PeerId, &[Address])> + '_ {
-        self.known
-            .iter()
-            .filter(|(_, known)| known.link.is_some())
-            .map(|(peer, known)| (*peer, &known.addresses[..]))
+        self.active.iter().filter_map(|peer| Some((*peer, &self.known.get(peer)?.addresses[..])))
     }
 
     /// Everybody linked who says that it is linked to `peer`.
     pub(crate) fn observers(&self, peer: &PeerId) -> BTreeSet<PeerId> {
-        self.known
-            .iter()
-            .filter(|(_, known)| known.link.is_some() && known.neighbours.contains(peer))
-            .map(|(observer, _)| *observer)
-            .collect()
+        let says_so =
+            |other: &&PeerId| self.known.get(other).is_some_and(|known| known.neighbours.contains(peer));
+        self.active.iter().filter(says_so).copied().collect()
     }
 
     /// Discovery has seen somebody there.
@@ -270,12 +266,12 @@ impl Overlay {
         let is_new = self.known.get(&peer).is_none_or(|known| known.link.is_none());
         // In partial mode many come only to be told where to go.
         let max = if self.is_partial() { limits::CONNECTIONS_MAX } else { limits::LINKS_MAX };
-        if !self.make_room(&peer) || is_new && self.n_linked >= max {
+        if !self.make_room(&peer) || is_new && self.active.len() >= max {
             self.facts.push(Fact::Disconnect { link, cause: "too many links" });
             return;
         }
         let known = self.known.entry(peer).or_default();
-        self.n_linked += usize::from(is_new);
+        self.active.insert(peer);
         let dial = known.dialing.take();
         self.n_dialing -= usize::from(dial.is_some());
         known.retry_at = None;
@@ -315,7 +311,7 @@ impl Overlay {
         let Some(standing) = known.link.take_if(|standing| standing.link == link) else {
             return false;
         };
-        self.n_linked -= 1;
+        self.active.remove(&peer);
         known.neighbours.clear();
         known.seen_at = None;
         let has_settled = now - standing.up_at >= SETTLED_AFTER;
@@ -421,7 +417,7 @@ impl Overlay {
         if !self.is_trusted(&peer) {
             return;
         }
-        let n_linked = self.n_linked;
+        let n_linked = self.active.len();
         let Some(known) = self.known.get_mut(&peer) else {
             return;
         };
@@ -484,5 +480,7 @@ impl Known {
     }
 }
 
+#[cfg(test)]
+mod partial_tests;
 #[cfg(test)]
 mod tests;

@@ -176,7 +176,7 @@ impl Overlay {
             && known.link.take().is_some()
         {
             known.neighbours.clear();
-            self.n_linked -= 1;
+            self.active.remove(&peer);
             self.on_change();
         }
     }
@@ -230,14 +230,15 @@ impl Overlay {
         OverlayStatus {
             is_partial: self.is_partial(),
             links: self.kept().map(|(peer, _, standing)| (peer, standing.slot, standing.dialed)).collect(),
-            passive: self.known.len() - self.n_linked,
+            passive: self.known.len() - self.active.len(),
         }
     }
 
     // Counting.
 
     pub(super) fn kept(&self) -> impl Iterator<Item = (PeerId, &Known, &Standing)> + '_ {
-        self.known.iter().filter_map(|(peer, known)| {
+        self.active.iter().filter_map(|peer| {
+            let known = self.known.get(peer)?;
             let standing = known.link.as_ref().filter(|standing| standing.greeted)?;
             Some((*peer, known, standing))
         })
@@ -254,13 +255,14 @@ impl Overlay {
     /// Links to random peers, with those being made.
     pub(super) fn n_random(&self) -> usize {
         let coming = |dial: &Dial| matches!(dial.why, Why::Random | Why::Priority | Why::Join);
-        let pending = self.known.values().filter(|known| {
-            known.dialing.as_ref().is_some_and(|dial| coming(dial) && !dial.split)
-                || known.link.is_some_and(|standing| {
-                    !standing.greeted && standing.dialed && !standing.split && standing.why == Why::Random
-                })
-        });
-        self.count(Slot::Random) + pending.count()
+        let is_dialed =
+            |known: &&Known| known.dialing.as_ref().is_some_and(|dial| coming(dial) && !dial.split);
+        let n_dialed = if self.n_dialing == 0 { 0 } else { self.known.values().filter(is_dialed).count() };
+        let is_greeting = |standing: &Standing| {
+            !standing.greeted && standing.dialed && !standing.split && standing.why == Why::Random
+        };
+        let linked = self.active.iter().filter_map(|peer| self.known.get(peer)?.link);
+        self.count(Slot::Random) + n_dialed + linked.filter(is_greeting).count()
     }
 
     /// Others of whom there was a sign of life lately, not counting what anybody else says.

@@ -60,7 +60,7 @@ fn one_link_stays() {
             let is_last = overlay.link_down(at(1), LinkId(n), peer, 0);
             assert_eq!(is_last, n == stays);
         }
-        assert_eq!(overlay.n_linked, 0);
+        assert_eq!(overlay.active.len(), 0);
     }
 }
 

@@ -154,7 +154,7 @@ impl Overlay {
     }
 
     fn n_passive(&self) -> usize {
-        self.known.len() - self.n_linked
+        self.known.len() - self.active.len()
     }
 
     fn evict(&mut self) -> bool {
