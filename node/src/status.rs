@@ -44,6 +44,8 @@ pub struct PeerInfo {
     pub rtt_ms: Option<f64>,
     /// Bytes waiting to be sent to it.
     pub queued_bytes: usize,
+    /// What is held against it, of 100, at which it is shut out for a while.
+    pub blame: u32,
 }
 
 /// A group.

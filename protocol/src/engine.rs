@@ -11,17 +11,18 @@
 //! `now` never goes back. No clock is read, nothing waits, nothing is random but the seed and the secrets that
 //! came in. A peer's mistakes are counted and end in [`Output::Disconnect`]; our own are assertions.
 
+mod conduct;
 mod digest;
 mod links;
 mod talk;
 
 use std::collections::BTreeMap;
 
-use rand_core::SeedableRng;
+use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+use crate::conduct::{Conduct, Toll};
 use crate::crypto::Identity;
-use crate::error::Reject;
 use crate::group::{Ctx, Group, Tokens};
 use crate::id::{GroupId, Incarnation, Lane, LinkId, PeerId};
 use crate::io::{
@@ -61,6 +62,9 @@ pub struct Engine {
     hlc: Hlc,
     out: Outbox,
     links: BTreeMap<LinkId, Link>,
+    conduct: Conduct,
+    /// Of the frame in hand.
+    toll: Toll,
     overlay: Overlay,
     presence: Presence,
     groups: BTreeMap<GroupId, Box<Group>>,
@@ -91,6 +95,8 @@ impl Engine {
             hlc: Hlc::default(),
             out: Outbox::new(),
             links: BTreeMap::new(),
+            conduct: Conduct::default(),
+            toll: Toll::default(),
             groups: BTreeMap::new(),
             n_groups: 0,
             tokens: Tokens::default(),
@@ -125,14 +131,7 @@ impl Engine {
             Input::LinkUp { link, peer, dialed } => self.on_link_up(link, peer, dialed),
             Input::LinkDown { link, cause } => self.on_link_down(link, cause),
             Input::Frame { link, frame } => self.on_frame(link, frame),
-            Input::Rejected { link, reject } => {
-                tracing::debug!(link = link.0, %reject, "frame refused");
-                self.counters.add(reject.cause(), 1);
-                match reject {
-                    Reject::Elided(_) => self.disconnect(link, "elided header"),
-                    _ => self.on_bad_frame(link),
-                }
-            }
+            Input::Rejected { link, reject } => self.on_rejected(link, reject),
             Input::Written { link, class, bytes } => self.on_written(link, class, bytes),
             Input::Found { peer, addresses } => self.overlay.found(now, peer, addresses),
             Input::DialFailed { peer, refused } => self.on_dial_failed(peer, refused),
@@ -218,6 +217,7 @@ impl Engine {
                 rtt: link.and_then(Link::rtt),
                 queued: link.map_or(0, Link::queued),
                 full_since: link.and_then(Link::full_since),
+                blame: self.conduct.held_against(self.now, &peer),
             }
         });
         Status {
@@ -354,6 +354,10 @@ impl Engine {
             }
             for fact in overlay {
                 match fact {
+                    overlay::Fact::Connect { peer, .. } if self.conduct.is_banned(self.now, &peer) => {
+                        let choice = self.choices.next_u32();
+                        self.overlay.dial_failed(self.now, peer, choice);
+                    }
                     overlay::Fact::Connect { peer, addresses } => {
                         self.out.push_back(Output::Connect { peer, addresses });
                     }
@@ -434,6 +438,7 @@ impl Engine {
             out: &mut self.out,
             counters: &mut self.counters,
             tokens: &mut self.tokens,
+            toll: &mut self.toll,
             is_restored: self.is_restored,
         }
     }

@@ -438,6 +438,8 @@ pub struct PeerStatus {
     pub queued: usize,
     /// Since when its queue has been full.
     pub full_since: Option<Timestamp>,
+    /// What is held against it: nothing, up to [`crate::limits::BLAME_MAX`], at which it is shut out.
+    pub blame: u32,
 }
 
 /// What a link is for.

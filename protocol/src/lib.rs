@@ -9,9 +9,10 @@
 //! ```
 //!
 //! A module uses only what stands to its left: `time, id, limits, error <- persist, message <- crypto, wire <-
-//! io <- link, overlay, presence, group <- engine`. Overlay and presence exist once per node, a group's parts
+//! io <- conduct, link, overlay, presence, group <- engine`. Overlay and presence exist once per node, a group's parts
 //! once per group; they hand facts to their owner and never call each other.
 
+mod conduct;
 pub mod crypto;
 pub mod engine;
 pub mod error;

@@ -85,8 +85,30 @@ pub const LINK_PATIENCE: Duration = Duration::from_secs(2);
 pub const RETIRE: Duration = Duration::from_secs(1);
 /// How long a link may take to say HELLO.
 pub const HELLO_PATIENCE: Duration = Duration::from_secs(5);
-/// Bad frames from a neighbour before it is cut off.
-pub const BAD_FRAMES_MAX: u32 = 16;
+
+// Conduct.
+
+/// Blame at which a neighbour is cut off: 5 forged frames, 15 that cannot be read, 100 too many.
+pub const BLAME_MAX: u32 = 100;
+/// Blame that is forgotten a second.
+pub const BLAME_FADES: u32 = 1;
+/// How long a peer is shut out the first time; twice as long each time.
+pub const BAN_MIN: Duration = Duration::from_secs(30);
+/// How long it is shut out at most.
+pub const BAN_MAX: Duration = Duration::from_secs(3600);
+/// After so long without cause a peer that was shut out is as good as any.
+pub const BAN_REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+/// Peers of whom something is held against.
+pub const OFFENDERS_MAX: usize = 1024;
+/// Talk that a neighbour may come with at once, in small frames (some microseconds each): what it has to say of 256
+/// groups when a link comes up, several times over.
+pub const TALK_BURST: u32 = 16 * 1024;
+/// And a second, later: announcements each 20 ms in a hundred busy groups; for this node some 3 % of a core.
+pub const TALK_RATE: u32 = 8 * 1024;
+/// Envelopes of which nothing came that a neighbour may send at once: what is under way when a tree changes.
+pub const WASTE_BURST: u32 = 8 * 1024;
+/// And a second, later.
+pub const WASTE_RATE: u32 = 1024;
 
 /// Dials under way at once.
 pub const DIALS_MAX: usize = 64;

@@ -31,7 +31,6 @@ pub(crate) struct Link {
     pub(crate) has_greeted: bool,
     /// The overlay has given it up: what is under way still arrives.
     is_parting: bool,
-    bad_frames: u32,
     /// The peer's numbers for groups that we share, with the proof that each is.
     shared: BTreeMap<GroupIx, (GroupId, [u8; 32])>,
     /// Proofs that match no group of ours, in case we join one.
@@ -62,7 +61,6 @@ impl Link {
             retire_at: None,
             has_greeted: false,
             is_parting: false,
-            bad_frames: 0,
             shared: BTreeMap::new(),
             unmatched: BTreeMap::new(),
             neighbours: BTreeSet::new(),
@@ -74,12 +72,6 @@ impl Link {
             digest_at: None,
             digest_pause: limits::DIGEST_MIN,
         }
-    }
-
-    /// A refused frame. True if there were too many.
-    pub(crate) fn bad_frame(&mut self) -> bool {
-        self.bad_frames += 1;
-        self.bad_frames >= limits::BAD_FRAMES_MAX
     }
 
     /// The host was asked to close it. True the first time.

@@ -26,7 +26,16 @@ const LAYERS: &[&[&str]] = &[
     &["wire::frame", "wire::beacon"],
     &["config"],
     &["io"],
-    &["link", "overlay", "presence", "group::log", "group::publish", "group::repair", "group::tree"],
+    &[
+        "conduct",
+        "link",
+        "overlay",
+        "presence",
+        "group::log",
+        "group::publish",
+        "group::repair",
+        "group::tree",
+    ],
     &["group"],
     &["engine"],
 ];

@@ -127,6 +127,7 @@ async fn follow(
             path: String::new(),
             rtt_ms: None,
             queued_bytes: 0,
+            blame: 0,
         });
         print(stdout, global, &Shown::of(peer, Some((&state, &cause))));
         stdout.flush().await?;

@@ -39,7 +39,10 @@ impl Driver {
                             self.discovery.stranger(entry.peer);
                         }
                     }
-                    self.transport.close(link);
+                    match cause {
+                        "misconduct" | "shut out" => self.transport.cut_off(link),
+                        _ => self.transport.close(link),
+                    }
                 }
                 Output::Persist { token, ops } => self.jobs.push_back(self.store.changes(token, ops)),
                 Output::Fetch { token, query } => self.jobs.push_back(Job::Query { token, query }),

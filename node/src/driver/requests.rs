@@ -85,6 +85,7 @@ impl Driver {
                     .unwrap_or_default(),
                 rtt_ms: peer.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
                 queued_bytes: peer.queued,
+                blame: peer.blame,
             }
         });
         let groups = status.groups.iter().map(|group| GroupInfo {

@@ -17,8 +17,9 @@ use futures::{AsyncRead, AsyncWrite};
 
 const HEADER: usize = 12;
 const FLAG_SYN: u16 = 1;
-/// Streams that a peer may open in the life of a connection. Four are needed.
-pub(super) const OPENED_MAX: u32 = 16;
+/// Streams that a peer may open in the life of a connection: one for each class, and one that will be found
+/// superfluous.
+pub(super) const OPENED_MAX: u32 = 5;
 /// Frames without data at once.
 const IDLE_FRAMES_BURST: u32 = 16 * 1024;
 /// And a second, later: a peer that is sent 2 GB a second answers with as many windows.

@@ -58,6 +58,8 @@ pub(super) struct Link {
     drained: AtomicBool,
     /// The driver has closed the link: what is queued as control still goes out.
     closing: AtomicBool,
+    /// Nothing more that comes is looked at.
+    deaf: AtomicBool,
     /// The connection ought to be closed.
     over: AtomicBool,
     /// The connection is gone: the tasks of the link end.
@@ -113,6 +115,7 @@ impl Link {
             released: SetOnce::new(),
             drained: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            deaf: AtomicBool::new(false),
             over: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             fault: OnceLock::new(),
@@ -152,6 +155,17 @@ impl Link {
         self.closing.store(true, Ordering::Release);
         self.writer.wake();
         self.handler.wake();
+    }
+
+    /// Ends the link at once, and spends nothing more on what has come on it.
+    pub(super) fn cut_off(&self) {
+        self.deaf.store(true, Ordering::Release);
+        self.fault.set(Cause::Ours).ok();
+        self.end();
+    }
+
+    pub(super) fn is_deaf(&self) -> bool {
+        self.deaf.load(Ordering::Acquire)
     }
 
     /// Ends the link for a reason that this side has found. The first reason stands.

@@ -333,6 +333,13 @@ impl<T: Send + 'static> Transport<T> {
         }
     }
 
+    /// Closes a link whose peer deserves no last word, and listens to nothing more on it; `LinkDown` follows.
+    pub(crate) fn cut_off(&mut self, link: LinkId) {
+        if let Some(link) = self.links.get(&link) {
+            link.cut_off();
+        }
+    }
+
     /// What happens next. Cancel-safe: nothing is lost when the future is dropped.
     pub(crate) async fn next_event(&mut self) -> TransportEvent {
         loop {

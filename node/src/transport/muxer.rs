@@ -19,10 +19,10 @@ use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade,
 use tokio::time::{Sleep, sleep};
 use yamux::{Connection, ConnectionError, FrameDecodeError, Mode};
 
-use super::gate::Gate;
+use super::gate::{Gate, OPENED_MAX};
 
-/// Streams of one connection: one per class, and one that is about to be found superfluous.
-const STREAMS_MAX: usize = 5;
+/// Streams of one connection: no more than may be opened in its life.
+const STREAMS_MAX: usize = OPENED_MAX as usize;
 /// What all streams of a connection together may have in flight above the 256 KiB that each has by right.
 const EXTRA_WINDOW: usize = 1024 * 1024;
 /// Payload of a Noise message less a Yamux header: a full data frame becomes exactly one Noise message.

@@ -117,6 +117,9 @@ async fn read_frames<T: Send + 'static>(
         was_shared: false,
     };
     while let Some(frame) = frames.next().await? {
+        if link.is_deaf() {
+            return Ok(());
+        }
         let expanded = frame.map_err(Reject::Elided);
         let is_last = expanded.is_err();
         let bytes = expanded.as_ref().map_or(0, |frame| frame.as_bytes().len());

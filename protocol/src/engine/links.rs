@@ -2,7 +2,7 @@
 
 use rand_core::Rng;
 
-use super::Engine;
+use super::{Engine, conduct};
 use crate::id::{LinkId, PeerId};
 use crate::io::{LinkEnd, Output, PresenceCause};
 use crate::link::Link;
@@ -10,6 +10,11 @@ use crate::wire::frame::{self, Class, Digest, Hello, PeerRecord};
 
 impl Engine {
     pub(super) fn on_link_up(&mut self, link: LinkId, peer: PeerId, dialed: bool) {
+        if self.conduct.is_banned(self.now, &peer) {
+            self.counters.add("banned", 1);
+            return self.out.push_back(Output::Disconnect { link, cause: "shut out" });
+        }
+        self.conduct.link_up(self.now, peer);
         let mut nonce = [0; 16];
         self.secrets.fill(&mut nonce);
         self.links.insert(link, Link::new(self.now, link, peer, dialed, nonce));
@@ -79,6 +84,7 @@ impl Engine {
             return;
         };
         let peer = state.peer;
+        self.conduct.link_down(peer);
         if state.is_parting() {
             return;
         }
@@ -170,14 +176,11 @@ impl Engine {
         }
     }
 
-    pub(super) fn on_bad_frame(&mut self, link: LinkId) {
-        if self.links.get_mut(&link).is_some_and(Link::bad_frame) {
-            self.disconnect(link, "too many bad frames");
-        }
-    }
-
     pub(super) fn disconnect(&mut self, link: LinkId, cause: &'static str) {
         if self.links.get_mut(&link).is_some_and(Link::close) {
+            if let Some(counter) = conduct::counter(cause) {
+                self.counters.add(counter, 1);
+            }
             self.out.push_back(Output::Disconnect { link, cause });
         }
     }

@@ -1,6 +1,7 @@
 //! Frames: who may speak, and which part of the node each is for.
 
 use super::Engine;
+use crate::conduct::Offence;
 use crate::group::{Ctx, Group};
 use crate::id::{LinkId, PeerId};
 use crate::io::PresenceCause;
@@ -15,7 +16,7 @@ impl Engine {
         state.heard(self.now);
         let (peer, greeted) = (state.peer, state.hello.is_some());
         let (is_closing, is_parting) = (state.is_closing(), state.is_parting());
-        if is_closing && !greeted {
+        if is_closing && (!greeted || self.conduct.is_banned(self.now, &peer)) {
             return;
         }
         if is_parting && !matches!(frame.0, Checked::Data { .. } | Checked::Seen { .. }) {
@@ -31,7 +32,11 @@ impl Engine {
             _ => self.presence.heard(self.now, peer),
         }
         match frame.0 {
-            Checked::Skipped => self.counters.add("skipped", 1),
+            Checked::Skipped => {
+                self.counters.add("skipped", 1);
+                self.toll.work += 1;
+                self.settle_toll(link);
+            }
             Checked::Data { group, tree, envelope } => {
                 let tag = envelope.header().topic_tag;
                 self.with_shared(link, group, |group, cx| {
@@ -48,7 +53,12 @@ impl Engine {
                     if group.topic_tag() == tag { group.on_seen(cx, link, tree, *envelope) } else { Err(()) }
                 });
             }
-            Checked::Talk(talk) => self.on_talk(link, peer, talk),
+            Checked::Talk(talk) => {
+                if self.may_say(link, &talk) {
+                    self.on_talk(link, peer, talk);
+                    self.settle_toll(link);
+                }
+            }
         }
     }
 
@@ -116,7 +126,9 @@ impl Engine {
                 Ok(())
             }),
             // `check` makes these into other variants.
-            Frame::Hello(_) | Frame::Refuse(_) | Frame::Data { .. } => self.on_bad_frame(link),
+            Frame::Hello(_) | Frame::Refuse(_) | Frame::Data { .. } => {
+                self.offend(link, Offence::OutOfTurn);
+            }
         }
     }
 
@@ -137,10 +149,10 @@ impl Engine {
             return;
         };
         if state.hello.is_some() || state.is_closing() {
-            return self.on_bad_frame(link);
+            return self.offend(link, Offence::OutOfTurn);
         }
         if hello.record.peer != peer {
-            return self.on_bad_frame(link);
+            return self.offend(link, Offence::OutOfTurn);
         }
         let refusal = self.overlay.greeted(self.now, link, peer, hello.why, hello.record.clone());
         if let Some(refuse) = refusal {
@@ -192,7 +204,7 @@ impl Engine {
                     return;
                 };
                 if !state.keep_unmatched(subscribe.group, subscribe.proof) {
-                    self.on_bad_frame(link);
+                    self.offend(link, Offence::OutOfTurn);
                 }
             }
         }
@@ -224,13 +236,14 @@ impl Engine {
         f: impl FnOnce(&mut Group, &mut Ctx<'_>) -> Result<(), ()>,
     ) {
         let Some(id) = self.links.get(&link).and_then(|state| state.group(theirs)) else {
-            return self.counters.add("unknown-group", 1);
+            return self.on_unknown_group(link);
         };
         let mut verdict = Ok(());
         self.with_group(id, |group, cx| verdict = f(group, cx));
+        self.settle_toll(link);
         if verdict.is_err() {
             self.counters.add("bad-envelope", 1);
-            self.on_bad_frame(link);
+            self.offend(link, Offence::Foreign);
         }
     }
 }

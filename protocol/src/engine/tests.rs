@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use rand_core::Rng;
 
+mod misconduct;
 mod senseless;
 
 use super::*;
@@ -197,20 +198,6 @@ fn whoever_does_not_greet_is_cut_off() {
     assert!(bench.closed.is_empty());
     bench.pass(Duration::from_millis(1));
     assert_eq!(bench.closed, ["no HELLO"]);
-}
-
-/// Goal: fifteen bad frames are suffered, the sixteenth is the last.
-#[test]
-fn bad_frames_end_in_disconnection() {
-    let mut bench = Bench::new();
-    let link = bench.member();
-    for n in 1..=limits::BAD_FRAMES_MAX {
-        assert!(bench.closed.is_empty(), "after {} bad frames", n - 1);
-        bench.bytes(link, Bytes::from_static(&[100, 1, 2, 3]));
-    }
-    assert_eq!(bench.closed, ["too many bad frames"]);
-    assert_eq!(bench.engine.counters.count("unreadable"), u64::from(limits::BAD_FRAMES_MAX));
-    assert_eq!(Reject::Decode(DecodeError::Kind(100)).cause(), "unreadable", "what was counted");
 }
 
 /// Goal: an engine whose host closes a link late does not ask for time-outs meanwhile.

@@ -22,6 +22,7 @@ mod tree;
 
 use std::collections::BTreeMap;
 
+use crate::conduct::Toll;
 use crate::crypto::{CheckedEnvelope, GroupKey, Identity};
 use crate::id::{GroupId, Lane, LinkId, LogId, PeerId, Seq, TopicTag};
 use crate::io::{Counters, Event, GroupStatus, Outbox, Output, Secrets};
@@ -49,6 +50,7 @@ pub(crate) struct Ctx<'a> {
     pub(crate) out: &'a mut Outbox,
     pub(crate) counters: &'a mut Counters,
     pub(crate) tokens: &'a mut Tokens,
+    pub(crate) toll: &'a mut Toll,
     /// This identity is older than its store.
     pub(crate) is_restored: bool,
 }
@@ -70,6 +72,12 @@ impl Ctx<'_> {
 
     pub(crate) fn event(&mut self, event: Event) {
         self.out.push_back(Output::Event(event));
+    }
+
+    /// An envelope came of which nothing comes: whoever sends many answers for it.
+    fn waste(&mut self, cause: &'static str) {
+        self.counters.add(cause, 1);
+        self.toll.waste += 1;
     }
 
     fn persist(&mut self, group: GroupId, purpose: Purpose, ops: Vec<StoreOp>) {

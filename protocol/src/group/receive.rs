@@ -65,7 +65,7 @@ impl Group {
                 return Ok(());
             }
         } else if !self.make_room_for_author(cx) {
-            cx.counters.add("authors-full", 1);
+            cx.waste("authors-full");
             return Ok(());
         }
         if log.lane.is_kept() && cx.tokens.is_failing(&self.id) {
@@ -99,7 +99,11 @@ impl Group {
             Placed::New => {}
             Placed::Known(_) => return Ok(()),
             Placed::TooFar => {
-                cx.counters.add("too-far", 1);
+                // Whoever is to send what comes before may send this as well.
+                match self.repair.first_claimed(&log) {
+                    Some(_) => cx.counters.add("too-far", 1),
+                    None => cx.waste("too-far"),
+                }
                 return Ok(());
             }
             Placed::Fork => {
@@ -134,6 +138,7 @@ impl Group {
         if self.repair.on_progress(cx.now, link, &log, seq) {
             return;
         }
+        cx.toll.waste += 1;
         let from_author = self.members.get(&link) == Some(&log.author);
         let superfluous = if from_author { self.tree.take_parent(&log.author) } else { Some(link) };
         if let Some(link) = superfluous {
@@ -158,7 +163,7 @@ impl Group {
     /// The author signed another envelope of this place. It is told, because it may not know that its key is
     /// used elsewhere; the application is told once for each log.
     fn on_fork(&mut self, cx: &mut Ctx<'_>, log: LogId, envelope: &CheckedEnvelope) {
-        cx.counters.add("fork", 1);
+        cx.waste("fork");
         if log.author == cx.me {
             return self.set_cloned(cx);
         }
@@ -374,6 +379,7 @@ impl Group {
                 head: state.log.head().hint(),
             })
             .collect();
+        cx.toll.work += 4 + u32::try_from(entries.len() / 16).unwrap_or(u32::MAX);
         let mut pages = entries.chunks(limits::CLOCK_ENTRIES_MAX).peekable();
         if pages.peek().is_none() && reply {
             cx.send(link, Class::Control, Clock { group: self.ix, reply, entries: Vec::new() });

@@ -107,6 +107,13 @@ impl World {
         }
     }
 
+    /// Has a node say something on all its links that its engine would not: the node is hostile.
+    pub fn inject(&mut self, node: NodeIx, class: Class, frame: &Frame) {
+        for link in self.hosts[node].links.clone() {
+            self.send(node, link, class, frame);
+        }
+    }
+
     pub(super) fn arrive(&mut self, link: LinkId, from: Side, class: Class) {
         let (Some(sender), Some(node)) =
             (self.network.node_at(link, from), self.network.node_at(link, 1 - from))

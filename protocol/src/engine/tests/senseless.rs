@@ -158,7 +158,7 @@ impl Chaos {
 }
 
 /// Goal: a member that lies in every way neither stops the engine nor makes it grow. Method: 10 seeds of 2000
-/// senseless frames, time passing, reconnecting whenever it is cut off.
+/// senseless frames, time passing, reconnecting as somebody else whenever it is cut off.
 #[test]
 fn senseless_frames_do_no_harm() {
     for seed in 0..10 {
@@ -172,6 +172,7 @@ fn senseless_frames_do_no_harm() {
                 bench.pass(Duration::from_millis(chaos.below(300)));
             }
             if !bench.engine.links.contains_key(&link) {
+                bench.hostile = Identity::from_seed([chaos.below(250) as u8 + 3; 32]);
                 link = bench.member();
             }
         }
@@ -198,6 +199,7 @@ fn broken_frames_do_no_harm() {
         }
         bench.bytes(link, bytes.into());
         if !bench.engine.links.contains_key(&link) {
+            bench.hostile = Identity::from_seed([chaos.below(250) as u8 + 3; 32]);
             link = bench.member();
         }
     }

@@ -1,0 +1,333 @@
+//! How peers behave: blame for what an honest one does not send, allowances for what an honest one sends in
+//! measure, and for how long whoever exceeds them is shut out.
+//!
+//! Blame belongs to the identity, not to the link, so that connecting anew washes nothing off. It fades with time:
+//! an honest peer that was unlucky is forgiven, one that goes on is not. A peer is shut out for longer each time.
+//!
+//! Of what is signed the author is to blame, who may be far away; the neighbour is to blame for what it had to
+//! notice before it passed it on: what cannot be read, is not signed, cannot be opened, or answers nothing.
+//!
+//! Not here: bounds that need no judgement (lengths, counts, queues), and how often somebody may connect (the host).
+
+use std::collections::BTreeMap;
+
+use crate::id::PeerId;
+use crate::limits;
+use crate::time::{Duration, Timestamp};
+use crate::wire::frame::Frame;
+
+/// A used allowance is remembered for so long after its last link: it is whole again by then.
+const FORGOTTEN: Duration = Duration::from_secs(16);
+
+/// What a neighbour did that an honest one does not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Offence {
+    /// Bytes that are no frame.
+    Unreadable,
+    /// A signature or a hash that is not what it says: it has to be checked before it is passed on.
+    Forged,
+    /// An envelope that no member can open, or of another group than the frame says.
+    Foreign,
+    /// A frame that has no place in the conversation, such as a second HELLO.
+    OutOfTurn,
+    /// More of what is allowed in measure.
+    Excess,
+}
+
+impl Offence {
+    /// Of [`limits::BLAME_MAX`], at which the neighbour is shut out. A check of a signature costs a node 30 us, and a
+    /// hundred of them the neighbour its place.
+    const fn blame(self) -> u32 {
+        match self {
+            Self::Unreadable => 7,
+            Self::Forged => 20,
+            Self::Foreign => 10,
+            Self::OutOfTurn => 7,
+            Self::Excess => 1,
+        }
+    }
+}
+
+/// What is held against peers (nothing, for most), and what each neighbour may still say.
+#[derive(Debug, Default)]
+pub(crate) struct Conduct {
+    peers: BTreeMap<PeerId, Record>,
+    neighbours: BTreeMap<PeerId, Allowances>,
+}
+
+/// What one neighbour may still say, on all its links together.
+#[derive(Debug)]
+struct Allowances {
+    n_links: u32,
+    talk: Allowance,
+    waste: Allowance,
+}
+
+/// What handling a frame has shown beside its result.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Toll {
+    /// Envelopes of which nothing came.
+    pub(crate) waste: u32,
+    /// Work that answering made, in units of a small frame.
+    pub(crate) work: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    blame: u32,
+    /// When the blame was that much.
+    since: Timestamp,
+    /// How often it was shut out, and until when.
+    n_bans: u32,
+    until: Timestamp,
+}
+
+impl Record {
+    fn fade(&mut self, now: Timestamp) {
+        let seconds = (now - self.since).as_secs();
+        let faded = u32::try_from(seconds).unwrap_or(u32::MAX).saturating_mul(limits::BLAME_FADES);
+        if faded > 0 {
+            self.blame = self.blame.saturating_sub(faded);
+            self.since = self.since + Duration::from_secs(seconds);
+        }
+    }
+
+    /// Nothing would change if it were forgotten.
+    fn is_void(&self, now: Timestamp) -> bool {
+        self.blame == 0 && (self.n_bans == 0 || self.until + limits::BAN_REMEMBERED <= now)
+    }
+}
+
+impl Conduct {
+    /// Puts an offence down. True if the peer is shut out from now on.
+    pub(crate) fn blame(&mut self, now: Timestamp, peer: PeerId, offence: Offence) -> bool {
+        self.make_room(now, &peer);
+        let record = self.peers.entry(peer).or_insert(Record {
+            blame: 0,
+            since: now,
+            n_bans: 0,
+            until: Timestamp::ZERO,
+        });
+        record.fade(now);
+        if record.until > now {
+            return false;
+        }
+        if record.until + limits::BAN_REMEMBERED <= now {
+            record.n_bans = 0;
+        }
+        record.blame += offence.blame();
+        if record.blame < limits::BLAME_MAX {
+            return false;
+        }
+        let pause = (limits::BAN_MIN * 2u32.pow(record.n_bans.min(16))).min(limits::BAN_MAX);
+        *record = Record { blame: 0, since: now, n_bans: record.n_bans + 1, until: now + pause };
+        true
+    }
+
+    pub(crate) fn link_up(&mut self, now: Timestamp, peer: PeerId) {
+        if self.neighbours.len() >= limits::OFFENDERS_MAX {
+            // After so long an allowance is whole again, and a new one the same.
+            self.neighbours.retain(|_, known| known.n_links > 0 || now - known.talk.since < FORGOTTEN);
+        }
+        let fresh = || {
+            let (talk, waste) = (Allowance::for_talk(now), Allowance::for_waste(now));
+            Allowances { n_links: 0, talk, waste }
+        };
+        self.neighbours.entry(peer).or_insert_with(fresh).n_links += 1;
+    }
+
+    /// What a neighbour has used up it does not get back by connecting anew.
+    pub(crate) fn link_down(&mut self, peer: PeerId) {
+        if let Some(known) = self.neighbours.get_mut(&peer) {
+            known.n_links = known.n_links.saturating_sub(1);
+            if known.n_links == 0 && self.neighbours.len() > limits::OFFENDERS_MAX {
+                self.neighbours.remove(&peer);
+            }
+        }
+    }
+
+    /// Whether talk of this cost is within what the neighbour may say.
+    #[must_use]
+    pub(crate) fn may_talk(&mut self, now: Timestamp, peer: &PeerId, cost: u32) -> bool {
+        self.neighbours.get_mut(peer).is_none_or(|known| known.talk.take(now, cost))
+    }
+
+    /// Whether what a frame turned out to cost is.
+    #[must_use]
+    pub(crate) fn may_cost(&mut self, now: Timestamp, peer: &PeerId, toll: Toll) -> bool {
+        self.neighbours.get_mut(peer).is_none_or(|known| {
+            let talk = toll.work == 0 || known.talk.take(now, toll.work);
+            let waste = toll.waste == 0 || known.waste.take(now, toll.waste);
+            talk && waste
+        })
+    }
+
+    /// Whether a peer is shut out.
+    pub(crate) fn is_banned(&self, now: Timestamp, peer: &PeerId) -> bool {
+        self.peers.get(peer).is_some_and(|record| record.until > now)
+    }
+
+    /// What is held against a peer now, of [`limits::BLAME_MAX`].
+    pub(crate) fn held_against(&self, now: Timestamp, peer: &PeerId) -> u32 {
+        self.peers.get(peer).map_or(0, |record| {
+            let mut record = *record;
+            record.fade(now);
+            if record.until > now { limits::BLAME_MAX } else { record.blame }
+        })
+    }
+
+    /// Identities cost nothing, so records of them are few: who is held least against makes room.
+    fn make_room(&mut self, now: Timestamp, peer: &PeerId) {
+        if self.peers.len() < limits::OFFENDERS_MAX || self.peers.contains_key(peer) {
+            return;
+        }
+        self.peers.retain(|_, record| {
+            record.fade(now);
+            !record.is_void(now)
+        });
+        if self.peers.len() >= limits::OFFENDERS_MAX {
+            let least = self.peers.iter().min_by_key(|(_, record)| (record.until, record.blame));
+            if let Some(least) = least.map(|(peer, _)| *peer) {
+                self.peers.remove(&least);
+            }
+        }
+    }
+}
+
+/// What a neighbour may still say that makes work, in units of a small frame.
+#[derive(Clone, Copy, Debug)]
+struct Allowance {
+    left: u32,
+    since: Timestamp,
+    most: u32,
+    per_second: u32,
+}
+
+impl Allowance {
+    /// Talk: presence, subscriptions, repair.
+    fn for_talk(now: Timestamp) -> Self {
+        let (most, per_second) = (limits::TALK_BURST, limits::TALK_RATE);
+        Self { left: most, since: now, most, per_second }
+    }
+
+    /// Envelopes of which nothing came: a copy, of an unknown group, with no place in its log.
+    fn for_waste(now: Timestamp) -> Self {
+        let (most, per_second) = (limits::WASTE_BURST, limits::WASTE_RATE);
+        Self { left: most, since: now, most, per_second }
+    }
+
+    /// False if there is not so much left.
+    #[must_use]
+    fn take(&mut self, now: Timestamp, cost: u32) -> bool {
+        if self.left < cost {
+            let micros = u64::try_from((now - self.since).as_micros()).unwrap_or(u64::MAX);
+            let earned = micros.saturating_mul(u64::from(self.per_second)) / 1_000_000;
+            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
+            if earned > 0 {
+                self.left = self.left.saturating_add(earned).min(self.most);
+                self.since = now;
+            }
+        }
+        match self.left.checked_sub(cost) {
+            Some(left) => {
+                self.left = left;
+                true
+            }
+            None => {
+                self.left = 0;
+                false
+            }
+        }
+    }
+}
+
+/// What a frame of talk costs to take in, a small one being 1 (some microseconds). A signature was checked by then.
+pub(crate) fn cost(frame: &Frame) -> u32 {
+    let listed = |n: usize, each: usize| 1 + u32::try_from(n / each).unwrap_or(u32::MAX);
+    match frame {
+        Frame::Alert(_) | Frame::Alive(_) => 8,
+        Frame::Gone(gone) => 8 * listed(gone.alerts.len(), 1),
+        // Every group's key is tried.
+        Frame::Subscribe(_) => 8,
+        Frame::Peers(peers) => 4 * listed(peers.peers.len(), 4),
+        Frame::Roots(roots) => 4 * listed(roots.roots.len(), 8),
+        Frame::Clock(clock) => 4 * listed(clock.entries.len(), 16),
+        Frame::Announce(announce) => listed(announce.ranges.len(), 8),
+        Frame::Want(_) => 2,
+        // Passed on, or answered with a list.
+        Frame::Walk(_) | Frame::Shuffle(_) => 8,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: PeerId = PeerId([1; 32]);
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    /// Offences until it is shut out.
+    fn n_until_banned(conduct: &mut Conduct, now: Timestamp, offence: Offence) -> u32 {
+        (1..).find(|_| conduct.blame(now, PEER, offence)).expect("some day")
+    }
+
+    #[test]
+    fn blame_shuts_out_and_longer_each_time() {
+        let mut conduct = Conduct::default();
+        let mut now = at(10);
+        for pause in [limits::BAN_MIN, 2 * limits::BAN_MIN, 4 * limits::BAN_MIN] {
+            assert_eq!(n_until_banned(&mut conduct, now, Offence::Forged), 5);
+            assert_eq!(conduct.held_against(now, &PEER), limits::BLAME_MAX);
+            assert!(conduct.is_banned(now + (pause - Duration::from_micros(1)), &PEER), "a moment before");
+            now = now + pause;
+            assert!(!conduct.is_banned(now, &PEER));
+        }
+        for _ in 0..20 {
+            n_until_banned(&mut conduct, now, Offence::Unreadable);
+            now = now + limits::BAN_MAX;
+            assert!(!conduct.is_banned(now, &PEER), "there is a longest time");
+        }
+        now = now + limits::BAN_REMEMBERED;
+        n_until_banned(&mut conduct, now, Offence::Excess);
+        assert!(!conduct.is_banned(now + limits::BAN_MIN, &PEER), "what is long past is forgotten");
+    }
+
+    #[test]
+    fn blame_fades() {
+        let mut conduct = Conduct::default();
+        for n in 0..1000 {
+            assert!(!conduct.blame(at(8 * n), PEER, Offence::Unreadable), "one each 8 s");
+        }
+        assert_eq!(conduct.held_against(at(8 * 999), &PEER), 7);
+        assert_eq!(conduct.held_against(at(8 * 999 + 7), &PEER), 0);
+        assert_eq!(n_until_banned(&mut conduct, at(9000), Offence::Unreadable), 15);
+    }
+
+    #[test]
+    fn offenders_are_remembered_in_a_bounded_number_and_the_worst_longest() {
+        let mut conduct = Conduct::default();
+        n_until_banned(&mut conduct, at(1), Offence::Foreign);
+        for n in 0..3 * limits::OFFENDERS_MAX as u64 {
+            let mut peer = PeerId([9; 32]);
+            peer.0[..8].copy_from_slice(&n.to_le_bytes());
+            conduct.blame(at(2), peer, Offence::Excess);
+        }
+        assert_eq!(conduct.peers.len(), limits::OFFENDERS_MAX);
+        assert!(conduct.is_banned(at(2), &PEER));
+    }
+
+    #[test]
+    fn an_allowance_is_used_up_and_comes_back() {
+        let mut allowance = Allowance::for_talk(at(0));
+        assert!((0..limits::TALK_BURST).all(|_| allowance.take(at(0), 1)));
+        assert!(!allowance.take(at(0), 1), "one more");
+        assert!((0..limits::TALK_RATE).all(|_| allowance.take(at(1), 1)));
+        assert!(!allowance.take(at(1), 1), "one more a second later");
+        assert!(allowance.take(at(3600), limits::TALK_BURST));
+        assert!(!allowance.take(at(3600), 1), "it does not pile up");
+    }
+}

@@ -1,0 +1,166 @@
+//! Neighbours that overdo it: what is borne, what is not, and that nobody gets away by coming back.
+
+use super::*;
+
+const UNREADABLE: &[u8] = &[100, 1, 2, 3];
+
+/// An envelope of the hostile neighbour's own that opens.
+fn live(bench: &Bench, seq: Seq) -> Frame {
+    let body = crate::message::encode_body(&Draft::default(), Hlc(1)).expect("a draft");
+    let input = crate::crypto::SealInput {
+        lane: Lane::Live,
+        seq,
+        prev: if seq == 0 { EnvelopeId::NONE } else { EnvelopeId([1; 32]) },
+        skip: 0,
+        ttl_secs: 0,
+        bodies: &[body],
+        frame_salt: [0; 16],
+    };
+    let envelope = crate::crypto::seal(&bench.hostile, &*key(), &input).expect("small");
+    Frame::Data { group: 1, tree: 0, envelope: envelope.as_bytes().clone() }
+}
+
+/// Says the same until it is cut off; how often it could.
+fn until_cut_off(bench: &mut Bench, link: LinkId, frame: &Frame) -> u32 {
+    let frame = check(frame.encode().concat(), |_| false).expect("well formed");
+    for n in 0..1_000_000 {
+        if !bench.engine.links.contains_key(&link) {
+            assert_eq!(bench.closed, ["misconduct"]);
+            return n;
+        }
+        bench.input(Input::Frame { link, frame: frame.clone() });
+    }
+    panic!("it can go on for ever");
+}
+
+/// Goal: fourteen frames that cannot be read are suffered, the fifteenth is the last. Connecting anew changes
+/// nothing until the time is over, and the second time is longer.
+#[test]
+fn bad_frames_end_in_disconnection_for_a_while() {
+    let mut bench = Bench::new();
+    for (n, pause) in [(1, limits::BAN_MIN), (2, 2 * limits::BAN_MIN)] {
+        let link = bench.member();
+        for _ in 0..14 {
+            bench.bytes(link, Bytes::from_static(UNREADABLE));
+        }
+        assert!(bench.closed.is_empty());
+        bench.bytes(link, Bytes::from_static(UNREADABLE));
+        assert_eq!(bench.closed, ["misconduct"]);
+        assert_eq!(bench.engine.counters.count("unreadable"), 15 * n);
+        assert_eq!(bench.engine.counters.count("cut-off"), n);
+        bench.connect();
+        assert_eq!(bench.closed, ["misconduct", "shut out"]);
+        assert_eq!(bench.engine.counters.count("banned"), n);
+        bench.pass(pause);
+        bench.closed.clear();
+    }
+    assert_eq!(Reject::Decode(DecodeError::Kind(100)).cause(), "unreadable", "what was counted");
+}
+
+/// Goal: a neighbour that is unlucky now and then is borne for ever.
+#[test]
+fn blame_is_forgotten() {
+    let mut bench = Bench::new();
+    let link = bench.member();
+    for _ in 0..200 {
+        bench.bytes(link, Bytes::from_static(UNREADABLE));
+        bench.pass(Duration::from_secs(1));
+        let beat = Beat { n: 1, echo: 0, held: 0, ask: false };
+        for _ in 0..7 {
+            bench.say(link, beat.clone());
+            bench.pass(Duration::from_secs(1));
+        }
+    }
+    assert!(bench.closed.is_empty(), "{:?}", bench.closed);
+}
+
+/// Goal: a forged envelope costs its sender a fifth of its place, whoever it says has signed it.
+#[test]
+fn forged_envelopes_are_the_neighbours_fault() {
+    let mut bench = Bench::new();
+    let link = bench.member();
+    let mut bytes = live(&bench, 0).encode().concat().to_vec();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    for n in 0..5 {
+        assert!(bench.closed.is_empty(), "after {n}");
+        bench.bytes(link, bytes.clone().into());
+    }
+    assert_eq!(bench.closed, ["misconduct"]);
+}
+
+/// Goal: talk is borne in measure, the same all the time too; what is beyond is not taken in, and who goes on is
+/// cut off. Method: each kind that makes work.
+#[test]
+fn floods_of_talk_end_in_disconnection() {
+    let range = Range { log: log(1), from: 0, to: 1 };
+    let frames: [fn(&Bench, Range) -> Frame; 6] = [
+        |_, _| Roots { roots: vec![(1, [1; 32])] }.into(),
+        |_, _| Clock { group: 1, reply: true, entries: Vec::new() }.into(),
+        |_, range| Want { request: 1, group: 1, range, graft: false }.into(),
+        |_, range| Announce { group: 1, tree: 0, ranges: vec![range] }.into(),
+        |_, _| Subscribe { group: 2, proof: [1; 32] }.into(),
+        |bench, _| Alert::new(log(1).author, Incarnation(1), &bench.hostile).into(),
+    ];
+    for frame in frames {
+        let mut bench = Bench::new();
+        let link = bench.member();
+        let frame = frame(&bench, range);
+        let n = until_cut_off(&mut bench, link, &frame);
+        assert!(n > 1000, "{frame:?} only {n} times");
+        assert!(n <= limits::TALK_BURST + limits::BLAME_MAX, "{frame:?} {n} times");
+        assert_eq!(bench.engine.counters.count("flood"), u64::from(limits::BLAME_MAX), "{frame:?}");
+    }
+}
+
+/// Goal: what an honest neighbour says of a hundred busy groups is within its measure.
+#[test]
+fn an_honest_measure_of_talk_is_borne() {
+    let mut bench = Bench::new();
+    let link = bench.member();
+    let range = Range { log: log(1), from: 0, to: 1 };
+    for _ in 0..50 {
+        for _ in 0..100 {
+            bench.say(link, Announce { group: 1, tree: 0, ranges: vec![range; 4] });
+        }
+        bench.pass(Duration::from_millis(20));
+    }
+    assert_eq!(bench.engine.counters.count("flood"), 0);
+    assert!(bench.closed.is_empty());
+}
+
+/// Goal: copies of what is there cost little and have an end; so do envelopes for groups that nobody shares, sooner.
+#[test]
+fn waste_ends_in_disconnection() {
+    let mut bench = Bench::new();
+    let link = bench.member();
+    let copy = live(&bench, 0);
+    let n = until_cut_off(&mut bench, link, &copy);
+    assert_eq!(n, 1 + limits::WASTE_BURST + limits::BLAME_MAX);
+    let mut bench = Bench::new();
+    let link = bench.member();
+    let Frame::Data { envelope, .. } = live(&bench, 0) else { panic!("data") };
+    let n = until_cut_off(&mut bench, link, &Frame::Data { group: 77, tree: 0, envelope });
+    assert_eq!(n, limits::WASTE_BURST / 8 + limits::BLAME_MAX);
+    assert_eq!(bench.engine.counters.count("unknown-group"), u64::from(n));
+}
+
+/// Goal: nobody who is shut out is dialled, however often discovery shows it, until its time is over.
+#[test]
+fn whoever_is_shut_out_is_not_dialled() {
+    let mut bench = Bench::new();
+    let link = bench.member();
+    for _ in 0..15 {
+        bench.bytes(link, Bytes::from_static(UNREADABLE));
+    }
+    let peer = bench.hostile.peer_id();
+    let dials = |bench: &mut Bench| {
+        let found = Input::Found { peer, addresses: vec![Address(vec![1])] };
+        bench.engine.handle_input(bench.now, found);
+        let outputs = std::iter::from_fn(|| bench.engine.poll_output());
+        outputs.filter(|output| matches!(output, Output::Connect { .. })).count()
+    };
+    assert_eq!(dials(&mut bench), 0);
+    bench.pass(limits::BAN_MIN + Duration::from_secs(1));
+    assert_eq!(dials(&mut bench), 1);
+}
