@@ -73,6 +73,8 @@ pub struct Engine {
     counters: Counters,
     addresses: Vec<Address>,
     n_records: u64,
+    /// Groups that were loaded when the record was made.
+    n_tagged: usize,
     tell_peers_at: Option<Timestamp>,
     shut_down: bool,
     is_restored: bool,
@@ -103,6 +105,7 @@ impl Engine {
             counters: Counters::default(),
             addresses: Vec::new(),
             n_records: 0,
+            n_tagged: 0,
             tell_peers_at: None,
             shut_down: false,
             is_restored: false,
@@ -260,6 +263,7 @@ impl Engine {
             }
             Command::Leave { group } => {
                 if let Some(group) = self.groups.remove(&group) {
+                    self.overlay.set_record(None);
                     group.leave(&mut self.cx());
                 }
             }
@@ -370,6 +374,7 @@ impl Engine {
                     overlay::Fact::Probe { peer, addresses } => {
                         self.out.push_back(Output::Probe { peer, addresses });
                     }
+                    overlay::Fact::Cover => self.cover_groups(),
                     overlay::Fact::Count(cause) => self.counters.add(cause, 1),
                     overlay::Fact::Retire { link } => {
                         if let Some(link) = self.links.get_mut(&link) {

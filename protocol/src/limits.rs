@@ -171,6 +171,22 @@ pub const PROBES: usize = 3;
 pub const NEAR_SETTLED: Duration = Duration::from_secs(45);
 /// Passive peers asked at once by who has few links.
 pub const NEIGHBOR_DIALS: usize = 6;
+/// Members of each group wanted among the neighbours.
+pub const GROUP_LINKS: usize = 4;
+/// From so many on a link that only a group needs is given up again.
+pub const GROUP_LINKS_MAX: usize = 7;
+/// Groups for which links are looked for at one tick; the others at the next.
+pub const COVERED_AT_ONCE: usize = 4;
+/// First pause between two searches for members of a group; doubles while none is found.
+pub const FIND_MIN: Duration = Duration::from_secs(2);
+/// To this: a group that is alone costs some 4 kB in five minutes.
+pub const FIND_MAX: Duration = Duration::from_secs(300);
+/// Walks of one search.
+pub const FIND_WALKS: usize = 2;
+/// Searches of others that are remembered, so that two who look for the same group meet: 300 bytes each.
+pub const CRUMBS_MAX: usize = 128;
+/// For so long.
+pub const CRUMBS_FOR: Duration = Duration::from_secs(120);
 /// Who refused is not asked again for so long.
 pub const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 

@@ -99,3 +99,21 @@ fn one_seed_is_one_overlay() {
     };
     assert_eq!(run(), run());
 }
+
+/// Goal: the few members of a group find each other in a network that is not about them, in spite of loss. Method:
+/// five of sixty, far from each other in the order of arrival; each says something.
+#[test]
+fn few_members_find_each_other_among_many() {
+    let mut world = World::arriving(far_apart(0.02), 60, secs(1));
+    let few = world.add_group("few");
+    let members = [3, 17, 31, 45, 59];
+    for node in members {
+        world.member(node, few);
+    }
+    world.run_for(secs(40));
+    let numbers: Vec<usize> =
+        members.into_iter().filter_map(|node| world.publish(node, few, Lane::Durable, 200)).collect();
+    world.run_for(secs(5));
+    assert_reached(&world, &numbers, members.into_iter());
+    assert!(world.overlay_report(5).degree_max <= 16);
+}

@@ -6,7 +6,8 @@ use super::{Engine, conduct};
 use crate::id::{LinkId, PeerId};
 use crate::io::{LinkEnd, Output, PresenceCause};
 use crate::link::Link;
-use crate::wire::frame::{self, Class, Digest, Hello, PeerRecord};
+use crate::overlay::find::Cover;
+use crate::wire::frame::{self, Class, Digest, Hello, PeerRecord, mate_tag};
 
 impl Engine {
     pub(super) fn on_link_up(&mut self, link: LinkId, peer: PeerId, dialed: bool) {
@@ -50,14 +51,35 @@ impl Engine {
 
     /// Where this node can be reached, signed; made anew when that has changed.
     fn own_record(&mut self) -> PeerRecord {
-        if let Some(record) = self.overlay.record() {
+        let n_loaded = self.groups.values().filter(|group| group.is_loaded()).count();
+        if let Some(record) = self.overlay.record().filter(|_| self.n_tagged == n_loaded) {
             return record.clone();
         }
+        self.n_tagged = n_loaded;
         self.n_records += 1;
         let seq = self.config.incarnation.0.saturating_add(self.n_records);
-        let record = PeerRecord::new(&self.identity, seq, self.addresses.clone(), Vec::new());
+        // Of many groups those are named that have the fewest members here: they have to be found.
+        let mut topics: Vec<_> = self
+            .groups
+            .values()
+            .filter(|group| group.is_loaded())
+            .map(|group| (group.mates().len(), group.topic_tag()))
+            .collect();
+        topics.sort_unstable();
+        topics.truncate(PeerRecord::TAGS_MAX);
+        let tags = topics.iter().map(|(_, topic)| mate_tag(topic, &self.me)).collect();
+        let record = PeerRecord::new(&self.identity, seq, self.addresses.clone(), tags);
         self.overlay.set_record(Some(record.clone()));
         record
+    }
+
+    /// Tells the overlay which members of our groups are linked.
+    pub(super) fn cover_groups(&mut self) {
+        self.own_record();
+        let loaded = self.groups.values().filter(|group| group.is_loaded());
+        let covers: Vec<Cover> =
+            loaded.map(|group| Cover { topic: group.topic_tag(), mates: group.mates() }).collect();
+        self.overlay.cover(self.now, &covers);
     }
 
     /// The overlay gives a link up, here or at the other end. Nobody has died.

@@ -99,6 +99,8 @@ impl Engine {
             }
             Frame::Walk(walk) => self.overlay.walk(self.now, peer, walk),
             Frame::Shuffle(shuffle) => self.overlay.shuffle(self.now, peer, shuffle),
+            Frame::Find(find) => self.overlay.find(self.now, peer, find),
+            Frame::Found(found) => self.overlay.found_mate(self.now, peer, found),
             Frame::Digest(digest) => self.on_digest(link, &digest),
             Frame::Roots(roots) => self.on_roots(link, &roots),
             Frame::Clock(clock) => self.with_shared(link, clock.group, |group, cx| {

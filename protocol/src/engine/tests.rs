@@ -14,8 +14,9 @@ use crate::io::{Input, LinkEnd};
 use crate::message::Draft;
 use crate::persist::{Answer, GroupRecord, Query};
 use crate::wire::frame::{
-    Alert, Alive, Announce, Beat, Clock, ClockEntry, Digest, Gone, Hello, PeerRecord, Prune, Range, Refusal,
-    Refuse, Roots, Served, Shuffle, Signature, Stored, Subscribe, Unsubscribe, Walk, Want, Why, check,
+    Alert, Alive, Announce, Beat, Clock, ClockEntry, Digest, Find, Found, Gone, Hello, MateTag, PeerRecord,
+    Prune, Range, Refusal, Refuse, Roots, Served, Shuffle, Signature, Stored, Subscribe, Unsubscribe, Walk,
+    Want, Why, check, find_tag, mate_tag,
 };
 
 const NETWORK: [u8; 8] = *b"the-test";

@@ -1,5 +1,7 @@
 //! Neighbours that are in the group as well: each proves that it knows the key; they come and go.
 
+use std::collections::BTreeSet;
+
 use super::{Ctx, Group};
 use crate::id::{Lane, LinkId, PeerId};
 use crate::io::{Event, PresenceCause};
@@ -25,6 +27,12 @@ impl Group {
         link.hello
             .as_ref()
             .is_some_and(|hello| self.key.check_link_proof(me, &link.peer, &link.nonce, &hello.nonce, proof))
+    }
+
+    /// Linked members, each once.
+    pub(crate) fn mates(&self) -> Vec<PeerId> {
+        let mates: BTreeSet<PeerId> = self.members.values().copied().collect();
+        mates.into_iter().collect()
     }
 
     /// A neighbour has proved that it knows the group's key.

@@ -9,10 +9,12 @@
 //! active view, and known peers without a link the passive view. Unlike there a newcomer's walk ends between two
 //! neighbours, whose link it takes the place of: so everybody can join through one contact, at any rate, and degrees
 //! stay even. [`partial`] has the modes and whom to keep, [`walk`] the walks, [`view`] the exchange of known peers,
-//! [`near`] the measuring.
+//! [`near`] the measuring, [`find`] the
+//! links that groups need.
 //!
 //! Not here: who is alive (presence), who belongs to a group.
 
+pub(crate) mod find;
 mod near;
 mod partial;
 mod view;
@@ -56,6 +58,8 @@ pub(crate) enum Fact {
     Part { link: LinkId, peer: PeerId, refuse: Refuse },
     /// Measure how far away a peer is.
     Probe { peer: PeerId, addresses: Vec<Address> },
+    /// Which groups have which members linked is asked for: answered by [`Overlay::cover`].
+    Cover,
     /// Something to count.
     Count(&'static str),
 }
@@ -78,6 +82,7 @@ pub(crate) struct Overlay {
     hinted_at: Option<Timestamp>,
     /// When this node found itself to be one of few.
     left_at: Option<Timestamp>,
+    searches: find::Searches,
 }
 
 #[derive(Debug, Default)]
@@ -172,6 +177,7 @@ impl Overlay {
             partial: None,
             hinted_at: None,
             left_at: None,
+            searches: find::Searches::default(),
         }
     }
 

@@ -357,6 +357,7 @@ impl Overlay {
         self.seek(now);
         self.measure(now);
         self.mix(now);
+        self.facts.push(Fact::Cover);
     }
 
     /// One link more than wanted goes, the youngest first: what has proved itself stays, and who comes in number
@@ -410,7 +411,7 @@ impl Overlay {
     }
 
     /// Passive peers that may be dialled now.
-    fn candidates(&self, now: Timestamp) -> Vec<PeerId> {
+    pub(super) fn candidates(&self, now: Timestamp) -> Vec<PeerId> {
         let is_free = |known: &Known| {
             known.link.is_none()
                 && known.dialing.is_none()

@@ -104,7 +104,11 @@ impl Overlay {
         }
         if self.is_partial() {
             for record in shuffle.peers {
-                self.learn(record);
+                if record.peer == from {
+                    self.learn_from_itself(now, record);
+                } else {
+                    self.learn(record);
+                }
             }
         }
     }

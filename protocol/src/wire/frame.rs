@@ -21,7 +21,9 @@ use crate::wire::envelope::Envelope;
 
 mod overlay;
 
-pub use overlay::{MateTag, PeerRecord, Refusal, Refuse, Shuffle, Walk, Why};
+pub use overlay::{
+    Find, Found, MateTag, PeerRecord, Refusal, Refuse, Shuffle, Walk, Why, find_tag, mate_tag,
+};
 
 /// The lowest and the highest version of this frame protocol that this node speaks.
 pub const VERSION_MIN: u16 = 1;
@@ -399,6 +401,8 @@ frames! {
     19 => Refuse,
     20 => Walk,
     21 => Shuffle,
+    22 => Find,
+    23 => Found,
 }
 
 /// A frame ready for a stream: what is written first, and the shared bytes that follow.
@@ -559,6 +563,11 @@ impl Frame {
                 at_most(walk.hops.into(), Walk::HOPS_MAX.into(), "hops")?;
                 walk.record.check_counts()
             }
+            Self::Find(find) => {
+                at_most(find.hops.into(), Walk::HOPS_MAX.into(), "hops")?;
+                find.record.check_counts()
+            }
+            Self::Found(found) => found.record.check_counts(),
             Self::Shuffle(shuffle) => overlay::check_records(&shuffle.peers, Shuffle::PEERS_MAX),
             Self::Stored(stored) => at_most(stored.logs.len(), 3, "logs"),
             Self::Data { .. }

@@ -44,7 +44,7 @@ impl Chaos {
     fn frame(&mut self, me: PeerId, hostile: &Identity) -> Frame {
         let them = hostile.peer_id();
         let group = self.below(3) as u16;
-        match self.below(21) {
+        match self.below(23) {
             0 => Subscribe { group, proof: [self.below(256) as u8; 32] }.into(),
             1 if self.below(20) == 0 => Unsubscribe { group }.into(),
             2 => Beat {
@@ -110,6 +110,11 @@ impl Chaos {
                 let peers = (0..self.below(9)).map(|_| self.record(hostile)).collect();
                 Shuffle { reply: self.below(2) == 0, peers }.into()
             }
+            19 => Find { tag: self.tag(me), record: self.record(hostile), hops: self.below(21) as u8 }.into(),
+            20 => {
+                let seeker = if self.below(2) == 0 { me } else { log(self.below(5000)).author };
+                Found { tag: self.tag(me), seeker, record: self.record(hostile) }.into()
+            }
             18 if self.below(40) == 0 => {
                 let why = if self.below(2) == 0 { Refusal::Full } else { Refusal::Replaced };
                 Refuse { why, peers: vec![self.record(hostile)] }.into()
@@ -117,6 +122,11 @@ impl Chaos {
             15 => Stored { group, logs: vec![(self.log(me, them), self.0.next_u64())] }.into(),
             _ => self.data(group, hostile),
         }
+    }
+
+    fn tag(&mut self, me: PeerId) -> MateTag {
+        let topic = crate::id::TopicTag([self.below(3) as u8; 16]);
+        if self.below(2) == 0 { find_tag(&topic) } else { mate_tag(&topic, &me) }
     }
 
     /// What anybody may say of anybody: signed by nobody, or by a stranger who may not exist.

@@ -5,11 +5,31 @@ use serde::{Deserialize, Serialize};
 use super::{Address, Signature};
 use crate::crypto::{self, Domain, Identity};
 use crate::error::{DecodeError, Reject};
-use crate::id::PeerId;
+use crate::hash::Label;
+use crate::id::{PeerId, TopicTag};
 
 /// The first bytes of a hash of a group's topic tag and a peer: says to the group's members, and to nobody else,
 /// that the peer is one of them.
 pub type MateTag = [u8; 8];
+
+/// What a peer's record says of it to the members of a group.
+pub fn mate_tag(topic: &TopicTag, peer: &PeerId) -> MateTag {
+    static LABEL: Label = Label::new("djembe/v1 mate");
+    first_eight(&LABEL.derive(&[&topic.0, &peer.0]))
+}
+
+/// What those who look for members of a group call it: the same for all of them, so that two who look meet, and
+/// nothing that can be traced to the group without knowing it.
+pub fn find_tag(topic: &TopicTag) -> MateTag {
+    static LABEL: Label = Label::new("djembe/v1 find");
+    first_eight(&LABEL.derive(&[&topic.0]))
+}
+
+fn first_eight(hash: &[u8; 32]) -> MateTag {
+    let mut tag = [0; 8];
+    tag.copy_from_slice(&hash[..8]);
+    tag
+}
 
 /// Where a node can be reached, signed by itself, so that anybody can pass it on. Its signature is checked by who
 /// is about to dial it, not by those who only carry it.
@@ -150,6 +170,28 @@ pub struct Shuffle {
 impl Shuffle {
     /// Peers in one exchange.
     pub const PEERS_MAX: usize = 8;
+}
+
+/// Somebody looks for members of a group: passed on at random, and remembered for a while by those it comes to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Find {
+    /// The group, as those who look for it call it.
+    pub tag: MateTag,
+    /// Who is looking.
+    pub record: PeerRecord,
+    /// Hops left; at most [`Walk::HOPS_MAX`].
+    pub hops: u8,
+}
+
+/// Two who look for members of the same group have come by one node: goes back the way that the [`Find`] came.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Found {
+    /// The group.
+    pub tag: MateTag,
+    /// Who was looking, and is told.
+    pub seeker: PeerId,
+    /// Who else is.
+    pub record: PeerRecord,
 }
 
 pub(super) fn check_records(records: &[PeerRecord], max: usize) -> Result<(), DecodeError> {

@@ -70,6 +70,8 @@ fn samples() -> Vec<Frame> {
         Refuse { why: Refusal::Surplus, peers: vec![record()] }.into(),
         Walk { record: record(), split: true, hops: 12 }.into(),
         Shuffle { reply: false, peers: vec![record()] }.into(),
+        Find { tag: [2; 8], record: record(), hops: 3 }.into(),
+        Found { tag: [2; 8], seeker: peer(4), record: record() }.into(),
     ]
 }
 
@@ -89,7 +91,7 @@ fn written_out(golden: &str) -> String {
 }
 
 /// What stands on the stream, length included. A change here is a change of the protocol.
-const GOLDEN: [&str; 21] = [
+const GOLDEN: [&str; 23] = [
     "96000000 01 0101006c6f6262796e6574 05*16 fbe80304fb2c01 03*32 fbe9030105047f00000101 04*8 09*64",
     "22000000 02 03 06*32",
     "04000000 03 fb2c01",
@@ -111,6 +113,8 @@ const GOLDEN: [&str; 21] = [
     "76000000 13 0101 03*32 fbe9030105047f00000101 04*8 09*64",
     "76000000 14 03*32 fbe9030105047f00000101 04*8 09*64 010c",
     "76000000 15 0001 03*32 fbe9030105047f00000101 04*8 09*64",
+    "7d000000 16 02*8 03*32 fbe9030105047f00000101 04*8 09*64 03",
+    "9c000000 17 02*8 04*32 03*32 fbe9030105047f00000101 04*8 09*64",
 ];
 
 #[test]
@@ -121,7 +125,7 @@ fn every_kind_has_its_golden_bytes() {
         assert_eq!(hex(&bytes), written_out(golden), "kind {}", frame.kind());
     }
     let kinds: Vec<u8> = samples().iter().map(Frame::kind).collect();
-    assert_eq!(kinds, (1..=21).collect::<Vec<u8>>(), "a sample of each kind");
+    assert_eq!(kinds, (1..=23).collect::<Vec<u8>>(), "a sample of each kind");
 }
 
 #[test]
