@@ -156,6 +156,11 @@ impl Engine {
         if hello.record.peer != peer {
             return self.offend(link, Offence::OutOfTurn);
         }
+        if self.overlay.link(&peer).is_none() {
+            // It lost against another link, which was then not kept.
+            state.part(self.now);
+            return self.disconnect(link, "not kept");
+        }
         let refusal = self.overlay.greeted(self.now, link, peer, hello.why, hello.record.clone());
         if let Some(refuse) = refusal {
             state.part(self.now);
