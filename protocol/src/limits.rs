@@ -196,6 +196,8 @@ pub const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 pub const SEQ_MAX: u64 = 1 << 48;
 /// Authors known in a group. The one that was silent longest, and of whom nothing is stored, makes room.
 pub const AUTHORS_MAX: usize = 4096;
+/// Of these, kept for neighbours who speak for themselves: an identity costs nothing to make, a link to it does.
+pub const AUTHORS_RESERVED: usize = AUTHORS_MAX / 4;
 /// Separate received ranges above a log's frontier; more gaps than this wait for range fetch.
 pub const RANGES_MAX: usize = 256;
 /// Envelopes held back because one before them is missing, per log.

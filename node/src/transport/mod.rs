@@ -491,6 +491,9 @@ impl<T: Send + 'static> Transport<T> {
     /// Dials addresses of one kind at once.
     fn dial_all(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, fallback: Vec<Multiaddr>) {
         let Some(libp2p_peer) = peer_to_libp2p(&peer) else {
+            // Whoever asked waits for an answer, and the place among dials with it.
+            let (peer, error) = (Some(peer), "the peer id is not a key".to_owned());
+            self.events.push_back(TransportEvent::DialFailed { peer, addresses, refused: false, error });
             return;
         };
         let factor = u8::try_from(addresses.len()).ok().and_then(NonZeroU8::new).unwrap_or(NonZeroU8::MIN);

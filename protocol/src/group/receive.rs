@@ -64,7 +64,7 @@ impl Group {
                 self.on_duplicate(cx, link, log, seq);
                 return Ok(());
             }
-        } else if !self.make_room_for_author(cx) {
+        } else if !self.make_room_for_author(cx, link, &log) {
             cx.waste("authors-full");
             return Ok(());
         }
@@ -206,9 +206,17 @@ impl Group {
         }
     }
 
+    /// Whether one more log may begin with what a link brings. The last quarter is for the link's own peer, so that
+    /// thousands of authors that somebody made up do not close the group to who is really there.
+    fn has_room_for(&self, me: PeerId, link: LinkId, log: &LogId) -> bool {
+        let is_itself = log.author == me || self.members.get(&link) == Some(&log.author);
+        let reserved = if is_itself { 0 } else { limits::AUTHORS_RESERVED };
+        self.logs.len() < limits::AUTHORS_MAX - reserved
+    }
+
     /// Room for one more log, at the cost of the live one that has been silent longest.
-    fn make_room_for_author(&mut self, cx: &mut Ctx<'_>) -> bool {
-        if self.logs.len() < limits::AUTHORS_MAX {
+    fn make_room_for_author(&mut self, cx: &mut Ctx<'_>, link: LinkId, log: &LogId) -> bool {
+        if self.has_room_for(cx.me, link, log) {
             return true;
         }
         let live = self.logs.iter().filter(|(log, _)| !log.lane.is_kept() && log.author != cx.me);
@@ -319,7 +327,9 @@ impl Group {
     fn claim(&mut self, cx: &Ctx<'_>, link: LinkId, log: LogId, from: Seq, end: Seq, due: Timestamp) {
         let is_forked = self.logs.get(&log).is_some_and(|state| state.is_forked);
         let is_refused = log.lane.is_kept() && cx.tokens.is_failing(&self.id);
-        if !is_forked && !is_refused {
+        // What finds no room when it comes would be asked for again and again.
+        let has_place = self.logs.contains_key(&log) || self.has_room_for(cx.me, link, &log);
+        if !is_forked && !is_refused && has_place {
             self.repair.claim(link, log, from, end, due);
         }
     }
