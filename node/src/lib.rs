@@ -53,7 +53,7 @@ pub use identity::{IdentityError, create_or_load as identity};
 pub use message::Message;
 pub use node::Node;
 pub use receipt::{Receipt, ReceiptState};
-pub use status::{GroupInfo, PeerInfo, Status};
+pub use status::{GapInfo, GroupInfo, PeerInfo, Status};
 pub use subscription::{SubscribeOptions, Subscription};
 
 /// Compiles what the README shows.

@@ -59,8 +59,38 @@ pub struct GroupInfo {
     pub envelopes: u64,
     /// Envelopes known to exist and not here yet.
     pub missing: u64,
+    /// Logs that are longer elsewhere, the longest in this state first; at most 16.
+    #[serde(default)]
+    pub gaps: Vec<GapInfo>,
     /// Messages waiting to leave.
     pub queued: usize,
     /// A hash over all logs that are kept, in hexadecimal: nodes with the same have the same messages.
     pub log_hash: String,
+}
+
+/// A log that is longer elsewhere.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GapInfo {
+    /// Whose.
+    pub author: String,
+    /// Envelopes missing.
+    pub missing: u64,
+    /// For how long.
+    pub seconds: u64,
+    /// Who says that there is more.
+    pub claimed_by: String,
+    /// For so long that nobody seems to give it.
+    pub stale: bool,
+}
+
+impl GapInfo {
+    pub(crate) fn of(gap: &djembe_protocol::io::GapStatus) -> Self {
+        Self {
+            author: gap.log.author.to_string(),
+            missing: gap.missing,
+            seconds: gap.age.as_secs(),
+            claimed_by: gap.claimed_by.to_string(),
+            stale: gap.is_stale,
+        }
+    }
 }

@@ -209,7 +209,7 @@ impl Engine {
 
     /// What there is to know, for people.
     pub fn status(&self) -> Status {
-        let mut groups: Vec<_> = self.groups.values().map(|group| group.status()).collect();
+        let mut groups: Vec<_> = self.groups.values().map(|group| group.status(self.now)).collect();
         groups.sort_by(|a, b| a.name.cmp(&b.name));
         let peers = self.presence.iter().map(|(peer, state)| {
             let link = self.overlay.link(&peer).and_then(|link| self.links.get(&link));

@@ -493,6 +493,23 @@ pub struct GroupStatus {
     pub drafts: usize,
     /// Envelopes known to exist and not here yet.
     pub missing: u64,
+    /// Logs that a neighbour says go on, the longest in this state first.
+    pub gaps: Vec<GapStatus>,
     /// A hash over how far every kept log is complete: who has the same has the same messages.
     pub root: [u8; 32],
+}
+
+/// A log that is longer elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GapStatus {
+    /// Which.
+    pub log: LogId,
+    /// Envelopes missing.
+    pub missing: u64,
+    /// For how long.
+    pub age: Duration,
+    /// Who says that there is more.
+    pub claimed_by: PeerId,
+    /// For so long that neither who says so nor anybody else seems to give it.
+    pub is_stale: bool,
 }

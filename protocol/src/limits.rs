@@ -238,6 +238,12 @@ pub const REPAIR_DELAY: Duration = Duration::from_millis(80);
 pub const WANT_PATIENCE: Duration = Duration::from_millis(500);
 /// Missing envelopes being waited for, per group.
 pub const MISSING_MAX: usize = 4096;
+/// Logs of a group that are known to be longer elsewhere, remembered for `status`.
+pub const GAPS_MAX: usize = 256;
+/// Of these, told in `status`: the oldest.
+pub const GAPS_TOLD_MAX: usize = 16;
+/// A gap this old is not on its way: whoever claims that there is more does not give it, nor does anybody else.
+pub const STALE_AFTER: Duration = Duration::from_secs(10);
 /// Envelopes asked for by one range.
 pub const FETCH_RANGE_MAX: u64 = 64;
 /// Ranges being served to one neighbour at once; more are refused with an empty answer.

@@ -60,6 +60,17 @@ fn verdict(status: &Status) -> String {
     format!("Connected: {} online, {queue}", count(members, "member"))
 }
 
+fn gap_line(gap: &crate::GapInfo) -> String {
+    let verdict = if gap.stale { ", but nobody gives it" } else { "" };
+    format!(
+        "    {} of {} missing for {} s: {} says there is more{verdict}",
+        count(usize::try_from(gap.missing).unwrap_or(usize::MAX), "envelope"),
+        short(&gap.author),
+        gap.seconds,
+        short(&gap.claimed_by),
+    )
+}
+
 fn screen(status: &Status) -> String {
     let mut lines = vec![
         verdict(status),
@@ -89,6 +100,7 @@ fn screen(status: &Status) -> String {
             group.missing,
             count(group.queued, "message"),
         ));
+        lines.extend(group.gaps.iter().map(gap_line));
     }
     let counted: Vec<String> =
         status.counters.iter().filter(|(_, n)| **n > 0).map(|(cause, n)| format!("  {cause} {n}")).collect();

@@ -10,7 +10,7 @@ use djembe_protocol::io::{Command, Input};
 use super::{Driver, Early, GroupEntry, Reader, Request};
 use crate::group::GroupShared;
 use crate::receipt::LaneShared;
-use crate::status::{GroupInfo, PeerInfo, Status};
+use crate::status::{GapInfo, GroupInfo, PeerInfo, Status};
 
 impl Driver {
     pub(super) fn on_request(&mut self, request: Request) {
@@ -93,6 +93,7 @@ impl Driver {
             members: group.members.iter().map(ToString::to_string).collect(),
             envelopes: group.envelopes,
             missing: group.missing,
+            gaps: group.gaps.iter().map(GapInfo::of).collect(),
             queued: group.drafts,
             log_hash: group.root.iter().map(|byte| format!("{byte:02x}")).collect(),
         });

@@ -9,6 +9,7 @@
 //! ```
 
 mod answers;
+mod gaps;
 mod log;
 mod members;
 mod own;
@@ -25,12 +26,14 @@ use std::collections::BTreeMap;
 use crate::conduct::Toll;
 use crate::crypto::{CheckedEnvelope, GroupKey, Identity};
 use crate::id::{GroupId, Lane, LinkId, LogId, PeerId, Seq, TopicTag};
-use crate::io::{Counters, Event, GroupStatus, Outbox, Output, Secrets};
+use crate::io::{Counters, Event, GapStatus, GroupStatus, Outbox, Output, Secrets};
+use crate::limits;
 use crate::link::Link;
 use crate::message::Body;
 use crate::persist::{Query, StoreOp};
 use crate::time::{Hlc, Timestamp, WallTime};
 use crate::wire::frame::{Announce, Class, Frame, GroupIx, STAR, Want};
+use gaps::Gaps;
 use log::Log;
 use publish::OwnLane;
 use recent::Recent;
@@ -121,6 +124,7 @@ pub(crate) struct Group {
     take_back_until: Option<Timestamp>,
     tree: Tree,
     repair: Repair,
+    gaps: Gaps,
     recent: Recent,
     held_bytes: usize,
     serving: BTreeMap<LinkId, usize>,
@@ -203,6 +207,7 @@ impl Group {
             take_back_until: None,
             tree: Tree::default(),
             repair: Repair::default(),
+            gaps: Gaps::default(),
             recent: Recent::default(),
             held_bytes: 0,
             serving: BTreeMap::new(),
@@ -222,7 +227,7 @@ impl Group {
         self.ix
     }
 
-    pub(crate) fn status(&self) -> GroupStatus {
+    pub(crate) fn status(&self, now: Timestamp) -> GroupStatus {
         GroupStatus {
             group: self.id,
             name: self.name.clone(),
@@ -239,7 +244,17 @@ impl Group {
                     claimed.map(|(from, to)| to - from.max(&first) + 1).sum::<u64>()
                 })
                 .sum(),
+            gaps: self.gap_status(now),
         }
+    }
+
+    fn gap_status(&self, now: Timestamp) -> Vec<GapStatus> {
+        let told = self.gaps.iter(now).into_iter().filter_map(|(log, end, claimed_by, age)| {
+            let missing = self.missing(&log, end).iter().map(|(from, to)| to - from + 1).sum();
+            let is_stale = age >= limits::STALE_AFTER;
+            (missing > 0).then_some(GapStatus { log, missing, age, claimed_by, is_stale })
+        });
+        told.take(limits::GAPS_TOLD_MAX).collect()
     }
 
     #[cfg(test)]

@@ -331,7 +331,21 @@ impl Group {
         let has_place = self.logs.contains_key(&log) || self.has_room_for(cx.me, link, &log);
         if !is_forked && !is_refused && has_place {
             self.repair.claim(link, log, from, end, due);
+            self.note_gap(cx.now, link, log, end);
         }
+    }
+
+    /// For people: live logs are not kept, so nothing is missed of them for long.
+    fn note_gap(&mut self, now: Timestamp, link: LinkId, log: LogId, end: Seq) {
+        let Some(peer) = self.members.get(&link).copied().filter(|_| log.lane.is_kept()) else {
+            return;
+        };
+        let logs = &self.logs;
+        let next = |log: &LogId| logs.get(log).map_or(0, |state| state.log.next());
+        if self.gaps.is_full() {
+            self.gaps.close(next);
+        }
+        self.gaps.note(now, log, end, peer, next(&log));
     }
 
     pub(crate) fn on_announce(&mut self, cx: &mut Ctx<'_>, link: LinkId, announce: &Announce) {

@@ -195,3 +195,26 @@ fn made_up_authors_leave_room_for_neighbours() {
     bench.say(link, own);
     assert_eq!(bench.group().n_logs(), room + 1, "who is there has room");
 }
+
+/// Goal: who claims what nobody gives is named, and forgotten when it has come. Method: a clock that says 1, and
+/// an envelope that comes late.
+#[test]
+fn a_stale_log_is_told_with_who_claims_more() {
+    let mut bench = Bench::new();
+    let link = bench.member();
+    let envelope = envelope(&bench, Lane::Durable);
+    let peer = bench.hostile.peer_id();
+    let log = LogId { author: peer, lane: Lane::Durable };
+    let entries = vec![ClockEntry { log, next: 1, floor: 0, head: [1; 8] }];
+    bench.say(link, Clock { group: 1, reply: false, entries });
+    let gaps = |bench: &Bench| bench.engine.status().groups[0].gaps.clone();
+    let [gap] = gaps(&bench)[..] else { panic!("one") };
+    assert_eq!((gap.log, gap.missing, gap.claimed_by, gap.is_stale), (log, 1, peer, false));
+    for _ in 0..10 {
+        bench.pass(Duration::from_secs(1));
+        bench.say(link, Beat { n: 1, echo: 0, held: 0, ask: false });
+    }
+    assert!(gaps(&bench)[0].is_stale, "nothing came of it");
+    bench.say(link, envelope);
+    assert_eq!(gaps(&bench), []);
+}
