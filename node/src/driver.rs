@@ -201,7 +201,7 @@ impl Driver {
             secret_key: keys.seed(),
             listen,
             mdns,
-            links_max: u32::try_from(djembe_protocol::limits::LINKS_MAX).unwrap_or(u32::MAX),
+            links_max: u32::try_from(djembe_protocol::limits::CONNECTIONS_MAX).unwrap_or(u32::MAX),
         };
         let inbound = [control_out, data_out.clone(), data_out.clone(), data_out];
         let (check, effort) = check::checker();

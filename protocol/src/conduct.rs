@@ -255,7 +255,7 @@ pub(crate) fn cost(frame: &Frame) -> u32 {
         Frame::Announce(announce) => listed(announce.ranges.len(), 8),
         Frame::Want(_) => 2,
         // Passed on, or answered with a list.
-        Frame::Walk(_) | Frame::Shuffle(_) => 8,
+        Frame::Walk(_) | Frame::Shuffle(_) | Frame::Find(_) | Frame::Found(_) => 8,
         _ => 1,
     }
 }
