@@ -48,7 +48,7 @@ pub struct Config {
 /// Neighbours are told of a changed neighbourhood at most this often.
 const PEERS_DELAY: Duration = Duration::from_millis(250);
 /// The same in partial mode, where neighbours come and go in number at first, and nobody is dialled for it.
-const PEERS_DELAY_PARTIAL: Duration = Duration::from_secs(1);
+const PEERS_DELAY_PARTIAL: Duration = Duration::from_secs(2);
 
 /// The protocol of one node.
 pub struct Engine {

@@ -108,6 +108,8 @@ struct Known {
     seen_at: Option<Timestamp>,
     /// The round trip, if it was measured.
     rtt: Option<Duration>,
+    /// It was measured by a probe, not by beats.
+    is_probed: bool,
     /// It was asked for a link and did not want it.
     refused_at: Option<Timestamp>,
     /// The link to it broke; since when that link had stood.

@@ -1,9 +1,12 @@
 //! Near links: peers are measured before they are linked, and the nearest of them asked.
 //!
+//! A probe is answered by the kernel of the other host, a beat by its process, which may be busy: so links are compared
+//! with other peers by probes too.
+//!
 //! Near links that keep moving break the trees that stand on them. So a link that is a little nearer counts while the
 //! overlay is new, and later only one that is nearer by a quarter and 3 ms.
 
-use super::{Fact, Overlay};
+use super::{Fact, Known, Overlay};
 use crate::id::PeerId;
 use crate::io::Slot;
 use crate::limits;
@@ -25,11 +28,24 @@ impl Overlay {
         }
         let is_young = now - partial.since < limits::YOUNG_FOR;
         partial.probe_at = now + if is_young { limits::OVERLAY_TICK } else { limits::SHUFFLE_MIN };
-        let unknown = self.known.iter().filter(|(_, known)| known.link.is_none() && known.rtt.is_none());
+        let is_unknown = |known: &Known| known.link.is_none() && known.rtt.is_none();
+        let unknown = self.known.iter().filter(|(_, known)| is_unknown(known));
         let mut peers: Vec<PeerId> = unknown.map(|(peer, _)| *peer).collect();
+        let mut chosen = Vec::with_capacity(limits::PROBES + 1);
         for _ in 0..limits::PROBES.min(peers.len()) {
             let ix = self.below(peers.len());
-            let peer = peers.swap_remove(ix);
+            chosen.push(peers.swap_remove(ix));
+        }
+        let near = self.kept().filter(|(_, _, standing)| standing.slot == Slot::Near);
+        // One that was never probed first, else any: ways change.
+        let mut near: Vec<(bool, PeerId)> = near.map(|(peer, known, _)| (known.is_probed, peer)).collect();
+        if near.iter().any(|(is_probed, _)| !is_probed) {
+            near.retain(|(is_probed, _)| !is_probed);
+        } else if is_young {
+            near.clear();
+        }
+        chosen.extend(self.pick(&near).map(|(_, peer)| peer));
+        for peer in chosen {
             let addresses = self.addresses(&peer);
             if !addresses.is_empty() {
                 self.facts.push(Fact::Probe { peer, addresses });
@@ -55,6 +71,7 @@ impl Overlay {
         match rtt {
             Some(rtt) => {
                 known.rtt = Some(rtt);
+                known.is_probed = true;
                 known.seen_at = Some(now);
             }
             None if known.link.is_none() && known.dialing.is_none() && known.lost.is_none() => {
@@ -64,9 +81,9 @@ impl Overlay {
         }
     }
 
-    /// A link has measured its round trip.
+    /// A link has measured its round trip by beats.
     pub(crate) fn measured(&mut self, peer: &PeerId, rtt: Duration) {
-        if let Some(known) = self.known.get_mut(peer) {
+        if let Some(known) = self.known.get_mut(peer).filter(|known| !known.is_probed) {
             known.rtt = Some(rtt);
         }
     }
