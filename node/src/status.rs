@@ -62,6 +62,12 @@ pub struct GroupInfo {
     /// Logs that are longer elsewhere, the longest in this state first; at most 16.
     #[serde(default)]
     pub gaps: Vec<GapInfo>,
+    /// Trees known in it, along which messages travel; none where everybody is linked to everybody.
+    #[serde(default)]
+    pub trees: usize,
+    /// This node is root of one of them.
+    #[serde(default)]
+    pub is_root: bool,
     /// Messages waiting to leave.
     pub queued: usize,
     /// A hash over all logs that are kept, in hexadecimal: nodes with the same have the same messages.

@@ -445,6 +445,9 @@ impl Engine {
             tokens: &mut self.tokens,
             toll: &mut self.toll,
             is_restored: self.is_restored,
+            incarnation: self.config.incarnation,
+            is_partial: self.overlay.is_partial(),
+            n_known: self.overlay.n_known(),
         }
     }
 

@@ -489,6 +489,10 @@ pub struct GroupStatus {
     pub members: Vec<PeerId>,
     /// Envelopes known in kept lanes, counted from 0 in each log.
     pub envelopes: u64,
+    /// Trees known in it; none where everybody is a neighbour.
+    pub trees: usize,
+    /// This node is root of one of them.
+    pub is_root: bool,
     /// Drafts waiting to be sealed.
     pub drafts: usize,
     /// Envelopes known to exist and not here yet.

@@ -224,6 +224,11 @@ pub const DRAFT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Announcements wait this long for others to share a frame.
 pub const ANNOUNCE_DELAY: Duration = Duration::from_millis(20);
+/// On a tree the neighbour that is nearer to the root announces; the other one only if it has heard nothing for this
+/// long, so that one announcement crosses a link and not two. Most of what it costs is the packet around it.
+pub const ANNOUNCE_LATE: Duration = Duration::from_millis(150);
+/// Announcements that wait so; more are told as others are.
+pub const LATE_MAX: usize = 1024;
 /// Of the members that get an author's envelopes from the author itself, so many are told of each envelope all the
 /// same, by everybody: whom the author did not reach learns of it from about so many others.
 pub const ANNOUNCE_FANOUT: usize = 2;
@@ -236,6 +241,10 @@ pub const ANNOUNCE_RANGES_MAX: usize = 256;
 pub const REPAIR_DELAY: Duration = Duration::from_millis(80);
 /// How long a WANT may stay unanswered before the next holder is asked.
 pub const WANT_PATIENCE: Duration = Duration::from_millis(500);
+/// The same for what was announced on a tree, for the first requests to each holder: the next one may be quicker.
+pub const WANT_PATIENCE_BRIEF: Duration = Duration::from_millis(130);
+/// How often a holder is asked so briefly.
+pub const WANTS_BRIEF: u32 = 3;
 /// Missing envelopes being waited for, per group.
 pub const MISSING_MAX: usize = 4096;
 /// Logs of a group that are known to be longer elsewhere, remembered for `status`.
@@ -256,8 +265,73 @@ pub const LIVE_GAP_PATIENCE: Duration = Duration::from_millis(300);
 pub const DIGEST_MIN: Duration = Duration::from_secs(1);
 /// Longest pause between two digests on a link.
 pub const DIGEST_MAX: Duration = Duration::from_secs(30);
+/// In a partial mesh a digest goes out within this after something new came, to one neighbour.
+pub const DIGEST_PARTIAL: Duration = Duration::from_secs(5);
+/// A digest waits there until nothing new came for so long ...
+pub const DIGEST_QUIET: Duration = Duration::from_millis(500);
+/// ... so often at most.
+pub const DIGEST_WAITS: u32 = 20;
+/// Logs that grew within this are told apart when roots differ.
+pub const RECENTLY: Duration = Duration::from_secs(2);
+/// What a neighbour has of them, and we lack, is asked for after this: it is on its way, or announcements bring it.
+pub const RECENT_DELAY: Duration = Duration::from_millis(600);
 /// Logs in one clock frame: 32 + 1 + 9 + 9 + 8 bytes each stay inside [`FRAME_MAX`].
 pub const CLOCK_ENTRIES_MAX: usize = 1024;
+
+// Forest.
+
+/// Trees of one group. The first ones stay: nobody can push them out, and a tree whose root is hostile is a tree.
+pub const TREES_MAX: usize = 256;
+/// With so many trees known an author does not begin one of its own; the rest is room for those who did not know.
+pub const TREES_OWN_MAX: usize = 192;
+/// Rounds of one hash chain. Checking the last of them by the anchor costs less than a signature.
+pub const CHAIN_MAX: usize = 256;
+/// Fewest roots wanted in a group that has trees. Eight are within 1.6 times the optimum at 10,000 nodes.
+pub const ROOTS_MIN: usize = 8;
+/// With fewer known members than this all are known; with more there may be many more.
+pub const COUNTED_MAX: usize = 60;
+/// Fewest roots wanted then: half of them come forward, and a bit more, which at 1,000 nodes is within 1.5 times.
+pub const ROOTS_LARGE: usize = 28;
+/// Most roots wanted; authors may be more. Each costs some 4 bytes a second and node.
+pub const ROOTS_MAX: usize = 64;
+/// A root begins a round so often.
+pub const ADVERT_EVERY: Duration = Duration::from_secs(30);
+/// A root that is asked begins a round before that, but not sooner after the last one.
+pub const ADVERT_PAUSE: Duration = Duration::from_secs(5);
+/// A tree is borrowed for so long after its root's last round: half as long again as between two.
+pub const TREE_FRESH: Duration = Duration::from_secs(45);
+/// A tree is forgotten so long after its root's last round: later than anybody borrows it.
+pub const TREE_EXPIRES: Duration = Duration::from_secs(90);
+/// After the first news of a round a parent is chosen when the others had time to come. By measurement.
+pub const SETTLE: Duration = Duration::from_millis(60);
+/// What changed within a round is told again at most this often.
+pub const READVERT_PAUSE: Duration = Duration::from_millis(500);
+/// Better ways within a round that are told at once; more of them wait for [`READVERT_PAUSE`].
+pub const READVERTS_AT_ONCE: u8 = 4;
+/// A node without a parent asks for a round so often at first, then half as often each time.
+pub const ORPHAN_PAUSE: Duration = Duration::from_secs(1);
+/// How often a request for a round is passed on.
+pub const SEQ_REQ_TTL: u8 = 32;
+/// An author that publishes again within this begins a tree of its own.
+pub const AUTHOR_RECENT: Duration = Duration::from_secs(60);
+/// Without a message for so long a group lets its trees go, and an author its own.
+pub const FOREST_IDLE: Duration = Duration::from_secs(300);
+/// A larger envelope is not sent to everybody by everybody when nobody knows a tree, but announced.
+pub const FLOOD_BYTES_MAX: usize = 4096;
+/// Volunteers wait for up to this long, few of them little.
+pub const VOLUNTEER_MAX: Duration = Duration::from_secs(10);
+/// Unknown anchors of a neighbour that are checked at once: a new link of a large group.
+pub const ANCHORS_BURST: u32 = 256;
+/// And afterwards one in so much time.
+pub const ANCHOR_EVERY: Duration = Duration::from_millis(500);
+/// A parent loses so much for each envelope that others had and it did not bring, and gains one for each it did.
+pub const PARENT_MISS: u8 = 6;
+/// With so much lost it is left alone in that tree: two envelopes on end, or more than a seventh of many.
+pub const PARENT_MISSES_MAX: u8 = 12;
+/// For so long at first; twice as long each time.
+pub const SHUN_MIN: Duration = Duration::from_secs(60);
+/// And no longer than this.
+pub const SHUN_MAX: Duration = Duration::from_secs(600);
 
 // Presence.
 

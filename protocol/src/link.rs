@@ -46,6 +46,7 @@ pub(crate) struct Link {
     /// When the next digest goes out, once a group is shared.
     pub(crate) digest_at: Option<Timestamp>,
     digest_pause: Duration,
+    n_postponed: u32,
 }
 
 impl Link {
@@ -71,6 +72,7 @@ impl Link {
             pulse: Pulse::new(now, dialed),
             digest_at: None,
             digest_pause: limits::DIGEST_MIN,
+            n_postponed: 0,
         }
     }
 
@@ -258,6 +260,26 @@ impl Link {
         }
     }
 
+    /// The next digest goes out by then.
+    pub(crate) fn digest_by(&mut self, at: Timestamp) {
+        if let Some(digest_at) = &mut self.digest_at {
+            *digest_at = (*digest_at).min(at);
+        }
+    }
+
+    /// Something has just come and is on its way elsewhere: a digest would only say so. True if it waits, which it
+    /// does not do for ever.
+    pub(crate) fn postpone_digest(&mut self, now: Timestamp) -> bool {
+        let waits = self.n_postponed < limits::DIGEST_WAITS;
+        if waits {
+            self.n_postponed += 1;
+            self.digest_at = Some(now + limits::DIGEST_QUIET);
+        } else {
+            self.n_postponed = 0;
+        }
+        waits
+    }
+
     pub(crate) fn is_mute(&self, now: Timestamp) -> bool {
         self.hello.is_none() && now - self.up_at >= limits::HELLO_PATIENCE
     }
@@ -268,6 +290,7 @@ impl Link {
 
     /// As far as this side knows both agree: look again later and later.
     pub(crate) fn digest_equal(&mut self) {
+        self.n_postponed = 0;
         self.digest_pause = (self.digest_pause * 2).min(limits::DIGEST_MAX);
     }
 

@@ -52,6 +52,8 @@ pub struct Sent {
     pub expected: BTreeSet<NodeIx>,
     /// Who got it.
     pub delivered: BTreeSet<NodeIx>,
+    /// How long it took to each of them but the author, in microseconds, in the order of arrival.
+    pub latencies: Vec<u64>,
 }
 
 /// The other side of every checker: what is known to be true.
@@ -149,6 +151,7 @@ impl Ledger {
             is_lost: false,
             expected: receivers.iter().copied().collect(),
             delivered: BTreeSet::new(),
+            latencies: Vec::new(),
         });
         let tickets = self.tickets.entry((author, group, lane)).or_default();
         tickets.push(number);
@@ -217,7 +220,9 @@ impl Ledger {
             let sent = &mut self.messages[number];
             if sent.delivered.insert(node) && !is_own {
                 is_first = true;
-                self.latencies.push((now - sent.at).as_micros() as u64);
+                let took = (now - sent.at).as_micros() as u64;
+                self.latencies.push(took);
+                sent.latencies.push(took);
                 self.payload += sent.size as u64;
             }
         }

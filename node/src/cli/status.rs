@@ -101,6 +101,10 @@ fn screen(status: &Status) -> String {
             count(group.queued, "message"),
         ));
         lines.extend(group.gaps.iter().map(gap_line));
+        if group.trees > 0 {
+            let of = if group.is_root { ", this node is root of one" } else { "" };
+            lines.push(format!("    along {}{of}", count(group.trees, "tree")));
+        }
     }
     let counted: Vec<String> =
         status.counters.iter().filter(|(_, n)| **n > 0).map(|(cause, n)| format!("  {cause} {n}")).collect();

@@ -94,6 +94,8 @@ impl Driver {
             envelopes: group.envelopes,
             missing: group.missing,
             gaps: group.gaps.iter().map(GapInfo::of).collect(),
+            trees: group.trees,
+            is_root: group.is_root,
             queued: group.drafts,
             log_hash: group.root.iter().map(|byte| format!("{byte:02x}")).collect(),
         });

@@ -9,7 +9,7 @@ use crate::wire::frame::{Class, Digest, Roots};
 impl Engine {
     pub(super) fn on_digest(&mut self, link: LinkId, digest: &Digest) {
         let ours = self.combined_root(link);
-        let jitter = self.choices.next_u32() % 256;
+        let (jitter, is_partial) = (self.choices.next_u32() % 256, self.overlay.is_partial());
         let Some(state) = self.links.get_mut(&link) else {
             return;
         };
@@ -18,7 +18,9 @@ impl Engine {
             state.schedule_digest(self.now, jitter);
             return;
         }
-        state.digest_differs();
+        if !is_partial {
+            state.digest_differs();
+        }
         state.schedule_digest(self.now, jitter);
         let shared: Vec<GroupId> = state.shared_groups().collect();
         let mut roots = Vec::with_capacity(shared.len());
@@ -33,15 +35,17 @@ impl Engine {
     }
 
     pub(super) fn on_roots(&mut self, link: LinkId, roots: &Roots) {
-        let jitter = self.choices.next_u32() % 256;
+        let (jitter, is_partial) = (self.choices.next_u32() % 256, self.overlay.is_partial());
         if let Some(state) = self.links.get_mut(&link) {
-            state.digest_differs();
+            if !is_partial {
+                state.digest_differs();
+            }
             state.schedule_digest(self.now, jitter);
         }
         for (theirs, root) in &roots.roots {
             self.with_shared(link, *theirs, |group, cx| {
                 if group.root() != *root {
-                    group.send_clock(cx, link, true);
+                    group.compare(cx, link);
                 }
                 Ok(())
             });

@@ -168,8 +168,9 @@ impl Engine {
             self.counters.add("passed-over", 1);
             self.pump_groups();
         }
-        let Some(link) = self.links.get(&id) else { return };
-        if link.digest_at.is_some_and(|at| at <= now) {
+        let is_busy = self.overlay.is_partial() && self.groups.values().any(|group| group.was_busy(now));
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if link.digest_at.is_some_and(|at| at <= now) && !(is_busy && link.postpone_digest(now)) {
             let is_shared = link.shared_groups().next().is_some();
             let root = self.combined_root(id).filter(|_| is_shared);
             let jitter = self.choices.next_u32() % 256;

@@ -6,7 +6,10 @@ use crate::group::{Ctx, Group};
 use crate::id::{LinkId, PeerId};
 use crate::io::PresenceCause;
 use crate::link::Link;
-use crate::wire::frame::{self, Alive, Checked, CheckedFrame, Class, Frame, Hello, Refuse, Subscribe};
+use crate::wire::frame::{
+    self, Adverts, Alive, AnchorReq, Checked, CheckedFrame, Class, Frame, Graft, Hello, Refuse, SeqReq,
+    Subscribe, Ungraft,
+};
 
 impl Engine {
     pub(super) fn on_frame(&mut self, link: LinkId, frame: CheckedFrame) {
@@ -123,6 +126,13 @@ impl Engine {
                 group.on_prune(link, &prune);
                 Ok(())
             }),
+            Frame::Adverts(Adverts { group, .. })
+            | Frame::AnchorReq(AnchorReq { group, .. })
+            | Frame::Graft(Graft { group, .. })
+            | Frame::Ungraft(Ungraft { group, .. })
+            | Frame::SeqReq(SeqReq { group, .. }) => {
+                self.with_shared(link, group, |group, cx| group.on_forest_talk(cx, link, &talk));
+            }
             Frame::Stored(stored) => self.with_shared(link, stored.group, |group, cx| {
                 group.on_stored(cx, link, &stored);
                 Ok(())

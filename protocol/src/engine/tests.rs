@@ -14,9 +14,9 @@ use crate::io::{Input, LinkEnd};
 use crate::message::Draft;
 use crate::persist::{Answer, GroupRecord, Query};
 use crate::wire::frame::{
-    Alert, Alive, Announce, Beat, Clock, ClockEntry, Digest, Find, Found, Gone, Hello, MateTag, PeerRecord,
-    Prune, Range, Refusal, Refuse, Roots, Served, Shuffle, Signature, Stored, Subscribe, Unsubscribe, Walk,
-    Want, Why, check, find_tag, mate_tag,
+    Alert, Alive, Announce, Beat, Clock, ClockEntry, Digest, Find, Found, Gone, Hello, MateTag, Part,
+    PeerRecord, Prune, Range, Refusal, Refuse, Roots, Served, Shuffle, Signature, Stored, Subscribe,
+    Unsubscribe, Walk, Want, Why, check, find_tag, mate_tag,
 };
 
 const NETWORK: [u8; 8] = *b"the-test";
@@ -275,7 +275,7 @@ fn claims_do_not_grow_without_bound() {
             entries.iter().take(256).map(|entry| Range { log: entry.log, from: 0, to: limits::SEQ_MAX });
         let ranges = ranges.collect();
         bench.say(link, Announce { group: 1, tree: 0, ranges });
-        bench.say(link, Clock { group: 1, reply: true, entries });
+        bench.say(link, Clock { group: 1, part: Part::Ask, entries });
     }
     let claims = bench.group().status(bench.now).missing;
     assert!(claims > 0, "it does believe some of them");

@@ -57,6 +57,7 @@ impl Group {
             cx.send(parent, Class::Control, crate::wire::frame::Prune { group: self.ix, author: peer });
         }
         self.send_stored(cx, link, peer);
+        self.in_forest(cx, |forest, ground| forest.link_up(ground, link));
         self.pump(cx);
     }
 
@@ -74,6 +75,7 @@ impl Group {
             return;
         };
         self.tree.link_down(link);
+        self.in_forest(cx, |forest, ground| forest.link_down(ground, link));
         self.repair.link_down(cx.now, link);
         self.serving.remove(&link);
         if let Some(cause) = cause

@@ -9,6 +9,8 @@
 //! ```
 
 mod answers;
+mod compare;
+mod forest;
 mod gaps;
 mod log;
 mod members;
@@ -18,21 +20,23 @@ mod receive;
 mod recent;
 mod repair;
 mod serve;
+mod spread;
 mod store;
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::conduct::Toll;
 use crate::crypto::{CheckedEnvelope, GroupKey, Identity};
-use crate::id::{GroupId, Lane, LinkId, LogId, PeerId, Seq, TopicTag};
+use crate::id::{GroupId, Incarnation, Lane, LinkId, LogId, PeerId, Seq, TopicTag};
 use crate::io::{Counters, Event, GapStatus, GroupStatus, Outbox, Output, Secrets};
 use crate::limits;
 use crate::link::Link;
 use crate::message::Body;
 use crate::persist::{Query, StoreOp};
 use crate::time::{Hlc, Timestamp, WallTime};
-use crate::wire::frame::{Announce, Class, Frame, GroupIx, STAR, Want};
+use crate::wire::frame::{Class, FLOOD, Frame, GroupIx, STAR, Want};
+use forest::Forest;
 use gaps::Gaps;
 use log::Log;
 use publish::OwnLane;
@@ -56,6 +60,11 @@ pub(crate) struct Ctx<'a> {
     pub(crate) toll: &'a mut Toll,
     /// This identity is older than its store.
     pub(crate) is_restored: bool,
+    pub(crate) incarnation: Incarnation,
+    /// This node is linked to some of those it knows, not to all.
+    pub(crate) is_partial: bool,
+    /// Peers thought to be there.
+    pub(crate) n_known: usize,
 }
 
 impl Ctx<'_> {
@@ -123,6 +132,7 @@ pub(crate) struct Group {
     /// Until when what peers have of our own log is taken back before our first word.
     take_back_until: Option<Timestamp>,
     tree: Tree,
+    forest: Forest,
     repair: Repair,
     gaps: Gaps,
     recent: Recent,
@@ -134,6 +144,9 @@ pub(crate) struct Group {
     unacknowledged: BTreeMap<LogId, Seq>,
     acknowledge_at: Option<Timestamp>,
     acknowledged_at: Option<Timestamp>,
+    /// When a kept envelope was last new here, and how often a link was chosen to compare logs on.
+    placed_at: Timestamp,
+    n_hurried: usize,
     /// Over all kept logs; computed when asked for.
     root: Option<[u8; 32]>,
 }
@@ -206,6 +219,7 @@ impl Group {
             hold_until: None,
             take_back_until: None,
             tree: Tree::default(),
+            forest: Forest::default(),
             repair: Repair::default(),
             gaps: Gaps::default(),
             recent: Recent::default(),
@@ -215,6 +229,8 @@ impl Group {
             unacknowledged: BTreeMap::new(),
             acknowledge_at: None,
             acknowledged_at: None,
+            placed_at: Timestamp::ZERO,
+            n_hurried: 0,
             root: None,
         }
     }
@@ -233,8 +249,10 @@ impl Group {
             name: self.name.clone(),
             members: self.members.values().copied().collect(),
             envelopes: self.kept_logs().map(|(_, state)| state.log.next()).sum(),
+            trees: self.forest.len(),
+            is_root: self.forest.is_root(),
             drafts: self.lanes.iter().map(OwnLane::n_drafts).sum(),
-            root: self.root.unwrap_or_else(|| self.fresh_root()),
+            root: self.root.unwrap_or_else(|| self.root_without(&BTreeSet::new())),
             missing: self
                 .repair
                 .claimed()
@@ -278,13 +296,15 @@ impl Group {
 
     /// A hash over how far every kept log is complete.
     pub(crate) fn root(&mut self) -> [u8; 32] {
-        let root = self.root.unwrap_or_else(|| self.fresh_root());
+        let root = self.root.unwrap_or_else(|| self.root_without(&BTreeSet::new()));
         *self.root.insert(root)
     }
 
-    fn fresh_root(&self) -> [u8; 32] {
+    /// The same over all but some.
+    fn root_without(&self, not: &BTreeSet<LogId>) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
-        for (log, state) in self.kept_logs().filter(|(_, state)| state.log.next() > 0) {
+        let counts = |(log, state): &(&LogId, &LogState)| state.log.next() > 0 && !not.contains(*log);
+        for (log, state) in self.kept_logs().filter(counts) {
             hasher.update(&log.author.0);
             hasher.update(&[log.lane as u8]);
             hasher.update(&state.log.next().to_le_bytes());
@@ -304,6 +324,7 @@ impl Group {
         let gaps = self.live_gaps.values().copied();
         [
             self.tree.next_deadline(),
+            self.forest.next_deadline(),
             self.repair.next_deadline(),
             self.recent.next_deadline(),
             self.load_again_at,
@@ -325,10 +346,9 @@ impl Group {
         self.hold_until = self.hold_until.filter(|at| *at > cx.now);
         self.take_back_until = self.take_back_until.filter(|at| *at > cx.now);
         self.pump(cx);
-        for (link, ranges) in self.tree.take_announcements(cx.now) {
-            if self.members.contains_key(&link) && !ranges.is_empty() {
-                cx.send(link, Class::Control, Announce { group: self.ix, tree: STAR, ranges });
-            }
+        self.send_announcements(cx);
+        if self.forest.next_deadline().is_some_and(|at| at <= cx.now) {
+            self.in_forest(cx, |forest, ground| forest.on_deadline(ground));
         }
         self.acknowledge(cx);
         self.give_up_live_gaps(cx);
@@ -344,12 +364,16 @@ impl Group {
         for ask in self.repair.poll(cx.now, |log, end| missing(logs, log, end)) {
             let author = ask.range.log.author;
             let is_linked = cx.is_linked(&author, &self.members);
-            let graft = !is_linked && author != cx.me && self.tree.parent(&author).is_none();
+            let graft =
+                !is_linked && author != cx.me && !cx.is_partial && self.tree.parent(&author).is_none();
             if graft {
                 self.tree.set_parent(author, ask.link);
             }
             let want = Want { request: ask.request, group: self.ix, range: ask.range, graft };
             cx.send(ask.link, Class::Control, want);
+            if ask.tree != STAR && ask.tree != FLOOD {
+                self.in_forest(cx, |forest, ground| forest.on_missing(ground, ask.tree, ask.link));
+            }
         }
         if self.lanes[0].is_held_up() {
             self.pump_lane(cx, Lane::Durable);

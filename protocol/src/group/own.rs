@@ -4,16 +4,16 @@
 
 use super::log::Place;
 use super::publish::{OwnLane, Pending};
+use super::spread::Way;
 use super::store::Purpose;
 use super::{Ctx, Group, Unreleased, log};
 use crate::crypto::{self, CheckedEnvelope, SealInput};
-use crate::id::{Lane, LinkId, LogId, PeerId, Seq};
+use crate::id::{Lane, LinkId, LogId, Seq};
 use crate::io::{Delivered, Event};
 use crate::limits;
 use crate::link::Link;
 use crate::message::{self, Body, Draft};
 use crate::persist::{Frontier, StoreOp, StoredEnvelope};
-use crate::wire::frame::{Class, Frame, Range, STAR};
 
 impl Group {
     pub(super) fn lane(&mut self, lane: Lane) -> &mut OwnLane {
@@ -171,66 +171,11 @@ impl Group {
         if let Some(state) = self.logs.get_mut(&log) {
             state.delivered = state.log.next();
         }
-        let sent = self.spread(cx, log, &envelope, None);
+        let sent = self.spread(cx, log, &envelope, Way::Own);
+        self.on_arrived(cx, Way::Own);
         cx.event(Event::Sealed { group: self.id, lane, tickets, seq, sent });
         let delivered = Delivered { group: self.id, log, seq, envelope, messages, backfilled: false };
         cx.event(Event::Delivered(Box::new(delivered)));
-    }
-
-    /// Sends an envelope to those who are to have it at once and announces it to the others.
-    pub(super) fn spread(
-        &mut self,
-        cx: &mut Ctx<'_>,
-        log: LogId,
-        envelope: &CheckedEnvelope,
-        from: Option<LinkId>,
-    ) -> usize {
-        let mut sent = 0;
-        let is_own = from.is_none();
-        // Those who have a link to the author, and so the envelope already, or soon.
-        let mut served = Vec::new();
-        let links: Vec<(LinkId, PeerId)> = self.members.iter().map(|(link, peer)| (*link, *peer)).collect();
-        for (link, peer) in links {
-            if Some(link) == from || peer == log.author {
-                continue;
-            }
-            let Some(state) = cx.links.get(&link) else {
-                continue;
-            };
-            if state.is_retiring() && self.has_better_link(cx, link, peer) {
-                continue;
-            }
-            let (passed_over, is_served) = (state.is_passed_over(), state.neighbours.contains(&log.author));
-            if !passed_over && (is_own || self.tree.is_child(&log.author, link)) {
-                let class = if is_own { Class::Own } else { Class::Forward };
-                let (group, envelope) = (self.ix, envelope.as_bytes().clone());
-                cx.send(link, class, Frame::Data { group, tree: STAR, envelope });
-                sent += 1;
-            } else if !is_own && is_served {
-                served.push(link);
-            } else {
-                self.announce(cx, link, log, envelope);
-            }
-        }
-        // A few of them, others each time and at each node.
-        let first = usize::from(cx.me.0[0]) + usize::from(envelope.id().0[0]);
-        for n in 0..served.len().min(limits::ANNOUNCE_FANOUT) {
-            self.announce(cx, served[(first + n) % served.len()], log, envelope);
-        }
-        sent
-    }
-
-    /// Whether another link to the same member has taken over from a retiring one.
-    fn has_better_link(&self, cx: &Ctx<'_>, link: LinkId, peer: PeerId) -> bool {
-        self.members.iter().any(|(other, member)| {
-            *other != link && *member == peer && cx.links.get(other).is_some_and(|other| !other.is_retiring())
-        })
-    }
-
-    fn announce(&mut self, cx: &Ctx<'_>, link: LinkId, log: LogId, envelope: &CheckedEnvelope) {
-        let seq = envelope.header().seq;
-        let range = Range { log, from: seq, to: seq };
-        self.tree.announce(cx.now, link, range);
     }
 
     pub(super) fn stored(&self, envelope: &CheckedEnvelope) -> StoredEnvelope {
@@ -258,14 +203,34 @@ impl Group {
             self.recent.insert(cx.now, log, envelope);
             if log.lane.is_kept() {
                 self.root = None;
-                for link in self.members.keys() {
-                    if let Some(link) = cx.links.get_mut(link) {
-                        link.hurry_digest(cx.now);
-                    }
-                }
+                self.hurry_digests(cx);
             }
         }
         placed
+    }
+
+    /// What is here has changed. In a large group that goes on all the time: logs are compared with one neighbour
+    /// after the other.
+    fn hurry_digests(&mut self, cx: &mut Ctx<'_>) {
+        self.placed_at = cx.now;
+        if !cx.is_partial {
+            for link in self.members.keys() {
+                if let Some(link) = cx.links.get_mut(link) {
+                    link.hurry_digest(cx.now);
+                }
+            }
+            return;
+        }
+        let soon = cx.now + limits::DIGEST_PARTIAL;
+        let digest_at = |link: &LinkId| cx.links.get(link).and_then(|link| link.digest_at);
+        if self.members.keys().filter_map(digest_at).any(|at| at <= soon) {
+            return;
+        }
+        self.n_hurried = self.n_hurried.wrapping_add(1);
+        let chosen = self.members.keys().nth(self.n_hurried % self.members.len().max(1));
+        if let Some(link) = chosen.and_then(|link| cx.links.get_mut(link)) {
+            link.digest_by(soon);
+        }
     }
 
     pub(super) fn drop_drafts(&mut self, cx: &mut Ctx<'_>, lane: Lane, reason: &str) {

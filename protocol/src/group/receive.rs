@@ -10,11 +10,10 @@ use crate::limits;
 use crate::persist::{Answer, Frontier, Query, StoreOp};
 use crate::time::Timestamp;
 use crate::wire::envelope::Envelope;
-use crate::wire::frame::{
-    Announce, Class, Clock, ClockEntry, Frame, Prune, Range, STAR, Stored, TreeIx, Want,
-};
+use crate::wire::frame::{Announce, Class, FLOOD, Frame, Prune, Range, STAR, Stored, TreeIx};
 
 use super::log::{Log, Placed};
+use super::spread::Way;
 
 impl Group {
     /// An envelope that was verified before. It is looked at again only if it is not here all the same.
@@ -28,7 +27,7 @@ impl Group {
         let header = envelope.header();
         let log = LogId { author: header.author, lane: header.lane };
         if self.logs.get(&log).is_some_and(|state| state.log.contains(header.seq)) {
-            self.on_duplicate(cx, link, log, header.seq);
+            self.on_duplicate(cx, link, tree, log, header.seq);
             return Ok(());
         }
         let envelope = crypto::check(envelope).map_err(|_| ())?;
@@ -43,9 +42,6 @@ impl Group {
         tree: TreeIx,
         envelope: CheckedEnvelope,
     ) -> Result<(), ()> {
-        if tree != STAR {
-            cx.counters.add("unknown-tree", 1);
-        }
         if !self.loaded {
             // The digest will bring it.
             cx.counters.add("early", 1);
@@ -61,7 +57,7 @@ impl Group {
         if let Some(state) = self.logs.get(&log) {
             if state.log.contains(seq) {
                 self.note_fork(cx, log, &envelope);
-                self.on_duplicate(cx, link, log, seq);
+                self.on_duplicate(cx, link, tree, log, seq);
                 return Ok(());
             }
         } else if !self.make_room_for_author(cx, link, &log) {
@@ -117,7 +113,9 @@ impl Group {
         if log.lane.is_kept() {
             self.keep(cx, log, &envelope);
         }
-        self.spread(cx, log, &envelope, Some(link));
+        let way = asked.map_or(Way::Pushed(link, tree), |tree| Way::Pulled(link, tree));
+        self.spread(cx, log, &envelope, way);
+        self.on_arrived(cx, way);
         let expired = messages.first().is_some_and(|first| is_expired(ttl_secs, first.hlc, cx.wall));
         let messages = if expired {
             cx.counters.add("expired", messages.len() as u64);
@@ -125,20 +123,23 @@ impl Group {
         } else {
             messages
         };
-        self.deliver_in_order(cx, log, Held { envelope, messages, backfilled: asked });
+        self.deliver_in_order(cx, log, Held { envelope, messages, backfilled: asked.is_some() });
         self.look_for_gap(cx, link, log);
         self.ask_for_missing(cx);
         Ok(())
     }
 
     /// A second copy: whoever pushes an author to us that we get elsewhere is told to stop.
-    fn on_duplicate(&mut self, cx: &mut Ctx<'_>, link: LinkId, log: LogId, seq: Seq) {
+    fn on_duplicate(&mut self, cx: &mut Ctx<'_>, link: LinkId, tree: TreeIx, log: LogId, seq: Seq) {
         cx.counters.add("duplicate", 1);
         self.tree.has_it(link, &Range { log, from: seq, to: seq });
-        if self.repair.on_progress(cx.now, link, &log, seq) {
+        if self.repair.on_progress(cx.now, link, &log, seq).is_some() || tree == FLOOD {
             return;
         }
         cx.toll.waste += 1;
+        if tree != STAR {
+            return self.in_forest(cx, |forest, ground| forest.on_duplicate(ground, link, tree));
+        }
         let from_author = self.members.get(&link) == Some(&log.author);
         let superfluous = if from_author { self.tree.take_parent(&log.author) } else { Some(link) };
         if let Some(link) = superfluous {
@@ -324,7 +325,15 @@ impl Group {
 
     /// A neighbour has `from..end` of a log. Of a forked one it may have the other branch, and what the store does not
     /// take is not asked for.
-    fn claim(&mut self, cx: &Ctx<'_>, link: LinkId, log: LogId, from: Seq, end: Seq, due: Timestamp) {
+    pub(super) fn claim(
+        &mut self,
+        cx: &Ctx<'_>,
+        link: LinkId,
+        log: LogId,
+        from: Seq,
+        end: Seq,
+        due: (Timestamp, TreeIx),
+    ) {
         let is_forked = self.logs.get(&log).is_some_and(|state| state.is_forked);
         let is_refused = log.lane.is_kept() && cx.tokens.is_failing(&self.id);
         // What finds no room when it comes would be asked for again and again.
@@ -357,60 +366,9 @@ impl Group {
                 continue;
             }
             let from = if range.log.lane.is_kept() { 0 } else { range.from };
-            self.claim(cx, link, range.log, from, end, cx.now + limits::REPAIR_DELAY);
-        }
-    }
-
-    /// How far a neighbour has every log.
-    pub(crate) fn on_clock(&mut self, cx: &mut Ctx<'_>, link: LinkId, clock: &Clock) {
-        for entry in clock.entries.iter().filter(|entry| entry.log.lane.is_kept()) {
-            self.look_for_fork(cx, link, entry);
-            if !self.missing(&entry.log, entry.next).is_empty() {
-                // What is on its way anyway is given time to come.
-                let due = if clock.reply { cx.now + limits::REPAIR_DELAY } else { cx.now };
-                self.claim(cx, link, entry.log, entry.floor, entry.next, due);
-            }
-        }
-        if clock.reply {
-            self.send_clock(cx, link, false);
-        }
-        self.ask_for_missing(cx);
-    }
-
-    /// As long as ours and with another end: the envelope itself will show who is to blame.
-    fn look_for_fork(&mut self, cx: &mut Ctx<'_>, link: LinkId, entry: &ClockEntry) {
-        let differs = self.logs.get(&entry.log).is_some_and(|state| {
-            !state.is_forked && state.log.next() == entry.next && state.log.head().hint() != entry.head
-        });
-        if let Some(last) = entry.next.checked_sub(1).filter(|_| differs) {
-            let range = Range { log: entry.log, from: last, to: last };
-            let want = Want { request: 0, group: self.ix, range, graft: false };
-            cx.send(link, Class::Control, want);
-        }
-    }
-
-    /// Tells a neighbour how far we have every kept log.
-    pub(crate) fn send_clock(&mut self, cx: &mut Ctx<'_>, link: LinkId, reply: bool) {
-        if !self.loaded {
-            return;
-        }
-        let entries: Vec<ClockEntry> = self
-            .kept_logs()
-            .map(|(log, state)| ClockEntry {
-                log: *log,
-                next: state.log.next(),
-                floor: 0,
-                head: state.log.head().hint(),
-            })
-            .collect();
-        cx.toll.work += 4 + u32::try_from(entries.len() / 16).unwrap_or(u32::MAX);
-        let mut pages = entries.chunks(limits::CLOCK_ENTRIES_MAX).peekable();
-        if pages.peek().is_none() && reply {
-            cx.send(link, Class::Control, Clock { group: self.ix, reply, entries: Vec::new() });
-        }
-        while let Some(page) = pages.next() {
-            let reply = reply && pages.peek().is_none();
-            cx.send(link, Class::Control, Clock { group: self.ix, reply, entries: page.to_vec() });
+            let tree = self.tree_of(link, announce.tree);
+            let due = self.repair_at(cx, tree);
+            self.claim(cx, link, range.log, from, end, (due, tree));
         }
     }
 
@@ -423,7 +381,7 @@ impl Group {
         }
         let end = state.log.highest().unwrap_or(0);
         let next = state.log.next();
-        self.claim(cx, link, log, next, end, cx.now);
+        self.claim(cx, link, log, next, end, (cx.now, STAR));
         if !log.lane.is_kept() {
             self.live_gaps.entry(log).or_insert(cx.now + limits::LIVE_GAP_PATIENCE);
         }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::id::{LinkId, LogId, Seq};
 use crate::limits;
 use crate::time::Timestamp;
-use crate::wire::frame::Range;
+use crate::wire::frame::{Range, STAR, TreeIx};
 
 /// Ranges asked of one neighbour at once.
 const WANTS_PER_LINK: usize = 4;
@@ -24,11 +24,15 @@ struct Claim {
     ripe: Seq,
     /// What may be on its way by itself: until when it is not asked for, and up to where. Both ascend.
     steps: VecDeque<(Timestamp, Seq)>,
+    /// The tree on which it was announced last.
+    tree: TreeIx,
+    /// How often it was asked and did not answer in time.
+    n_asked: u32,
 }
 
 impl Claim {
     fn new(from: Seq) -> Self {
-        Self { from, ripe: from, steps: VecDeque::new() }
+        Self { from, ripe: from, steps: VecDeque::new(), tree: STAR, n_asked: 0 }
     }
 
     /// It has everything before `end` as well, which is not asked for before `due`.
@@ -67,6 +71,9 @@ struct Want {
     deadline: Timestamp,
     /// The log took something of it.
     progressed: bool,
+    tree: TreeIx,
+    /// The next one is asked soon, and this one again later.
+    is_brief: bool,
 }
 
 /// A range to ask for.
@@ -75,6 +82,7 @@ pub(crate) struct Ask {
     pub(crate) link: LinkId,
     pub(crate) request: u32,
     pub(crate) range: Range,
+    pub(crate) tree: TreeIx,
 }
 
 #[derive(Debug, Default)]
@@ -87,8 +95,15 @@ pub(crate) struct Repair {
 }
 
 impl Repair {
-    /// `link` has `from..end` of a log; do not ask before `due`.
-    pub(crate) fn claim(&mut self, link: LinkId, log: LogId, from: Seq, end: Seq, due: Timestamp) {
+    /// `link` has `from..end` of a log, and said so on a tree; do not ask before `due`.
+    pub(crate) fn claim(
+        &mut self,
+        link: LinkId,
+        log: LogId,
+        from: Seq,
+        end: Seq,
+        (due, tree): (Timestamp, TreeIx),
+    ) {
         if self.claims.len() >= limits::AUTHORS_MAX && !self.claims.contains_key(&log) {
             return;
         }
@@ -100,6 +115,7 @@ impl Repair {
             claim.from = from;
         }
         claim.extend(end, due);
+        claim.tree = tree;
         self.wake_at(due);
     }
 
@@ -140,7 +156,8 @@ impl Repair {
             for range in pieces(*log, &claimed_gaps(&gaps, claims), &asked) {
                 let able =
                     claims.iter().filter(|(_, claim)| claim.from <= range.from && range.from < claim.ripe);
-                let chosen = able.min_by_key(|(link, _)| per_link.get(link).copied().unwrap_or(0));
+                let load = |link: &LinkId| per_link.get(link).copied().unwrap_or(0);
+                let chosen = able.min_by_key(|(link, claim)| (claim.n_asked, load(link)));
                 let Some((link, claim)) = chosen else {
                     continue;
                 };
@@ -152,9 +169,13 @@ impl Repair {
                 *load += 1;
                 self.n_requests = self.n_requests.wrapping_add(1);
                 let range = Range { to: range.to.min(claim.ripe - 1), ..range };
-                let deadline = now + limits::WANT_PATIENCE;
-                self.wants.insert(self.n_requests, Want { link: *link, range, deadline, progressed: false });
-                asks.push(Ask { link: *link, request: self.n_requests, range });
+                let tree = claim.tree;
+                let is_brief = tree != STAR && claim.n_asked < limits::WANTS_BRIEF;
+                let patience = if is_brief { limits::WANT_PATIENCE_BRIEF } else { limits::WANT_PATIENCE };
+                let (link, deadline) = (*link, now + patience);
+                let want = Want { link, range, deadline, progressed: false, tree, is_brief };
+                self.wants.insert(self.n_requests, want);
+                asks.push(Ask { link, request: self.n_requests, range, tree });
             }
         }
         for log in satisfied {
@@ -165,17 +186,30 @@ impl Repair {
         asks
     }
 
-    /// An envelope of a range asked for came: its neighbour is at work. True if it was asked for.
-    pub(crate) fn on_progress(&mut self, now: Timestamp, link: LinkId, log: &LogId, seq: Seq) -> bool {
-        let mut asked = false;
+    /// An envelope of a range asked for came: its neighbour is at work. If it was asked for, the tree on
+    /// which it was announced.
+    pub(crate) fn on_progress(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        log: &LogId,
+        seq: Seq,
+    ) -> Option<TreeIx> {
+        let mut asked = None;
         for want in self.wants.values_mut() {
             if want.link == link && want.range.log == *log && (want.range.from..=want.range.to).contains(&seq)
             {
                 want.deadline = now + limits::WANT_PATIENCE;
-                asked = true;
+                asked = Some(want.tree);
             }
         }
         asked
+    }
+
+    /// Whether a neighbour said that it has this, as long as it is missing here.
+    pub(crate) fn is_claimed(&self, link: LinkId, log: &LogId, seq: Seq) -> bool {
+        let claim = self.claims.get(log).and_then(|claims| claims.get(&link));
+        claim.is_some_and(|claim| claim.from <= seq && seq < claim.end())
     }
 
     /// The log took `first..=last`, from whomever. What was merely sent for a range helps nobody: a fork, or an
@@ -241,7 +275,13 @@ impl Repair {
             .collect();
         for (request, want) in late {
             self.wants.remove(&request);
-            self.disclaim(want.link, &want.range.log);
+            if !want.is_brief {
+                self.disclaim(want.link, &want.range.log);
+            } else if let Some(claims) = self.claims.get_mut(&want.range.log)
+                && let Some(claim) = claims.get_mut(&want.link)
+            {
+                claim.n_asked += 1;
+            }
         }
     }
 
@@ -327,11 +367,11 @@ mod tests {
     #[test]
     fn a_claim_is_asked_for_when_it_is_due_and_once() {
         let mut repair = Repair::default();
-        repair.claim(A, LOG, 0, 10, Timestamp::from_micros(100));
+        repair.claim(A, LOG, 0, 10, (Timestamp::from_micros(100), STAR));
         assert_eq!(ask(&mut repair, 50, &[(3, 20)]), []);
         assert_eq!(repair.next_deadline(), Some(Timestamp::from_micros(100)));
         assert_eq!(ask(&mut repair, 100, &[(3, 20)]), [(A, 3, 9)]);
-        repair.claim(A, LOG, 0, 10, Timestamp::from_micros(100));
+        repair.claim(A, LOG, 0, 10, (Timestamp::from_micros(100), STAR));
         assert_eq!(ask(&mut repair, 101, &[(3, 20)]), []);
     }
 
@@ -339,8 +379,8 @@ mod tests {
     fn the_next_holder_is_asked_when_one_is_silent_or_has_nothing() {
         let mut repair = Repair::default();
         let soon = Timestamp::ZERO;
-        repair.claim(A, LOG, 0, 5, soon);
-        repair.claim(B, LOG, 0, 5, soon);
+        repair.claim(A, LOG, 0, 5, (soon, STAR));
+        repair.claim(B, LOG, 0, 5, (soon, STAR));
         assert_eq!(ask(&mut repair, 0, &[(0, 4)]), [(A, 0, 4)]);
         let late = (soon + limits::WANT_PATIENCE + Duration::from_millis(1)).as_micros();
         assert_eq!(ask(&mut repair, late, &[(0, 4)]), [(B, 0, 4)]);
@@ -353,13 +393,13 @@ mod tests {
     fn an_answer_that_did_not_help_is_none() {
         let mut repair = Repair::default();
         let at = Timestamp::ZERO;
-        repair.claim(A, LOG, 0, 100, at);
+        repair.claim(A, LOG, 0, 100, (at, STAR));
         assert_eq!(ask(&mut repair, 0, &[(0, 63)]), [(A, 0, 63)]);
         // One that says that the whole range was skipped.
         repair.on_placed(&LOG, 0, 64);
         repair.on_served(at, A, 1);
         assert_eq!(ask(&mut repair, 0, &[(70, 99)]), [(A, 70, 99)], "it helped");
-        assert!(repair.on_progress(at, A, &LOG, 75), "an envelope came, and had no place");
+        assert!(repair.on_progress(at, A, &LOG, 75).is_some(), "an envelope came, and had no place");
         repair.on_placed(&LOG, 0, 69);
         repair.on_served(at, A, 2);
         assert_eq!(ask(&mut repair, 0, &[(70, 99)]), []);
@@ -370,13 +410,13 @@ mod tests {
     fn a_longer_claim_waits_anew_for_what_is_new() {
         let mut repair = Repair::default();
         let at = Timestamp::from_micros;
-        repair.claim(A, LOG, 0, 5, at(100));
-        repair.claim(A, LOG, 0, 6, at(170));
+        repair.claim(A, LOG, 0, 5, (at(100), STAR));
+        repair.claim(A, LOG, 0, 6, (at(170), STAR));
         assert_eq!(ask(&mut repair, 100, &[(5, 5)]), []);
         assert_eq!(repair.next_deadline(), Some(at(170)));
         assert_eq!(ask(&mut repair, 170, &[(5, 5)]), [(A, 5, 5)]);
         for n in 0..100 {
-            repair.claim(B, LOG, 0, 10 + n, at(200 + n));
+            repair.claim(B, LOG, 0, 10 + n, (at(200 + n), STAR));
         }
         let steps = repair.claims[&LOG][&B].steps.len();
         assert_eq!(steps, CLAIM_STEPS_MAX);
@@ -388,8 +428,8 @@ mod tests {
     fn nothing_is_asked_for_that_nobody_claims() {
         let mut repair = Repair::default();
         let soon = Timestamp::ZERO;
-        repair.claim(A, LOG, 10, 11, soon);
-        repair.claim(B, LOG, 5, 7, soon);
+        repair.claim(A, LOG, 10, 11, (soon, STAR));
+        repair.claim(B, LOG, 5, 7, (soon, STAR));
         assert_eq!(ask(&mut repair, 0, &[(0, 100)]), [(B, 5, 6), (A, 10, 10)]);
         assert_eq!(repair.first_claimed(&LOG), Some(5));
     }
@@ -397,8 +437,8 @@ mod tests {
     #[test]
     fn long_ranges_are_cut_and_shared_among_holders() {
         let mut repair = Repair::default();
-        repair.claim(A, LOG, 0, 1000, Timestamp::ZERO);
-        repair.claim(B, LOG, 0, 1000, Timestamp::ZERO);
+        repair.claim(A, LOG, 0, 1000, (Timestamp::ZERO, STAR));
+        repair.claim(B, LOG, 0, 1000, (Timestamp::ZERO, STAR));
         let asks = ask(&mut repair, 0, &[(0, 999)]);
         assert_eq!(asks.len(), 2 * WANTS_PER_LINK);
         assert!(asks.iter().all(|(_, from, to)| to - from < limits::FETCH_RANGE_MAX));

@@ -5,12 +5,12 @@
 //! itself to the neighbour whose announcement came first. The forest of shared trees comes with the overlay of
 //! thousands of nodes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::id::{LinkId, PeerId};
 use crate::limits;
 use crate::time::Timestamp;
-use crate::wire::frame::Range;
+use crate::wire::frame::{Range, TreeIx};
 
 /// Trees of one group, seen from this node.
 #[derive(Debug, Default)]
@@ -19,8 +19,10 @@ pub(crate) struct Tree {
     children: BTreeMap<PeerId, BTreeSet<LinkId>>,
     /// Whom we asked for an author's envelopes.
     parents: BTreeMap<PeerId, LinkId>,
-    announcements: BTreeMap<LinkId, Vec<Range>>,
+    announcements: BTreeMap<(LinkId, TreeIx), Vec<Range>>,
     announce_at: Option<Timestamp>,
+    /// What is told only to those who have not told it themselves by then, in the order of times.
+    late: VecDeque<(Timestamp, LinkId, TreeIx, Range)>,
 }
 
 impl Tree {
@@ -64,8 +66,8 @@ impl Tree {
     }
 
     /// An announcement to `link`, to leave with others.
-    pub(crate) fn announce(&mut self, now: Timestamp, link: LinkId, range: Range) {
-        let ranges = self.announcements.entry(link).or_default();
+    pub(crate) fn announce(&mut self, now: Timestamp, link: LinkId, tree: TreeIx, range: Range) {
+        let ranges = self.announcements.entry((link, tree)).or_default();
         let room = ranges.len() < limits::ANNOUNCE_RANGES_MAX;
         match ranges.iter_mut().find(|last| last.log == range.log && last.to + 1 == range.from) {
             Some(last) => last.to = range.to,
@@ -76,9 +78,20 @@ impl Tree {
         self.announce_at.get_or_insert(now + limits::ANNOUNCE_DELAY);
     }
 
+    /// The same, to a neighbour that is expected to have it before us and to tell us.
+    pub(crate) fn announce_late(&mut self, now: Timestamp, link: LinkId, tree: TreeIx, range: Range) {
+        if self.late.len() >= limits::LATE_MAX {
+            return self.announce(now, link, tree, range);
+        }
+        self.late.push_back((now + limits::ANNOUNCE_LATE, link, tree, range));
+    }
+
     /// The neighbour turned out to have this.
     pub(crate) fn has_it(&mut self, link: LinkId, range: &Range) {
-        if let Some(ranges) = self.announcements.get_mut(&link) {
+        self.late.retain(|(_, to, _, waiting)| {
+            (*to, waiting.log) != (link, range.log) || waiting.from < range.from || waiting.to > range.to
+        });
+        for (_, ranges) in self.announcements.range_mut((link, TreeIx::MIN)..=(link, TreeIx::MAX)) {
             ranges.retain(|waiting| {
                 waiting.log != range.log || waiting.from < range.from || waiting.to > range.to
             });
@@ -86,7 +99,10 @@ impl Tree {
     }
 
     /// Announcements whose time has come.
-    pub(crate) fn take_announcements(&mut self, now: Timestamp) -> BTreeMap<LinkId, Vec<Range>> {
+    pub(crate) fn take_announcements(&mut self, now: Timestamp) -> BTreeMap<(LinkId, TreeIx), Vec<Range>> {
+        while let Some((_, link, tree, range)) = self.late.pop_front_if(|(due, ..)| *due <= now) {
+            self.announce(now, link, tree, range);
+        }
         if self.announce_at.is_none_or(|at| at > now) {
             return BTreeMap::new();
         }
@@ -95,11 +111,13 @@ impl Tree {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
-        self.announce_at
+        let late = self.late.front().map(|(due, ..)| *due);
+        [self.announce_at, late].into_iter().flatten().min()
     }
 
     pub(crate) fn link_down(&mut self, link: LinkId) {
-        self.announcements.remove(&link);
+        self.announcements.retain(|(of, _), _| *of != link);
+        self.late.retain(|(_, to, ..)| *to != link);
         self.parents.retain(|_, parent| *parent != link);
         self.children.retain(|_, children| {
             children.remove(&link);
@@ -114,6 +132,7 @@ mod tests {
 
     use super::*;
     use crate::id::{Lane, LogId, Seq};
+    use crate::wire::frame::STAR;
 
     const A: LinkId = LinkId(1);
     const B: LinkId = LinkId(2);
@@ -130,20 +149,41 @@ mod tests {
     fn announcements_gather() {
         let mut tree = Tree::default();
         let t0 = Timestamp::from_micros(5);
-        tree.announce(t0, A, range(1, 7, 7));
-        tree.announce(t0 + Duration::from_millis(10), A, range(1, 8, 8));
-        tree.announce(t0 + Duration::from_millis(10), A, range(2, 0, 0));
-        tree.announce(t0 + Duration::from_millis(15), A, range(1, 10, 10));
-        tree.announce(t0 + Duration::from_millis(15), B, range(1, 8, 8));
+        tree.announce(t0, A, STAR, range(1, 7, 7));
+        tree.announce(t0 + Duration::from_millis(10), A, STAR, range(1, 8, 8));
+        tree.announce(t0 + Duration::from_millis(10), A, STAR, range(2, 0, 0));
+        tree.announce(t0 + Duration::from_millis(15), A, STAR, range(1, 10, 10));
+        tree.announce(t0 + Duration::from_millis(15), B, STAR, range(1, 8, 8));
         tree.has_it(B, &range(1, 8, 8));
         let due = t0 + limits::ANNOUNCE_DELAY;
         assert_eq!(tree.next_deadline(), Some(due));
         let early = Timestamp::from_micros(due.as_micros() - 1);
         assert!(tree.take_announcements(early).is_empty());
         let told = tree.take_announcements(due);
-        assert_eq!(told[&A], [range(1, 7, 8), range(2, 0, 0), range(1, 10, 10)]);
-        assert!(told.get(&B).is_none_or(Vec::is_empty));
+        assert_eq!(told[&(A, STAR)], [range(1, 7, 8), range(2, 0, 0), range(1, 10, 10)]);
+        assert!(told.get(&(B, STAR)).is_none_or(Vec::is_empty));
         assert_eq!(tree.next_deadline(), None);
+    }
+
+    /// Who is expected to have it first is told only if it does not tell us.
+    #[test]
+    fn a_late_announcement_waits_for_that_of_the_other() {
+        let mut tree = Tree::default();
+        let t0 = Timestamp::from_micros(5);
+        tree.announce_late(t0, A, 7, range(1, 3, 3));
+        tree.announce_late(t0, B, 7, range(1, 3, 3));
+        assert_eq!(tree.next_deadline(), Some(t0 + limits::ANNOUNCE_LATE));
+        tree.has_it(A, &range(1, 2, 3));
+        assert!(tree.take_announcements(t0 + limits::ANNOUNCE_DELAY).is_empty());
+        assert!(tree.take_announcements(t0 + limits::ANNOUNCE_LATE).is_empty(), "gathered with others");
+        let told = tree.take_announcements(t0 + limits::ANNOUNCE_LATE + limits::ANNOUNCE_DELAY);
+        assert_eq!(told, [((B, 7), vec![range(1, 3, 3)])].into());
+        for n in 0..=limits::LATE_MAX as u64 {
+            tree.announce_late(t0, A, 7, range(1, 2 * n, 2 * n));
+        }
+        assert_eq!(tree.late.len(), limits::LATE_MAX);
+        tree.link_down(A);
+        assert_eq!(tree.late.len(), 0);
     }
 
     #[test]
@@ -152,13 +192,13 @@ mod tests {
         let now = Timestamp::ZERO;
         let max = limits::ANNOUNCE_RANGES_MAX as u64;
         for n in 0..max + 1 {
-            tree.announce(now, A, range(1, 2 * n, 2 * n));
+            tree.announce(now, A, STAR, range(1, 2 * n, 2 * n));
         }
         // What continues a range that is there needs no room.
-        tree.announce(now, A, range(1, 1, 1));
+        tree.announce(now, A, STAR, range(1, 1, 1));
         let told = tree.take_announcements(now + limits::ANNOUNCE_DELAY);
-        assert_eq!(told[&A].len(), limits::ANNOUNCE_RANGES_MAX);
-        assert_eq!(told[&A][0], range(1, 0, 1));
+        assert_eq!(told[&(A, STAR)].len(), limits::ANNOUNCE_RANGES_MAX);
+        assert_eq!(told[&(A, STAR)][0], range(1, 0, 1));
     }
 
     #[test]

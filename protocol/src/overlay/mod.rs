@@ -203,6 +203,10 @@ impl Overlay {
         (!of.is_empty()).then(|| of[self.below(of.len())])
     }
 
+    pub(crate) fn n_known(&self) -> usize {
+        self.known.len() + 1
+    }
+
     pub(crate) fn take_facts(&mut self) -> Vec<Fact> {
         std::mem::take(&mut self.facts)
     }

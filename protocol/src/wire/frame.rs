@@ -8,6 +8,8 @@
 //! [`SKIPPABLE`] on may be skipped by a node that does not know them; an unknown kind below it is an error.
 //! Names follow Plumtree (IHave is [`Announce`], IWant is [`Want`]) and SWIM.
 
+mod forest;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +23,10 @@ use crate::wire::envelope::Envelope;
 
 mod overlay;
 
+pub use forest::{
+    Advert, Adverts, Anchor, AnchorId, AnchorReq, ChainKey, Graft, Name, SeqReq, UNREACHABLE, Ungraft,
+    key_before,
+};
 pub use overlay::{
     Find, Found, MateTag, PeerRecord, Refusal, Refuse, Shuffle, Walk, Why, find_tag, mate_tag,
 };
@@ -40,6 +46,9 @@ pub type TreeIx = u16;
 
 /// Along no tree: the author sends to all its neighbours in the group.
 pub const STAR: TreeIx = 0;
+
+/// Along no tree: whoever gets it sends it on to all its neighbours in the group, unless it knows a tree.
+pub const FLOOD: TreeIx = TreeIx::MAX;
 
 /// Which stream of a link a frame takes; served in this order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -212,10 +221,23 @@ pub struct Roots {
 pub struct Clock {
     /// The group.
     pub group: GroupIx,
-    /// The receiver should answer with its own clock.
-    pub reply: bool,
+    /// Which logs are named, and what is expected.
+    pub part: Part,
     /// Sorted by log; at most [`limits::CLOCK_ENTRIES_MAX`].
     pub entries: Vec<ClockEntry>,
+}
+
+/// Which logs a [`Clock`] names, and what is expected of the receiver.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Part {
+    /// All, or a page of them. Nothing.
+    All,
+    /// All, or the last page of them. Its own.
+    Ask,
+    /// Those that grew lately. An answer to these and to those that grew lately there.
+    Recent,
+    /// Those, and the root of all others. All, if that differs here.
+    Answer([u8; 32]),
 }
 
 /// One log in a [`Clock`].
@@ -403,6 +425,11 @@ frames! {
     21 => Shuffle,
     22 => Find,
     23 => Found,
+    40 => Adverts,
+    41 => AnchorReq,
+    42 => Graft,
+    43 => Ungraft,
+    44 => SeqReq,
 }
 
 /// A frame ready for a stream: what is written first, and the shared bytes that follow.
@@ -570,13 +597,27 @@ impl Frame {
             Self::Found(found) => found.record.check_counts(),
             Self::Shuffle(shuffle) => overlay::check_records(&shuffle.peers, Shuffle::PEERS_MAX),
             Self::Stored(stored) => at_most(stored.logs.len(), 3, "logs"),
+            Self::Adverts(adverts) => {
+                at_most(adverts.trees.len(), limits::TREES_MAX, "trees")?;
+                adverts.trees.iter().try_for_each(|advert| match &advert.name {
+                    Name::Anchor(anchor) => {
+                        at_most(usize::from(anchor.length), limits::CHAIN_MAX, "chain")?;
+                        incarnation(anchor.incarnation)
+                    }
+                    Name::Told | Name::Id(_) => Ok(()),
+                })
+            }
+            Self::AnchorReq(request) => at_most(request.trees.len(), limits::TREES_MAX, "trees"),
             Self::Data { .. }
             | Self::Subscribe(_)
             | Self::Unsubscribe(_)
             | Self::Beat(_)
             | Self::Digest(_)
             | Self::Served(_)
-            | Self::Prune(_) => Ok(()),
+            | Self::Prune(_)
+            | Self::Graft(_)
+            | Self::Ungraft(_)
+            | Self::SeqReq(_) => Ok(()),
         }
     }
 }

@@ -96,7 +96,7 @@ fn floods_of_talk_end_in_disconnection() {
     let range = Range { log: log(1), from: 0, to: 1 };
     let frames: [fn(&Bench, Range) -> Frame; 6] = [
         |_, _| Roots { roots: vec![(1, [1; 32])] }.into(),
-        |_, _| Clock { group: 1, reply: true, entries: Vec::new() }.into(),
+        |_, _| Clock { group: 1, part: Part::Ask, entries: Vec::new() }.into(),
         |_, range| Want { request: 1, group: 1, range, graft: false }.into(),
         |_, range| Announce { group: 1, tree: 0, ranges: vec![range] }.into(),
         |_, _| Subscribe { group: 2, proof: [1; 32] }.into(),
@@ -189,7 +189,7 @@ fn made_up_authors_leave_room_for_neighbours() {
     assert_eq!(bench.group().n_logs(), room);
     assert_eq!(bench.engine.counters.count("authors-full"), 100);
     let entries = vec![ClockEntry { log: log(1), next: 1, floor: 0, head: [1; 8] }];
-    bench.say(link, Clock { group: 1, reply: false, entries });
+    bench.say(link, Clock { group: 1, part: Part::All, entries });
     assert_eq!(bench.group().n_claims(), 0, "there is no room for it");
     let own = envelope(&bench, Lane::Durable);
     bench.say(link, own);
@@ -206,7 +206,7 @@ fn a_stale_log_is_told_with_who_claims_more() {
     let peer = bench.hostile.peer_id();
     let log = LogId { author: peer, lane: Lane::Durable };
     let entries = vec![ClockEntry { log, next: 1, floor: 0, head: [1; 8] }];
-    bench.say(link, Clock { group: 1, reply: false, entries });
+    bench.say(link, Clock { group: 1, part: Part::All, entries });
     let gaps = |bench: &Bench| bench.engine.status().groups[0].gaps.clone();
     let [gap] = gaps(&bench)[..] else { panic!("one") };
     assert_eq!((gap.log, gap.missing, gap.claimed_by, gap.is_stale), (log, 1, peer, false));

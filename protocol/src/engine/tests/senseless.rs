@@ -1,6 +1,7 @@
 //! A neighbour whose every frame is well formed and makes no sense.
 
 use super::*;
+use crate::wire::frame::{Advert, Adverts, Anchor, AnchorReq, Graft, Name, SeqReq, Ungraft};
 
 /// A small generator of frames that are well formed and make no sense.
 struct Chaos(Xoshiro256PlusPlus);
@@ -44,7 +45,7 @@ impl Chaos {
     fn frame(&mut self, me: PeerId, hostile: &Identity) -> Frame {
         let them = hostile.peer_id();
         let group = self.below(3) as u16;
-        match self.below(23) {
+        match self.below(29) {
             0 => Subscribe { group, proof: [self.below(256) as u8; 32] }.into(),
             1 if self.below(20) == 0 => Unsubscribe { group }.into(),
             2 => Beat {
@@ -70,7 +71,7 @@ impl Chaos {
                 let next = self.seq();
                 Clock {
                     group,
-                    reply: self.below(2) == 0,
+                    part: [Part::All, Part::Ask, Part::Recent, Part::Answer([1; 32])][self.below(4) as usize],
                     entries: vec![ClockEntry {
                         log: self.log(me, them),
                         next,
@@ -120,6 +121,16 @@ impl Chaos {
                 Refuse { why, peers: vec![self.record(hostile)] }.into()
             }
             15 => Stored { group, logs: vec![(self.log(me, them), self.0.next_u64())] }.into(),
+            21 => Graft { group, mine: self.below(4) as u16, yours: self.below(4) as u16 }.into(),
+            22 => Ungraft { group, yours: self.below(4) as u16 }.into(),
+            23 => AnchorReq { group, trees: (0..self.below(20) as u16).collect() }.into(),
+            24 => {
+                let (seq, branch) = (self.below(300) as u16, self.below(3) as u8);
+                SeqReq { group, yours: self.below(4) as u16, seq, branch, ttl: 9 }.into()
+            }
+            25 | 26 => {
+                Adverts { group, trees: (0..self.below(5)).map(|_| self.advert(hostile)).collect() }.into()
+            }
             _ => self.data(group, hostile),
         }
     }
@@ -138,6 +149,23 @@ impl Chaos {
         }
         let peer = log(self.below(5000)).author;
         PeerRecord { peer, seq, addresses, tags: Vec::new(), signature: Signature([1; 64]) }
+    }
+
+    /// Of a tree of which the liar is root, or of none.
+    fn advert(&mut self, hostile: &Identity) -> Advert {
+        let name = match self.below(4) {
+            0 => Name::Id([self.below(3) as u8; 8]),
+            1 => {
+                let (chain, length) = (self.below(4) as u16, self.below(257) as u16);
+                let end = [self.below(2) as u8; 16];
+                let tag = key().topic_tag();
+                Name::Anchor(Box::new(Anchor::new(&tag, self.incarnation(), chain, length, end, hostile)))
+            }
+            _ => Name::Told,
+        };
+        let (seq, dist) = (self.below(300) as u16, self.0.next_u64() as u16);
+        let branch = self.below(256) as u8;
+        Advert { tree: self.below(4) as u16, name, seq, key: [self.below(2) as u8; 16], dist, branch }
     }
 
     /// An envelope that is signed and opens, with numbers that a liar may choose.

@@ -46,6 +46,21 @@ fn record() -> PeerRecord {
     }
 }
 
+fn advert(tree: TreeIx, name: Name) -> Advert {
+    Advert { tree, name, seq: 2, key: [4; 16], dist: 251, branch: 1 }
+}
+
+fn anchor() -> Anchor {
+    Anchor {
+        root: peer(1),
+        incarnation: Incarnation(300),
+        chain: 1,
+        length: 256,
+        end: [5; 16],
+        signature: Signature([7; 64]),
+    }
+}
+
 /// One frame of each kind, small.
 fn samples() -> Vec<Frame> {
     vec![
@@ -60,7 +75,7 @@ fn samples() -> Vec<Frame> {
         Peers { peers: vec![(peer(1), vec![Address(vec![1, 2])]), (peer(2), vec![])] }.into(),
         Digest { root: [1; 32] }.into(),
         Roots { roots: vec![(3, [2; 32])] }.into(),
-        Clock { group: 3, reply: true, entries: vec![entry(1), entry(2)] }.into(),
+        Clock { group: 3, part: Part::Ask, entries: vec![entry(1), entry(2)] }.into(),
         Frame::Data { group: 0x0102, tree: 0x0304, envelope: Bytes::from_static(b"envelope") },
         Announce { group: 3, tree: 7, ranges: vec![range(4, 5)] }.into(),
         Want { request: 9, group: 3, range: range(0, 63), graft: true }.into(),
@@ -72,6 +87,19 @@ fn samples() -> Vec<Frame> {
         Shuffle { reply: false, peers: vec![record()] }.into(),
         Find { tag: [2; 8], record: record(), hops: 3 }.into(),
         Found { tag: [2; 8], seeker: peer(4), record: record() }.into(),
+        Adverts {
+            group: 3,
+            trees: vec![
+                advert(7, Name::Told),
+                advert(300, Name::Id([8; 8])),
+                advert(1, Name::Anchor(Box::new(anchor()))),
+            ],
+        }
+        .into(),
+        AnchorReq { group: 3, trees: vec![7, 300] }.into(),
+        Graft { group: 3, mine: 7, yours: 300 }.into(),
+        Ungraft { group: 3, yours: 300 }.into(),
+        SeqReq { group: 3, yours: 7, seq: 255, branch: 2, ttl: 32 }.into(),
     ]
 }
 
@@ -91,7 +119,7 @@ fn written_out(golden: &str) -> String {
 }
 
 /// What stands on the stream, length included. A change here is a change of the protocol.
-const GOLDEN: [&str; 23] = [
+const GOLDEN: [&str; 28] = [
     "96000000 01 0101006c6f6262796e6574 05*16 fbe80304fb2c01 03*32 fbe9030105047f00000101 04*8 09*64",
     "22000000 02 03 06*32",
     "04000000 03 fb2c01",
@@ -115,6 +143,11 @@ const GOLDEN: [&str; 23] = [
     "76000000 15 0001 03*32 fbe9030105047f00000101 04*8 09*64",
     "7d000000 16 02*8 03*32 fbe9030105047f00000101 04*8 09*64 03",
     "9c000000 17 02*8 04*32 03*32 fbe9030105047f00000101 04*8 09*64",
+    "c9000000 28 0303 070002 04*16 fbfb0001 fb2c0101 08*8 02 04*16 fbfb0001 0102 01*32 fb2c0101fb0001 05*16 07*64 02 04*16 fbfb0001",
+    "07000000 29 030207fb2c01",
+    "06000000 2a 0307fb2c01",
+    "05000000 2b 03fb2c01",
+    "08000000 2c 0307fbff000220",
 ];
 
 #[test]
@@ -125,7 +158,7 @@ fn every_kind_has_its_golden_bytes() {
         assert_eq!(hex(&bytes), written_out(golden), "kind {}", frame.kind());
     }
     let kinds: Vec<u8> = samples().iter().map(Frame::kind).collect();
-    assert_eq!(kinds, (1..=23).collect::<Vec<u8>>(), "a sample of each kind");
+    assert_eq!(kinds, (1..=23).chain(40..=44).collect::<Vec<u8>>(), "a sample of each kind");
 }
 
 #[test]
@@ -225,7 +258,7 @@ fn lists_are_bounded_from_both_sides() {
     let clock = |n| -> Frame {
         Clock {
             group: u16::MAX,
-            reply: true,
+            part: Part::Ask,
             entries: many(n, |n| ClockEntry { log: author(n), next: big, floor: big, head: [1; 8] }),
         }
         .into()
@@ -235,8 +268,11 @@ fn lists_are_bounded_from_both_sides() {
         Announce { group: u16::MAX, tree: u16::MAX, ranges }.into()
     };
     let stored = |n| -> Frame { Stored { group: u16::MAX, logs: many(n, |n| (author(n), big)) }.into() };
+    let told = |n| vec![advert(u16::MAX, Name::Anchor(Box::new(Anchor { chain: u16::MAX, ..anchor() }))); n];
+    let adverts = |n| -> Frame { Adverts { group: u16::MAX, trees: told(n) }.into() };
+    let anchors = |n| -> Frame { AnchorReq { group: u16::MAX, trees: vec![u16::MAX; n] }.into() };
     type Make<'a> = &'a dyn Fn(usize) -> Frame;
-    let cases: [(Make<'_>, usize); 11] = [
+    let cases: [(Make<'_>, usize); 13] = [
         (&addresses, PeerRecord::ADDRESSES_MAX),
         (&tags, PeerRecord::TAGS_MAX),
         (&hops, Walk::HOPS_MAX.into()),
@@ -248,6 +284,8 @@ fn lists_are_bounded_from_both_sides() {
         (&clock, limits::CLOCK_ENTRIES_MAX),
         (&announce, limits::ANNOUNCE_RANGES_MAX),
         (&stored, 3),
+        (&adverts, limits::TREES_MAX),
+        (&anchors, limits::TREES_MAX),
     ];
     for (make, max) in cases {
         let frame = make(max);
@@ -272,7 +310,7 @@ fn values_that_contradict_themselves_are_refused() {
     assert_eq!(refused(want(range(2, 1)).into()), DecodeError::Invalid("range"));
     let far = range(0, limits::SEQ_MAX + 1);
     assert_eq!(refused(want(far).into()), DecodeError::TooLarge("number"));
-    let clock = |entries: Vec<ClockEntry>| Clock { group: 1, reply: false, entries };
+    let clock = |entries: Vec<ClockEntry>| Clock { group: 1, part: Part::All, entries };
     assert_eq!(refused(clock(vec![entry(2), entry(1)]).into()), DecodeError::NotCanonical);
     assert_eq!(refused(clock(vec![entry(1), entry(1)]).into()), DecodeError::NotCanonical);
     let roots = |list: &[u16]| Roots { roots: list.iter().map(|group| (*group, [1; 32])).collect() };
@@ -280,6 +318,9 @@ fn values_that_contradict_themselves_are_refused() {
     assert_eq!(refused(roots(&[1, 1]).into()), DecodeError::NotCanonical);
     let upside_down = ClockEntry { floor: 252, ..entry(1) };
     assert_eq!(refused(clock(vec![upside_down]).into()), DecodeError::Invalid("floor"));
+    let far = Anchor { length: limits::CHAIN_MAX as u16 + 1, ..anchor() };
+    let adverts = |anchor| Adverts { group: 3, trees: vec![advert(1, Name::Anchor(Box::new(anchor)))] };
+    assert_eq!(refused(adverts(far).into()), DecodeError::TooLarge("chain"));
     let mixed = Alert { target: peer(9), ..alert(2) };
     let gone = |alerts| Gone { alerts };
     assert_eq!(refused(gone(vec![alert(2), mixed]).into()), DecodeError::Invalid("alerts"));

@@ -1,0 +1,390 @@
+//! The forest: active authors, and some more roots, keep each a tree of shortest ways over the links of a group; who
+//! has none of its own sends along the tree of the nearest root, up and down (borrowing).
+//!
+//! ```text
+//! root: a round every 30 s --Adverts--> neighbour: nearer than before? tell the others
+//!                                       60 ms after the first news: choose the parent --Graft--> parent
+//! parent lost: another that is feasible, else of another branch, else --SeqReq--> root
+//! envelope on a tree: Data to parent and children but where it came from, Announce to everybody else
+//! announced and not come: Want, and whoever answers becomes the parent, if that closes no loop
+//! ```
+//!
+//! Loop-freedom within a round is Babel's (RFC 8966, section 2.4); rounds are Babel's sequence numbers. A root may
+//! be hostile: its tree is a tree as long as those in it say the truth. A neighbour that lies about its distance
+//! attracts envelopes; one that drops them is found by what others announce, and left alone in that tree.
+//!
+//! Pure, and per group. It knows no envelopes: its owner asks which links a tree has. Not here: announcements and
+//! wants (repair), the star of a group in which everybody is a neighbour.
+
+mod chain;
+mod frames;
+mod roots;
+mod tree;
+
+use std::collections::BTreeMap;
+
+use crate::crypto::Identity;
+use crate::id::{Incarnation, LinkId, PeerId, TopicTag};
+use crate::io::Secrets;
+use crate::limits;
+use crate::time::{Duration, Timestamp};
+use crate::wire::frame::{Frame, Graft, GroupIx, SeqReq, TreeIx, UNREACHABLE, Ungraft};
+use chain::Chain;
+use roots::Roots;
+use tree::{News, Tree};
+
+/// One way of a link whose round trip was not measured yet, in 100 us.
+const COST_UNKNOWN: u16 = 250;
+/// The most that one link adds.
+const COST_MAX: u16 = 20_000;
+
+/// What the forest may see and use outside itself.
+pub(crate) struct Ground<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) identity: &'a Identity,
+    pub(crate) me: PeerId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) tag: TopicTag,
+    /// Our number for the group.
+    pub(crate) group: GroupIx,
+    pub(crate) secrets: &'a mut dyn Secrets,
+    /// The measured round trip of a link.
+    pub(crate) rtt: &'a dyn Fn(LinkId) -> Option<Duration>,
+    /// Members are thought to be there that are not our neighbours.
+    pub(crate) is_partial: bool,
+    /// Members thought to be there.
+    pub(crate) n_members: usize,
+}
+
+impl Ground<'_> {
+    /// One way over a link, in 100 us.
+    fn cost(&self, link: LinkId) -> u16 {
+        (self.rtt)(link).map_or(COST_UNKNOWN, |rtt| {
+            let cost = rtt.as_micros().div_ceil(200);
+            u16::try_from(cost).unwrap_or(COST_MAX).clamp(1, COST_MAX)
+        })
+    }
+
+    fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.secrets.fill(&mut bytes);
+        bytes
+    }
+}
+
+/// What the forest wants sent.
+pub(crate) type Fact = (LinkId, Frame);
+
+/// A refused frame: its sender is at fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Junk;
+
+/// All trees of one group.
+#[derive(Debug, Default)]
+pub(crate) struct Forest {
+    links: BTreeMap<LinkId, Neighbour>,
+    trees: BTreeMap<TreeIx, Tree>,
+    by_root: BTreeMap<PeerId, TreeIx>,
+    /// Which of our trees a neighbour's number stands for.
+    theirs: BTreeMap<(LinkId, TreeIx), TreeIx>,
+    last_ix: TreeIx,
+    roots: Roots,
+    facts: Vec<Fact>,
+    /// Nothing happens by itself before this.
+    next: Option<Timestamp>,
+}
+
+/// What is kept for a link over all trees.
+#[derive(Debug)]
+struct Neighbour {
+    /// Our name for ways that begin there, in trees whose root we are.
+    branch: u8,
+    /// Unknown anchors that may be checked now, and since when they are counted.
+    anchors: u32,
+    since: Timestamp,
+    /// When unknown numbers were last asked for.
+    asked_at: Option<Timestamp>,
+}
+
+impl Forest {
+    pub(crate) fn take_facts(&mut self) -> Vec<Fact> {
+        std::mem::take(&mut self.facts)
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        self.next
+    }
+
+    /// How many trees are known, for people.
+    pub(crate) fn len(&self) -> usize {
+        self.trees.len()
+    }
+
+    /// Whether this node is a root.
+    pub(crate) fn is_root(&self) -> bool {
+        self.roots.own().is_some()
+    }
+
+    // Links.
+
+    /// A member's link stands: it is told all trees.
+    pub(crate) fn link_up(&mut self, ground: &mut Ground<'_>, link: LinkId) {
+        let taken: Vec<u8> = self.links.values().map(|neighbour| neighbour.branch).collect();
+        let branch = (1..=u8::MAX).find(|branch| !taken.contains(branch)).unwrap_or(u8::MAX);
+        let neighbour =
+            Neighbour { branch, anchors: limits::ANCHORS_BURST, since: ground.now, asked_at: None };
+        if self.links.insert(link, neighbour).is_none() {
+            self.tell_everything(ground, link);
+        }
+    }
+
+    pub(crate) fn link_down(&mut self, ground: &mut Ground<'_>, link: LinkId) {
+        if self.links.remove(&link).is_none() {
+            return;
+        }
+        self.theirs.retain(|(of, _), _| *of != link);
+        for ix in self.all() {
+            let Some(tree) = self.trees.get_mut(&ix) else { continue };
+            tree.vias.retain(|via| via.link != link);
+            if tree.parent == Some(link) {
+                tree.parent = None;
+                self.find_parent(ground, ix);
+            }
+        }
+    }
+
+    // Envelopes.
+
+    /// The tree for an own envelope: our own, else the one whose root is nearest.
+    pub(crate) fn choose(&self, now: Timestamp) -> Option<TreeIx> {
+        let own = self.roots.own().filter(|own| own.is_grown(now)).map(|own| own.ix);
+        let is_usable = |ix: &TreeIx| {
+            self.trees.get(ix).is_some_and(|tree| {
+                tree.carries() && tree.dist != UNREACHABLE && now - tree.heard_at < limits::TREE_FRESH
+            })
+        };
+        own.filter(is_usable).or_else(|| {
+            let lent = self.trees.iter().filter(|(ix, _)| is_usable(ix));
+            lent.min_by_key(|(ix, tree)| (tree.dist, **ix)).map(|(ix, _)| *ix)
+        })
+    }
+
+    /// The tree behind a neighbour's number.
+    pub(crate) fn resolve(&self, link: LinkId, theirs: TreeIx) -> Option<TreeIx> {
+        self.theirs.get(&(link, theirs)).copied()
+    }
+
+    /// Whether a tree goes over a link.
+    pub(crate) fn has(&self, ix: TreeIx, link: LinkId) -> bool {
+        self.trees.get(&ix).is_some_and(|tree| tree.has(link))
+    }
+
+    /// Whether an envelope on this tree will come by itself.
+    pub(crate) fn is_in(&self, ix: TreeIx) -> bool {
+        self.roots.is_own(ix) || self.trees.get(&ix).is_some_and(|tree| tree.parent.is_some())
+    }
+
+    /// Whether a neighbour has told that it is nearer to the root than we are.
+    pub(crate) fn is_nearer(&self, ix: TreeIx, link: LinkId) -> bool {
+        self.trees.get(&ix).is_some_and(|tree| tree.is_nearer(link))
+    }
+
+    /// An envelope that was new came along a tree.
+    pub(crate) fn on_delivered(&mut self, ix: TreeIx, link: LinkId) {
+        if let Some(tree) = self.trees.get_mut(&ix) {
+            tree.praise(link);
+        }
+    }
+
+    /// One that was here already came along a tree: the sender is told if it is wrong about us.
+    pub(crate) fn on_duplicate(&mut self, ground: &Ground<'_>, link: LinkId, theirs: TreeIx) {
+        let ours = self.resolve(link, theirs);
+        if !ours.is_some_and(|ix| self.has(ix, link)) {
+            self.facts.push((link, Ungraft { group: ground.group, yours: theirs }.into()));
+        }
+    }
+
+    /// An envelope that travels on a tree did not come and is asked for elsewhere: who has it is the better parent.
+    pub(crate) fn on_missing(&mut self, ground: &mut Ground<'_>, ix: TreeIx, link: LinkId) {
+        let Some(tree) = self.trees.get_mut(&ix) else { return };
+        if self.roots.is_own(ix) || tree.parent == Some(link) {
+            return;
+        }
+        let is_shunned = tree.blame_parent(ground.now);
+        if tree.may_be_parent(ground, link) {
+            self.adopt(ground, ix, link);
+        } else if is_shunned {
+            self.leave_parent(ground, ix);
+            self.find_parent(ground, ix);
+        }
+        if is_shunned {
+            // What the liar said of its distance has spoilt ours: only a new round makes it good.
+            self.ask_root(ground, ix, None);
+        }
+    }
+
+    // Parents.
+
+    fn adopt(&mut self, ground: &Ground<'_>, ix: TreeIx, link: LinkId) {
+        let Some(tree) = self.trees.get_mut(&ix) else { return };
+        if tree.parent == Some(link) {
+            return;
+        }
+        let Some(yours) = tree.find(link).and_then(|via| via.theirs) else { return };
+        self.leave_parent(ground, ix);
+        let Some(tree) = self.trees.get_mut(&ix) else { return };
+        let age = tree.age();
+        let must_tell = tree.adopt(ground, link);
+        let via = tree.via(link);
+        (via.knows_ours, via.told) = (true, age);
+        if must_tell {
+            tree.tell_soon(ground.now);
+        }
+        self.look_at(ix);
+        self.facts.push((link, Graft { group: ground.group, mine: ix, yours }.into()));
+    }
+
+    fn leave_parent(&mut self, ground: &Ground<'_>, ix: TreeIx) {
+        let Some(tree) = self.trees.get_mut(&ix) else { return };
+        if let Some(old) = tree.parent.take()
+            && let Some(yours) = tree.find(old).and_then(|via| via.theirs)
+        {
+            self.facts.push((old, Ungraft { group: ground.group, yours }.into()));
+        }
+    }
+
+    /// There is none: a feasible one, else one of another branch, else the root is asked for a round.
+    fn find_parent(&mut self, ground: &mut Ground<'_>, ix: TreeIx) {
+        if self.roots.is_own(ix) {
+            return;
+        }
+        let Some(tree) = self.trees.get(&ix) else { return };
+        match tree.best_feasible(ground).or_else(|| tree.best_of_another_branch(ground)) {
+            Some(link) => self.adopt(ground, ix, link),
+            None if tree.ask_at.is_none() && tree.settle_at.is_none() => self.ask_root(ground, ix, None),
+            None => {}
+        }
+    }
+
+    /// The time to choose has come: everybody who knows of the round has told us.
+    fn settle(&mut self, ground: &mut Ground<'_>, ix: TreeIx) {
+        let Some(tree) = self.trees.get_mut(&ix) else { return };
+        tree.settle_at = None;
+        match tree.best_feasible(ground) {
+            Some(best) if tree.parent != Some(best) => self.adopt(ground, ix, best),
+            Some(_) => {}
+            None if tree.parent.is_none() => self.find_parent(ground, ix),
+            None => {}
+        }
+        self.tell_the_rest(ground, ix);
+    }
+
+    /// Asks the root for a round, over somebody who may be nearer.
+    fn ask_root(&mut self, ground: &Ground<'_>, ix: TreeIx, not: Option<LinkId>) {
+        let Some(tree) = self.trees.get_mut(&ix) else { return };
+        let branch = tree.branch;
+        let whom = tree.whom_to_ask(not, branch, tree.n_asked);
+        tree.ask_at = Some(ground.now + tree.ask_pause());
+        tree.n_asked = tree.n_asked.saturating_add(1);
+        let (seq, ttl) = (tree.chain.seq, limits::SEQ_REQ_TTL);
+        self.look_at(ix);
+        if let Some((link, yours)) = whom {
+            self.facts.push((link, SeqReq { group: ground.group, yours, seq, branch, ttl }.into()));
+        }
+    }
+
+    // Time.
+
+    pub(crate) fn on_deadline(&mut self, ground: &mut Ground<'_>) {
+        let now = ground.now;
+        if self.next.is_none_or(|next| next > now) {
+            return;
+        }
+        self.tend_roots(ground);
+        for ix in self.all() {
+            let Some(tree) = self.trees.get_mut(&ix) else { continue };
+            if tree.next_deadline() > now {
+                continue;
+            }
+            if tree.heard_at + limits::TREE_EXPIRES <= now {
+                self.forget(ix);
+                continue;
+            }
+            if tree.settle_at.is_some_and(|at| at <= now) {
+                self.settle(ground, ix);
+            }
+            let Some(tree) = self.trees.get_mut(&ix) else { continue };
+            if tree.ask_at.take_if(|at| *at <= now).is_some() && tree.parent.is_none() {
+                self.find_parent(ground, ix);
+            }
+            let Some(tree) = self.trees.get_mut(&ix) else { continue };
+            if tree.advert_at.is_some_and(|at| at <= now) {
+                self.tell_all(ground, ix, None);
+            }
+        }
+        self.next = self.trees.values().map(Tree::next_deadline).chain(self.roots.next_deadline()).min();
+    }
+
+    fn wake_at(&mut self, at: Timestamp) {
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+
+    /// A tree's times may have changed.
+    fn look_at(&mut self, ix: TreeIx) {
+        if let Some(tree) = self.trees.get(&ix) {
+            self.wake_at(tree.next_deadline());
+        }
+    }
+
+    // The table.
+
+    fn all(&self) -> Vec<TreeIx> {
+        self.trees.keys().copied().collect()
+    }
+
+    /// A number for a tree that was not used lately, and is not that of no tree.
+    fn insert(&mut self, now: Timestamp, chain: Chain) -> TreeIx {
+        loop {
+            self.last_ix = self.last_ix.wrapping_add(1);
+            if self.last_ix != 0 && self.last_ix != TreeIx::MAX && !self.trees.contains_key(&self.last_ix) {
+                break;
+            }
+        }
+        let ix = self.last_ix;
+        self.by_root.insert(chain.anchor.root, ix);
+        self.trees.insert(ix, Tree::new(now, chain));
+        self.look_at(ix);
+        ix
+    }
+
+    fn forget(&mut self, ix: TreeIx) {
+        if let Some(tree) = self.trees.remove(&ix) {
+            self.by_root.remove(&tree.chain.anchor.root);
+            self.theirs.retain(|_, ours| *ours != ix);
+            self.roots.on_forgotten(ix);
+        }
+    }
+
+    /// What a neighbour's news mean for the others.
+    fn act_on(&mut self, ground: &mut Ground<'_>, ix: TreeIx, link: LinkId, news: News) {
+        match news {
+            News::None => {}
+            News::TellAll => self.tell_all(ground, ix, Some(link)),
+            News::TellSoon => {
+                if let Some(tree) = self.trees.get_mut(&ix) {
+                    tree.tell_soon(ground.now);
+                }
+            }
+            News::Orphan => {
+                if let Some(tree) = self.trees.get_mut(&ix) {
+                    tree.parent = None;
+                }
+                self.find_parent(ground, ix);
+            }
+        }
+        self.look_at(ix);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,354 @@
+//! One tree as this node sees it: how far the root is, over whom, and who sends along it.
+//!
+//! Terms of Babel (RFC 8966). A neighbour is *feasible* if it says it is nearer to the root than this node ever said
+//! of itself in the round (`fd`, the feasible distance): its way cannot lead over us. If none is, one is taken whose
+//! way begins at another neighbour of the root (`branch`): that is no way over our own children either, as long as
+//! they know our branch.
+
+use super::Ground;
+use super::chain::Chain;
+use crate::id::LinkId;
+use crate::limits;
+use crate::time::{Duration, Timestamp};
+use crate::wire::frame::{TreeIx, UNREACHABLE};
+
+/// A way must be so much better to be told again within a round, in 100 us.
+const BETTER: u16 = 10;
+/// The present parent's advantage over others.
+const LOYALTY: u16 = 15;
+
+/// A tree.
+#[derive(Debug)]
+pub(super) struct Tree {
+    pub(super) chain: Chain,
+    /// Counts the chains of this root, so that an age compares over them.
+    generation: u16,
+    pub(super) dist: u16,
+    /// The least distance said of ourselves in this round.
+    fd: u16,
+    pub(super) branch: u8,
+    pub(super) parent: Option<LinkId>,
+    pub(super) vias: Vec<Via>,
+    pub(super) settle_at: Option<Timestamp>,
+    /// When the newest round was heard of.
+    pub(super) heard_at: Timestamp,
+    /// When what changed within the round is told.
+    pub(super) advert_at: Option<Timestamp>,
+    told_at: Timestamp,
+    n_told: u8,
+    /// Without a parent: when the root is asked for a round, and how often it was.
+    pub(super) ask_at: Option<Timestamp>,
+    pub(super) n_asked: u32,
+    /// When another's request was last passed on.
+    pub(super) relayed_at: Option<Timestamp>,
+}
+
+/// One neighbour in one tree.
+#[derive(Clone, Debug)]
+pub(super) struct Via {
+    pub(super) link: LinkId,
+    /// Its number for the tree, once it said so.
+    pub(super) theirs: Option<TreeIx>,
+    /// It can resolve our number.
+    pub(super) knows_ours: bool,
+    /// It knows the anchor.
+    pub(super) knows_anchor: bool,
+    /// In which round we last told it.
+    pub(super) told: u32,
+    /// Of which round is what follows.
+    age: u32,
+    pub(super) dist: u16,
+    branch: u8,
+    pub(super) is_child: bool,
+    /// See [`limits::PARENT_MISSES_MAX`].
+    blame: u8,
+    n_shunned: u8,
+    shunned_until: Option<Timestamp>,
+}
+
+impl Via {
+    fn new(link: LinkId) -> Self {
+        Self {
+            link,
+            theirs: None,
+            knows_ours: false,
+            knows_anchor: false,
+            told: 0,
+            age: 0,
+            dist: UNREACHABLE,
+            branch: 0,
+            is_child: false,
+            blame: 0,
+            n_shunned: 0,
+            shunned_until: None,
+        }
+    }
+
+    fn is_shunned(&self, now: Timestamp) -> bool {
+        self.shunned_until.is_some_and(|until| until > now)
+    }
+}
+
+/// What news of a neighbour mean.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum News {
+    /// Nothing for others.
+    None,
+    /// A round begins, or a much better way: all others are told at once.
+    TellAll,
+    /// Something changed: all others are told soon.
+    TellSoon,
+    /// There is no parent, or none any more: this may be one.
+    Orphan,
+}
+
+impl Tree {
+    pub(super) fn new(now: Timestamp, chain: Chain) -> Self {
+        Self {
+            chain,
+            generation: 1,
+            dist: UNREACHABLE,
+            fd: UNREACHABLE,
+            branch: 0,
+            parent: None,
+            vias: Vec::new(),
+            settle_at: None,
+            heard_at: now,
+            advert_at: None,
+            told_at: now,
+            n_told: 0,
+            ask_at: None,
+            n_asked: 0,
+            relayed_at: None,
+        }
+    }
+
+    /// Its root began a new chain, which no neighbour is known to know.
+    pub(super) fn renew(&mut self, chain: Chain) {
+        self.chain = chain;
+        self.generation = self.generation.wrapping_add(1).max(1);
+        for via in &mut self.vias {
+            via.knows_anchor = false;
+            via.knows_ours = false;
+        }
+    }
+
+    /// The round, over all chains.
+    pub(super) fn age(&self) -> u32 {
+        u32::from(self.generation) << 16 | u32::from(self.chain.seq)
+    }
+
+    pub(super) fn via(&mut self, link: LinkId) -> &mut Via {
+        let at = match self.vias.iter().position(|via| via.link == link) {
+            Some(at) => at,
+            None => {
+                self.vias.push(Via::new(link));
+                self.vias.len() - 1
+            }
+        };
+        &mut self.vias[at]
+    }
+
+    pub(super) fn find(&self, link: LinkId) -> Option<&Via> {
+        self.vias.iter().find(|via| via.link == link)
+    }
+
+    /// Whether what travels on the tree goes over this link.
+    pub(super) fn has(&self, link: LinkId) -> bool {
+        self.parent == Some(link) || self.find(link).is_some_and(|via| via.is_child)
+    }
+
+    /// Whether a neighbour was nearer to the root in this round.
+    pub(super) fn is_nearer(&self, link: LinkId) -> bool {
+        let is_nearer = |via: &Via| via.age == self.age() && via.dist < self.dist;
+        self.find(link).is_some_and(is_nearer)
+    }
+
+    /// Whether an own message can travel on it: somebody takes it on.
+    pub(super) fn carries(&self) -> bool {
+        self.parent.is_some() || self.vias.iter().any(|via| via.is_child)
+    }
+
+    /// This node is the root, and begins a round.
+    pub(super) fn begin(&mut self, now: Timestamp) {
+        self.start_round(now);
+        (self.dist, self.fd, self.branch) = (0, 0, 0);
+    }
+
+    fn start_round(&mut self, now: Timestamp) {
+        self.heard_at = now;
+        self.n_told = 0;
+        self.advert_at = None;
+        self.ask_at = None;
+        self.n_asked = 0;
+    }
+
+    /// A neighbour said how far it is; `is_new` if it is the first to tell of the round.
+    pub(super) fn on_route(
+        &mut self,
+        ground: &Ground<'_>,
+        link: LinkId,
+        is_new: bool,
+        dist: u16,
+        branch: u8,
+    ) -> News {
+        let (now, age) = (ground.now, self.age());
+        let via = self.via(link);
+        (via.age, via.dist, via.branch, via.knows_anchor) = (age, dist, branch, true);
+        if is_new {
+            self.start_round(now);
+        }
+        if dist == UNREACHABLE {
+            return if self.parent == Some(link) { News::Orphan } else { News::None };
+        }
+        let is_shunned = self.via(link).is_shunned(now);
+        if is_new && !is_shunned {
+            self.dist = self.over(ground, link);
+            self.fd = self.dist;
+            self.branch = branch;
+            self.settle_at = Some(now + limits::SETTLE);
+            return News::TellAll;
+        }
+        if is_new {
+            // The round has begun; the way over this neighbour is not taken.
+            (self.dist, self.fd) = (UNREACHABLE, UNREACHABLE);
+            self.settle_at = Some(now + limits::SETTLE);
+            return News::None;
+        }
+        if is_shunned {
+            return News::None;
+        }
+        let new = self.over(ground, link);
+        if new.saturating_add(BETTER) < self.dist {
+            let is_first = self.fd == UNREACHABLE;
+            self.dist = new;
+            self.fd = self.fd.min(new);
+            self.branch = branch;
+            self.settle_at.get_or_insert(now + limits::SETTLE);
+            self.n_told = self.n_told.saturating_add(1);
+            let at_once = is_first || self.n_told <= limits::READVERTS_AT_ONCE;
+            return if at_once { News::TellAll } else { News::TellSoon };
+        }
+        if self.parent == Some(link) && self.settle_at.is_none() {
+            self.dist = new;
+            if self.branch != branch {
+                self.branch = branch;
+                return News::TellSoon;
+            }
+        }
+        if self.parent.is_none() && self.settle_at.is_none() { News::Orphan } else { News::None }
+    }
+
+    /// The distance over a neighbour.
+    fn over(&self, ground: &Ground<'_>, link: LinkId) -> u16 {
+        let dist = self.find(link).map_or(UNREACHABLE, |via| via.dist);
+        dist.saturating_add(ground.cost(link)).min(UNREACHABLE - 1)
+    }
+
+    /// The neighbour that is the best parent among those that cannot have their way over us.
+    pub(super) fn best_feasible(&self, ground: &Ground<'_>) -> Option<LinkId> {
+        self.best(ground, |via| via.dist < self.fd)
+    }
+
+    /// The best one whose way begins elsewhere at the root.
+    pub(super) fn best_of_another_branch(&self, ground: &Ground<'_>) -> Option<LinkId> {
+        self.best(ground, |via| via.branch != self.branch && !via.is_child)
+    }
+
+    /// Whether a parent there would not close a loop, as far as we know.
+    pub(super) fn may_be_parent(&self, ground: &Ground<'_>, link: LinkId) -> bool {
+        self.find(link).is_some_and(|via| {
+            self.is_way(ground.now, via) && (via.dist < self.fd || via.branch != self.branch && !via.is_child)
+        })
+    }
+
+    fn is_way(&self, now: Timestamp, via: &Via) -> bool {
+        via.age == self.age() && via.dist != UNREACHABLE && via.theirs.is_some() && !via.is_shunned(now)
+    }
+
+    fn best(&self, ground: &Ground<'_>, suits: impl Fn(&Via) -> bool) -> Option<LinkId> {
+        let ways = self.vias.iter().filter(|via| self.is_way(ground.now, via) && suits(via));
+        let cost = |via: &Via| {
+            let loyalty = if self.parent == Some(via.link) { LOYALTY } else { 0 };
+            self.over(ground, via.link).saturating_sub(loyalty)
+        };
+        ways.min_by_key(|via| (cost(via), via.link)).map(|via| via.link)
+    }
+
+    /// Somebody who may know more, for a request to the root: not the one that asks, and who is not below that one,
+    /// as far as its branch tells; the nearest first, others in turn.
+    pub(super) fn whom_to_ask(&self, not: Option<LinkId>, branch: u8, turn: u32) -> Option<(LinkId, TreeIx)> {
+        let mut able: Vec<&Via> =
+            self.vias.iter().filter(|via| via.theirs.is_some() && Some(via.link) != not).collect();
+        able.sort_by_key(|via| (via.branch == branch, via.is_child, via.dist, via.link));
+        let via = able.get(turn as usize % able.len().max(1))?;
+        Some((via.link, via.theirs?))
+    }
+
+    /// Takes a parent; the caller tells it, and the one there was. True if the others have to know.
+    pub(super) fn adopt(&mut self, ground: &Ground<'_>, link: LinkId) -> bool {
+        self.parent = Some(link);
+        self.ask_at = None;
+        self.n_asked = 0;
+        self.dist = self.over(ground, link);
+        let via = self.via(link);
+        via.is_child = false;
+        let branch = via.branch;
+        std::mem::replace(&mut self.branch, branch) != branch
+    }
+
+    /// Sets when a change is told: not too soon after the last one.
+    pub(super) fn tell_soon(&mut self, now: Timestamp) {
+        let at = now.max(self.told_at + limits::READVERT_PAUSE);
+        self.advert_at.get_or_insert(at);
+    }
+
+    pub(super) fn on_told(&mut self, now: Timestamp) {
+        self.told_at = now;
+        self.advert_at = None;
+    }
+
+    /// The parent brought an envelope.
+    pub(super) fn praise(&mut self, link: LinkId) {
+        if self.parent == Some(link) {
+            let via = self.via(link);
+            via.blame = via.blame.saturating_sub(1);
+        }
+    }
+
+    /// Others had an envelope that the parent did not bring. True if it is left alone from now on.
+    pub(super) fn blame_parent(&mut self, now: Timestamp) -> bool {
+        let Some(parent) = self.parent else { return false };
+        let via = self.via(parent);
+        via.blame = via.blame.saturating_add(limits::PARENT_MISS);
+        if via.blame < limits::PARENT_MISSES_MAX {
+            return false;
+        }
+        let pause = limits::SHUN_MIN * (1 << via.n_shunned.min(8));
+        // It is given one more chance, not two.
+        via.blame = limits::PARENT_MISSES_MAX - limits::PARENT_MISS;
+        via.n_shunned = via.n_shunned.saturating_add(1);
+        via.shunned_until = Some(now + pause.min(limits::SHUN_MAX));
+        true
+    }
+
+    /// The parent says that it is none: whatever it is up to, others are asked first.
+    pub(super) fn lose_parent(&mut self, now: Timestamp) {
+        if let Some(parent) = self.parent.take() {
+            let via = self.via(parent);
+            let until = now + limits::ORPHAN_PAUSE;
+            via.shunned_until = Some(via.shunned_until.map_or(until, |other| other.max(until)));
+        }
+    }
+
+    /// When something is to be done.
+    pub(super) fn next_deadline(&self) -> Timestamp {
+        let expires = self.heard_at + limits::TREE_EXPIRES;
+        [self.settle_at, self.advert_at, self.ask_at].into_iter().flatten().fold(expires, Timestamp::min)
+    }
+
+    /// The pause before the root is asked again.
+    pub(super) fn ask_pause(&self) -> Duration {
+        limits::ORPHAN_PAUSE * (1 << self.n_asked.min(4))
+    }
+}

@@ -1,0 +1,217 @@
+//! Which neighbours are sent an envelope at once and which only hear of it: along a tree of the forest, or, where
+//! everybody is a neighbour, as a star.
+
+use super::forest::{Forest, Ground, Junk};
+use super::{Ctx, Group};
+use crate::crypto::CheckedEnvelope;
+use crate::id::{LinkId, LogId, PeerId};
+use crate::limits;
+use crate::link::Link;
+use crate::time::Timestamp;
+use crate::wire::frame::{Announce, Class, FLOOD, Frame, Range, STAR, TreeIx};
+
+/// How an envelope came to be here, which says how it goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Way {
+    /// It is ours.
+    Own,
+    /// A neighbour sent it along this tree, by the neighbour's number.
+    Pushed(LinkId, TreeIx),
+    /// A neighbour was asked for it; it was announced on this tree of ours.
+    Pulled(LinkId, TreeIx),
+}
+
+/// Along what it goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Along {
+    /// The author sends it to all its neighbours, they to those that asked for this author.
+    Star,
+    /// Nobody knows a tree: everybody sends it to everybody.
+    Flood,
+    Tree(TreeIx),
+    /// Whoever sent it knows a tree that we do not.
+    Nothing,
+}
+
+impl Group {
+    /// Sends an envelope to those who are to have it at once and announces it to the others. Returns to how many it
+    /// was sent.
+    pub(super) fn spread(
+        &mut self,
+        cx: &mut Ctx<'_>,
+        log: LogId,
+        envelope: &CheckedEnvelope,
+        way: Way,
+    ) -> usize {
+        let (is_own, from) = match way {
+            Way::Own => (true, None),
+            Way::Pushed(link, _) | Way::Pulled(link, _) => (false, Some(link)),
+        };
+        let along = self.along(cx, envelope, way);
+        let tree = match along {
+            Along::Star | Along::Nothing => STAR,
+            Along::Flood => FLOOD,
+            Along::Tree(ix) => ix,
+        };
+        let seq = envelope.header().seq;
+        let mut sent = 0;
+        // Those who have a link to the author, and so the envelope already, or soon.
+        let mut served = Vec::new();
+        let links: Vec<(LinkId, PeerId)> = self.members.iter().map(|(link, peer)| (*link, *peer)).collect();
+        for (link, peer) in links {
+            if Some(link) == from || peer == log.author {
+                continue;
+            }
+            let Some(state) = cx.links.get(&link) else {
+                continue;
+            };
+            if state.is_retiring() && self.has_better_link(cx, link, peer) {
+                continue;
+            }
+            let (passed_over, is_served) = (state.is_passed_over(), state.neighbours.contains(&log.author));
+            if along != Along::Star && self.repair.is_claimed(link, &log, seq) {
+                // It has announced it.
+                continue;
+            }
+            let is_eager = match along {
+                Along::Star => is_own || self.tree.is_child(&log.author, link),
+                Along::Flood => true,
+                Along::Tree(ix) => self.forest.has(ix, link),
+                Along::Nothing => false,
+            };
+            if is_eager && !passed_over {
+                let class = if is_own { Class::Own } else { Class::Forward };
+                let (group, envelope) = (self.ix, envelope.as_bytes().clone());
+                cx.send(link, class, Frame::Data { group, tree, envelope });
+                sent += 1;
+            } else if along == Along::Star && !is_own && is_served {
+                served.push(link);
+            } else {
+                self.announce(cx, link, tree, log, envelope);
+            }
+        }
+        // A few of them, others each time and at each node.
+        let first = usize::from(cx.me.0[0]) + usize::from(envelope.id().0[0]);
+        for n in 0..served.len().min(limits::ANNOUNCE_FANOUT) {
+            self.announce(cx, served[(first + n) % served.len()], tree, log, envelope);
+        }
+        sent
+    }
+
+    fn along(&self, cx: &Ctx<'_>, envelope: &CheckedEnvelope, way: Way) -> Along {
+        let may_flood = envelope.as_bytes().len() <= limits::FLOOD_BYTES_MAX;
+        let by_ourselves = || match self.forest.choose(cx.now) {
+            Some(ix) => Along::Tree(ix),
+            None if may_flood => Along::Flood,
+            None => Along::Star,
+        };
+        match way {
+            Way::Own if cx.is_partial => by_ourselves(),
+            Way::Own => Along::Star,
+            Way::Pushed(_, FLOOD) | Way::Pulled(_, FLOOD) if cx.is_partial => by_ourselves(),
+            Way::Pushed(_, STAR | FLOOD) | Way::Pulled(_, STAR | FLOOD) => Along::Star,
+            Way::Pushed(link, theirs) => {
+                self.forest.resolve(link, theirs).map_or(Along::Nothing, Along::Tree)
+            }
+            Way::Pulled(_, ix) => Along::Tree(ix),
+        }
+    }
+
+    /// Whether another link to the same member has taken over from a retiring one.
+    fn has_better_link(&self, cx: &Ctx<'_>, link: LinkId, peer: PeerId) -> bool {
+        self.members.iter().any(|(other, member)| {
+            *other != link && *member == peer && cx.links.get(other).is_some_and(|other| !other.is_retiring())
+        })
+    }
+
+    fn announce(&mut self, cx: &Ctx<'_>, link: LinkId, tree: TreeIx, log: LogId, envelope: &CheckedEnvelope) {
+        let seq = envelope.header().seq;
+        let range = Range { log, from: seq, to: seq };
+        if self.forest.is_nearer(tree, link) {
+            self.tree.announce_late(cx.now, link, tree, range);
+        } else {
+            self.tree.announce(cx.now, link, tree, range);
+        }
+    }
+
+    pub(super) fn send_announcements(&mut self, cx: &mut Ctx<'_>) {
+        for ((link, tree), ranges) in self.tree.take_announcements(cx.now) {
+            if self.members.contains_key(&link) && !ranges.is_empty() {
+                cx.send(link, Class::Control, Announce { group: self.ix, tree, ranges });
+            }
+        }
+    }
+
+    /// A new envelope has come by: who brought it does its part, and a group that talks is worth trees.
+    pub(super) fn on_arrived(&mut self, cx: &mut Ctx<'_>, way: Way) {
+        let pushed = match way {
+            Way::Pushed(link, theirs) => self.forest.resolve(link, theirs).map(|ix| (ix, link)),
+            Way::Own | Way::Pulled(..) => None,
+        };
+        let is_own = matches!(way, Way::Own);
+        self.in_forest(cx, |forest, ground| {
+            if let Some((ix, link)) = pushed {
+                forest.on_delivered(ix, link);
+            }
+            forest.on_traffic(ground, is_own);
+        });
+    }
+
+    /// When what was announced on a tree is asked for, if it does not come: at once if nobody is to bring it.
+    pub(super) fn repair_at(&self, cx: &Ctx<'_>, tree: TreeIx) -> Timestamp {
+        let comes = tree == STAR || tree == FLOOD || self.forest.is_in(tree);
+        if comes { cx.now + limits::REPAIR_DELAY } else { cx.now }
+    }
+
+    /// The tree behind the number of an announcement, in ours; [`STAR`] and [`FLOOD`] stand for themselves.
+    pub(super) fn tree_of(&self, link: LinkId, theirs: TreeIx) -> TreeIx {
+        match theirs {
+            STAR | FLOOD => theirs,
+            _ => self.forest.resolve(link, theirs).unwrap_or(STAR),
+        }
+    }
+
+    /// Lets the forest work, and sends what it wants.
+    pub(super) fn in_forest<T>(
+        &mut self,
+        cx: &mut Ctx<'_>,
+        f: impl FnOnce(&mut Forest, &mut Ground<'_>) -> T,
+    ) -> T {
+        let links = &*cx.links;
+        let rtt = |link: LinkId| links.get(&link).and_then(Link::rtt);
+        let mut ground = Ground {
+            now: cx.now,
+            identity: cx.identity,
+            me: cx.me,
+            incarnation: cx.incarnation,
+            tag: self.key.topic_tag(),
+            group: self.ix,
+            secrets: &mut *cx.secrets,
+            rtt: &rtt,
+            is_partial: cx.is_partial,
+            n_members: cx.n_known.max(self.members.len() + 1),
+        };
+        let result = f(&mut self.forest, &mut ground);
+        for (link, frame) in self.forest.take_facts() {
+            cx.send(link, Class::Control, frame);
+        }
+        result
+    }
+
+    /// What a neighbour says of the group's trees. `Err` if it is to blame for it.
+    pub(crate) fn on_forest_talk(&mut self, cx: &mut Ctx<'_>, link: LinkId, talk: &Frame) -> Result<(), ()> {
+        self.in_forest(cx, |forest, ground| {
+            match talk {
+                Frame::Adverts(adverts) => {
+                    return forest.on_adverts(ground, link, adverts).map_err(|Junk| ());
+                }
+                Frame::AnchorReq(request) => forest.on_anchor_req(ground, link, request),
+                Frame::Graft(graft) => forest.on_graft(ground, link, graft),
+                Frame::Ungraft(ungraft) => forest.on_ungraft(ground, link, ungraft),
+                Frame::SeqReq(request) => forest.on_seq_req(ground, link, request),
+                _ => return Err(()),
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,173 @@
+//! Trees on a network in which nobody is linked to everybody.
+
+use core::time::Duration;
+
+use djembe_protocol::id::Lane;
+use djembe_sim::network::NodeIx;
+use djembe_sim::scenario::{SHIPPED, Scenario};
+use djembe_sim::world::{Fault, World};
+
+mod support;
+use support::*;
+
+/// `n` nodes 10 to 50 ms apart that came through one contact within `n` hundredths of a second, some time ago.
+fn far(n: usize, sets: &[&str]) -> World {
+    let (_, text) = SHIPPED.iter().find(|(name, _)| *name == "mesh-1000").expect("shipped");
+    let mut all = vec![format!("nodes={n}"), "messages.rate=0".to_owned()];
+    all.push(format!("joins=\"{}ms\"", n * 10));
+    all.extend(sets.iter().map(|set| (*set).to_owned()));
+    let mut world = Scenario::parse(text, &all).expect("a scenario").world();
+    world.run_for(Duration::from_secs(if n < 100 { 20 } else { 60 }));
+    world
+}
+
+/// What came of some messages.
+#[derive(Debug)]
+#[allow(dead_code, reason = "shown")]
+struct Figures {
+    /// Of messages that reached everybody.
+    share: f64,
+    copies: f64,
+    /// Of the time that each message took to 99 % and to all, to what the links allow: the means.
+    p99: f64,
+    max: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+    max_ms: f64,
+    worst_ms: f64,
+}
+
+/// Each of these publishes in turn, one each `pause`.
+fn speak(world: &mut World, authors: &[NodeIx], n: usize, pause: Duration) -> Figures {
+    let before = (world.ledger.n_copies, world.ledger.n_envelopes);
+    let frames = world.frames.clone();
+    let began = world.now();
+    let (mut numbers, mut best) = (Vec::new(), Vec::new());
+    for i in 0..n {
+        let author = authors[i % authors.len()];
+        let mut ways: Vec<Duration> = world
+            .fastest_ways(author)
+            .into_iter()
+            .flatten()
+            .map(|(time, _)| time)
+            .filter(|time| !time.is_zero())
+            .collect();
+        ways.sort_unstable();
+        best.push(ways);
+        numbers.extend(world.publish(author, 0, Lane::Live, 1024));
+        world.run_for(pause);
+    }
+    world.run_for(secs(3));
+    let (copies, envelopes) = (world.ledger.n_copies - before.0, world.ledger.n_envelopes - before.1);
+    let quantile = |sorted: &[u64], share: f64| {
+        sorted.get(((sorted.len().max(1) - 1) as f64 * share) as usize).map_or(0.0, |x| *x as f64 / 1000.0)
+    };
+    let (mut sums, mut worst, mut whole) = ([0.0; 5], 0.0f64, 0);
+    for (number, best) in numbers.iter().zip(&best) {
+        let sent = &world.ledger.messages[*number];
+        whole += usize::from(sent.latencies.len() == world.n_nodes() - 1);
+        let best: Vec<u64> = best.iter().map(|time| time.as_micros() as u64).collect();
+        let (p50, p99, max) =
+            (quantile(&sent.latencies, 0.5), quantile(&sent.latencies, 0.99), quantile(&sent.latencies, 1.0));
+        for (sum, x) in
+            sums.iter_mut().zip([p99 / quantile(&best, 0.99), max / quantile(&best, 1.0), p50, p99, max])
+        {
+            *sum += x / numbers.len() as f64;
+        }
+        worst = worst.max(max);
+    }
+    let seconds = (world.now() - began).as_secs_f64();
+    for (kind, (count, bytes)) in world.frames.iter().filter(|_| std::env::var("FRAMES").is_ok()) {
+        let old = frames.get(kind).copied().unwrap_or_default();
+        let per = seconds * world.n_nodes() as f64;
+        println!(
+            "  kind {kind}: {:.3} frames and {:.1} bytes a node and second",
+            (count - old.0) as f64 / per,
+            (bytes - old.1) as f64 / per
+        );
+    }
+    let [p99, max, p50_ms, p99_ms, max_ms] = sums;
+    Figures {
+        share: whole as f64 / numbers.len() as f64,
+        copies: copies as f64 / envelopes as f64,
+        p99,
+        max,
+        p50_ms,
+        p99_ms,
+        max_ms,
+        worst_ms: worst,
+    }
+}
+
+/// Goal: a group that begins to talk grows trees, and pays one copy of a payload from then on, whoever speaks.
+#[test]
+fn one_copy_to_everybody() {
+    let mut world = far(45, &[]);
+    let everybody: Vec<NodeIx> = (0..45).collect();
+    let first = speak(&mut world, &[7], 1, millis(500));
+    assert!(first.share == 1.0 && first.copies > 2.0, "nobody knows a tree: {first:?}");
+    speak(&mut world, &[7, 8], 16, millis(1000));
+    let author = speak(&mut world, &[7, 8], 20, millis(200));
+    assert!(author.share == 1.0 && author.copies <= 1.02 && author.p99 <= 1.15, "{author:?}");
+    let cold = speak(&mut world, &everybody[10..], 40, millis(200));
+    assert!(cold.share == 1.0 && cold.copies <= 1.03 && cold.p99 <= 1.6, "{cold:?}");
+    assert_clean(&world);
+}
+
+/// Goal: loss costs time, few copies, and nothing is lost.
+#[test]
+fn loss_costs_few_copies() {
+    let mut world = far(45, &["loss=0.01"]);
+    let everybody: Vec<NodeIx> = (0..45).collect();
+    speak(&mut world, &[7, 8], 16, millis(1000));
+    let figures = speak(&mut world, &everybody, 60, millis(100));
+    assert!(figures.share == 1.0 && figures.copies <= 1.06, "{figures:?}");
+    assert_clean(&world);
+}
+
+/// Goal: both parts of a split go on along what is left of the trees, and agree when it has healed. Method: 20 of 45
+/// are cut off for 20 s, both sides publish; then all logs are the same.
+#[test]
+fn trees_survive_a_partition() {
+    let mut world = far(45, &[]);
+    let everybody: Vec<NodeIx> = (0..45).collect();
+    speak(&mut world, &[7, 40], 16, millis(1000));
+    world.fault(Fault::Partition((0..20).collect()));
+    let numbers = chatter(&mut world, &[3, 7, 30, 40], Lane::Durable, 40, millis(500));
+    for number in &numbers {
+        let side = if world.ledger.messages[*number].author < 20 { 0..20 } else { 20..45 };
+        assert!(world.ledger.reached(*number, side), "message {number} in its own part");
+    }
+    world.fault(Fault::Heal);
+    world.run_for(secs(60));
+    let after = speak(&mut world, &everybody, 20, millis(200));
+    assert!(after.share == 1.0 && after.copies <= 1.05, "{after:?}");
+    assert_reached(&world, &numbers, 0..45);
+    assert_same_logs(&world, 0..45);
+    assert_clean(&world);
+}
+
+#[test]
+#[ignore = "minutes"]
+fn measure() {
+    let var = |name: &str, default: &str| std::env::var(name).unwrap_or(default.to_owned());
+    let n: usize = var("N", "200").parse().expect("a number");
+    let (seed, loss) = (format!("seed={}", var("SEED", "1")), format!("loss={}", var("LOSS", "0")));
+    let mut world = far(n, &[&seed, &loss]);
+    println!("{:?}", world.overlay_report(20));
+    let authors: Vec<NodeIx> = (0..10).map(|i| (i * 37 + 5) % n).collect();
+    println!("first {:?}", speak(&mut world, &authors, 1, millis(500)));
+    println!("roots grow {:?}", speak(&mut world, &authors, 30, millis(1000)));
+    world.run_for(secs(5));
+    println!("with trees {:?}", speak(&mut world, &authors, 100, millis(200)));
+    let cold: Vec<NodeIx> = (0..n)
+        .filter(|node| !authors.contains(node))
+        .map(|node| (node * 7) % n)
+        .filter(|node| !authors.contains(node))
+        .collect();
+    println!("cold {:?}", speak(&mut world, &cold, 100.min(cold.len()), millis(200)));
+    for cause in ["duplicate", "bad-envelope", "unknown-group", "links-full"] {
+        println!("{cause} {}", (0..n).map(|i| world.count(i, cause)).sum::<u64>());
+    }
+    println!("events {} violations {:?}", world.n_events, world.ledger.violations);
+}
