@@ -127,6 +127,7 @@ impl Engine {
         if self.shut_down {
             return;
         }
+        self.presence.set_partial(self.overlay.is_partial());
         self.presence.on_time(now);
         match input {
             Input::Timeout => {}
@@ -395,7 +396,8 @@ impl Engine {
                 tracing::debug!(peer = %peer.short(), state = state.name(), cause = cause.name(), "presence");
                 self.event(Event::Presence { peer, state, cause });
             }
-            presence::Fact::Broadcast(frame) => self.broadcast(&frame),
+            presence::Fact::Broadcast(frame) => self.spread(&frame, None),
+            presence::Fact::Spread { frame, from } => self.spread(&frame, Some(from)),
             presence::Fact::Tell(peer, frame) => {
                 if let Some(link) = self.overlay.link(&peer) {
                     self.cx().send(link, Class::Control, frame);
@@ -416,8 +418,10 @@ impl Engine {
         }
     }
 
-    fn broadcast(&mut self, frame: &Frame) {
-        for (peer, _) in self.overlay.neighbours().map(|(peer, _)| (peer, ())).collect::<Vec<_>>() {
+    /// Sends to every neighbour but the one it came from.
+    fn spread(&mut self, frame: &Frame, from: Option<PeerId>) {
+        let neighbours = self.overlay.neighbours().map(|(peer, _)| peer);
+        for peer in neighbours.filter(|peer| from != Some(*peer)).collect::<Vec<_>>() {
             let Some(link) = self.overlay.link(&peer) else {
                 continue;
             };

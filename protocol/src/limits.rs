@@ -379,6 +379,16 @@ pub const PARTITION_MAX: usize = 5;
 /// Who was lost in a partition is gone only after this: all who could vote are on one side of the cut, so that many
 /// votes say no more than one, and one waits [`SUSPICION_MAX`]. Three times that bridges a switch that starts again.
 pub const PARTITION_HOLD: Duration = Duration::from_secs(90);
+/// Nodes of which a node that passes rumours on remembers what was said; the oldest makes room.
+pub const RUMOURS_MAX: usize = 1024;
+/// Rumours are counted for so long ...
+pub const RUMOURS_WINDOW: Duration = Duration::from_secs(10);
+/// ... and of one observer so many are passed on: one against each of its links,
+pub const RUMOURS_OF_ONE: u32 = 64;
+/// ... and from one neighbour so many: a network of hundreds that is cut in two.
+pub const RUMOURS_FROM_ONE: u32 = 1024;
+/// Votes of nodes that never were neighbours are answered this often, as everybody passes the answer on.
+pub const REFUTE_STRANGERS_PAUSE: Duration = Duration::from_secs(10);
 /// A timer that fires this much late says that this node is starved.
 pub const LATE_TIMER: Duration = Duration::from_millis(200);
 /// Nodes remembered, linked ones aside; the gone so that old news of them is known to be old.

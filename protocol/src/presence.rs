@@ -11,6 +11,7 @@
 mod health;
 mod judge;
 mod peer;
+mod rumours;
 mod votes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ use crate::time::{Duration, Timestamp};
 use crate::wire::frame::{Alert, Frame};
 use health::Health;
 use peer::Peer;
+use rumours::Rumours;
 
 /// What presence wants its owner to do.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub(crate) enum Fact {
     Changed { peer: PeerId, state: PresenceState, cause: PresenceCause },
     /// Send to every neighbour.
     Broadcast(Frame),
+    /// Send to every neighbour but the one it came from.
+    Spread { frame: Frame, from: PeerId },
     /// Send to one neighbour, if linked.
     Tell(PeerId, Frame),
     /// Ask a neighbour for a beat at once.
@@ -46,8 +50,13 @@ pub(crate) struct Presence {
     incarnation: Incarnation,
     peers: BTreeMap<PeerId, Peer>,
     health: Health,
+    /// Who observes a node need not be a neighbour of ours.
+    is_partial: bool,
+    rumours: Rumours,
     /// When this node last spoke against votes.
     refuted_at: Option<Timestamp>,
+    /// Votes against this incarnation, or an earlier one, are to be answered then.
+    answers: Option<(Incarnation, Timestamp)>,
     /// In which incarnation it was accused last, and by whom: two observers are enough to know.
     accused: (Incarnation, BTreeSet<PeerId>),
     /// No peer needs a look before this.
@@ -62,7 +71,10 @@ impl Presence {
             incarnation,
             peers: BTreeMap::new(),
             health: Health::default(),
+            is_partial: false,
+            rumours: Rumours::default(),
             refuted_at: None,
+            answers: None,
             accused: (incarnation, BTreeSet::new()),
             next: None,
             facts: Vec::new(),
@@ -88,6 +100,11 @@ impl Presence {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerId, PresenceState)> + '_ {
         self.peers.iter().map(|(peer, known)| (*peer, known.state))
+    }
+
+    /// Whether the overlay has links to some only.
+    pub(crate) fn set_partial(&mut self, is_partial: bool) {
+        self.is_partial = is_partial;
     }
 
     /// Before anything else is done with an input: if it comes late, this node stood still, and the silence of
@@ -126,6 +143,18 @@ impl Presence {
         known.linked = true;
         known.reset_at = None;
         self.heard_as(now, peer, PresenceCause::Connected);
+        if self.is_partial {
+            self.tell_suspicions(peer);
+        }
+    }
+
+    /// A new neighbour may be the first from the other side of a cut: those we suspect are to hear of it, and refute.
+    fn tell_suspicions(&mut self, peer: PeerId) {
+        let suspects = self.peers.values().filter(|known| known.state == PresenceState::Suspect);
+        let own = suspects.filter_map(|known| known.alerts.get(&self.me));
+        let told: Vec<Fact> =
+            own.take(limits::LINKS_MAX).map(|alert| Fact::Tell(peer, alert.clone().into())).collect();
+        self.facts.extend(told);
     }
 
     /// A frame came over a link to `peer`.
@@ -200,8 +229,11 @@ impl Presence {
 
     /// The overlay has given the last link to `peer` up. That says nothing about it, and we do not observe it any more.
     pub(crate) fn parted(&mut self, peer: &PeerId) {
-        if self.peers.get(peer).is_some_and(|known| known.state != PresenceState::Gone) {
-            self.peers.remove(peer);
+        match self.peers.get_mut(peer) {
+            Some(known) if known.state == PresenceState::Alive => drop(self.peers.remove(peer)),
+            // It had fallen silent before: what became of it is still to be found out.
+            Some(known) => known.linked = false,
+            None => {}
         }
     }
 

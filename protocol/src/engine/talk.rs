@@ -28,7 +28,12 @@ impl Engine {
         }
         match frame.0 {
             Checked::Talk(Frame::Hello(hello)) => return self.on_hello(link, peer, hello),
-            Checked::Talk(Frame::Refuse(refuse)) => return self.on_refuse(link, peer, refuse),
+            Checked::Talk(Frame::Refuse(refuse)) => {
+                if greeted {
+                    self.presence.heard(self.now, peer);
+                }
+                return self.on_refuse(link, peer, refuse);
+            }
             _ if !greeted => return self.disconnect(link, "spoke before HELLO"),
             // What was under way when its sender said goodbye, or was cut off, is no sign of life.
             _ if is_closing => {}
@@ -91,9 +96,9 @@ impl Engine {
                 }
             }
             Frame::Goodbye(_) => self.on_goodbye(link, peer),
-            Frame::Alert(alert) => self.presence.alert(self.now, alert, &self.identity),
-            Frame::Alive(alive) => self.presence.alive(self.now, alive),
-            Frame::Gone(gone) => self.presence.gone(self.now, gone, &self.identity),
+            Frame::Alert(alert) => self.presence.alert(self.now, peer, alert, &self.identity),
+            Frame::Alive(alive) => self.presence.alive(self.now, peer, alive),
+            Frame::Gone(gone) => self.presence.gone(self.now, peer, gone, &self.identity),
             Frame::Peers(peers) => {
                 if let Some(state) = self.links.get_mut(&link) {
                     state.neighbours = peers.peers.iter().map(|(neighbour, _)| *neighbour).collect();

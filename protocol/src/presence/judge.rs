@@ -22,6 +22,7 @@ impl Presence {
             return;
         }
         self.next = None;
+        self.refute(now, identity);
         let peers: Vec<PeerId> = self.peers.keys().copied().collect();
         for peer in peers {
             self.look_at(now, peer, identity, &observers);
@@ -43,6 +44,8 @@ impl Presence {
         };
         match known.state {
             PresenceState::Gone => {}
+            // It spoke for itself; whether it goes on is for its neighbours to see.
+            PresenceState::Alive if self.is_partial && !known.linked => drop(self.peers.remove(&peer)),
             PresenceState::Alive => {
                 if is_vouched_for {
                     return self.wake_at(now + limits::EVASIVE_AFTER);
@@ -78,7 +81,7 @@ impl Presence {
                 known.state = PresenceState::Suspect;
                 known.suspected_at = Some(now);
                 let is_reset = known.reset_at.is_some();
-                let is_cut_off = self.is_cut_off(&peer);
+                let is_cut_off = self.is_cut_off(now, &peer);
                 let Some(known) = self.peers.get_mut(&peer) else {
                     return;
                 };
@@ -117,7 +120,7 @@ impl Presence {
     }
 
     /// Whether it fell silent together with so many others that it is the network that is broken.
-    fn is_cut_off(&self, peer: &PeerId) -> bool {
+    fn is_cut_off(&self, now: Timestamp, peer: &PeerId) -> bool {
         let Some(known) = self.peers.get(peer).filter(|known| known.is_silent()) else {
             return false;
         };
@@ -128,6 +131,7 @@ impl Presence {
             .filter(|other| other.is_silent() && apart(other.last_heard) <= limits::PARTITION_WINDOW);
         let share = self.n_watched() / limits::PARTITION_SHARE;
         together.count() >= share.clamp(limits::PARTITION_MIN, limits::PARTITION_MAX)
+            || self.is_partial && self.rumours.n_accused(now) >= limits::PARTITION_MAX
     }
 
     /// Neighbours, those included that have just been lost.
@@ -138,7 +142,7 @@ impl Presence {
     /// Counts the votes against a suspect.
     fn judge(&mut self, now: Timestamp, peer: PeerId) {
         let was_cut_off = self.peers.get(&peer).is_some_and(|known| known.is_cut_off);
-        let is_cut_off = was_cut_off || self.is_cut_off(&peer);
+        let is_cut_off = was_cut_off || self.is_cut_off(now, &peer);
         let settles = self.n_watched() >= limits::PARTITION_MIN;
         let Some(known) = self.peers.get_mut(&peer) else {
             return;
@@ -153,7 +157,8 @@ impl Presence {
         };
         let others =
             known.observers.iter().filter(|other| self.state(other) == Some(PresenceState::Alive)).count();
-        let needed = limits::VOTES.min(1 + others);
+        // In a partial overlay everybody has others who observe it, whether this node has heard of them or not.
+        let needed = if self.is_partial { limits::VOTES } else { limits::VOTES.min(1 + others) };
         let votes = known.alerts.len();
         let since = known.suspected_at.unwrap_or(now);
         let patience = if is_cut_off { limits::PARTITION_HOLD } else { suspicion_timeout(votes) };

@@ -4,24 +4,26 @@ use std::collections::BTreeSet;
 
 use super::{Fact, Presence};
 use crate::crypto::Identity;
-use crate::id::Incarnation;
+use crate::id::{Incarnation, PeerId};
 use crate::io::{PresenceCause, PresenceState};
 use crate::limits;
 use crate::time::Timestamp;
 use crate::wire::frame::{Alert, Alive, Gone};
 
 impl Presence {
-    /// An observer votes. `identity` signs the refutation if the vote is against this node.
-    pub(crate) fn alert(&mut self, now: Timestamp, alert: Alert, identity: &Identity) {
+    /// An observer votes; `from` says so. `identity` signs the refutation if the vote is against this node.
+    pub(crate) fn alert(&mut self, now: Timestamp, from: PeerId, alert: Alert, identity: &Identity) {
         let (peer, observer) = (alert.target, alert.observer);
-        // A vote counts only from somebody this node knows to be there itself.
-        if self.state(&observer) != Some(PresenceState::Alive) {
-            return;
-        }
         if peer == self.me {
             return self.accused(now, &alert, identity);
         }
-        let Some(known) = self.peers.get_mut(&peer) else {
+        if self.is_partial && observer != self.me && self.rumours.vote(now, from, &alert) {
+            self.facts.push(Fact::Spread { frame: alert.clone().into(), from });
+        }
+        // A vote counts only from somebody this node knows to be there itself. In a partial overlay it knows few; there
+        // strangers can do no more than confirm what it sees, until it is refuted.
+        let counts = self.state(&observer) == Some(PresenceState::Alive) || self.is_partial;
+        let Some(known) = self.peers.get_mut(&peer).filter(|_| counts) else {
             return;
         };
         if alert.incarnation < known.incarnation || known.state == PresenceState::Gone {
@@ -43,40 +45,65 @@ impl Presence {
     /// A vote against this node: it speaks for itself. One observer may have a bad link, or lie; when two agree,
     /// it is this node that is slow.
     fn accused(&mut self, now: Timestamp, alert: &Alert, identity: &Identity) {
-        if alert.incarnation.0 > self.incarnation.0.saturating_add(limits::INCARNATION_JUMP_MAX) {
+        let is_near = self.state(&alert.observer) == Some(PresenceState::Alive);
+        let is_far_ahead =
+            alert.incarnation.0 > self.incarnation.0.saturating_add(limits::INCARNATION_JUMP_MAX);
+        if is_far_ahead || !is_near && !self.is_partial {
             return;
         }
         if alert.incarnation == self.incarnation && self.accused.0 != self.incarnation {
             self.accused = (self.incarnation, BTreeSet::new());
         }
         let (incarnation, observers) = &mut self.accused;
-        if alert.incarnation == *incarnation && observers.len() < 2 {
+        if is_near && alert.incarnation == *incarnation && observers.len() < 2 {
             observers.insert(alert.observer);
             if observers.len() == 2 {
                 self.health.worse(now);
             }
         }
-        let is_early = self.refuted_at.is_some_and(|at| now - at < limits::REFUTE_PAUSE);
-        if alert.incarnation >= self.incarnation && !is_early {
-            self.incarnation = Incarnation(alert.incarnation.0.min(limits::INCARNATION_MAX - 1) + 1);
+        // Who once was a neighbour may have lost us in a cut that is mended now; others hear of us by themselves.
+        let was_near = self.peers.contains_key(&alert.observer);
+        let pause = if was_near { limits::REFUTE_PAUSE } else { limits::REFUTE_STRANGERS_PAUSE };
+        if alert.incarnation < self.incarnation {
+            return;
+        }
+        let at = self.refuted_at.map_or(now, |at| (at + pause).max(now));
+        let (against, before) = self.answers.unwrap_or((alert.incarnation, at));
+        self.answers = Some((against.max(alert.incarnation), before.min(at)));
+        self.refute(now, identity);
+    }
+
+    /// Answers the votes against this node, once the pause since the last answer is over.
+    pub(super) fn refute(&mut self, now: Timestamp, identity: &Identity) {
+        let Some((against, at)) = self.answers else { return };
+        if now < at {
+            return self.wake_at(at);
+        }
+        self.answers = None;
+        if against >= self.incarnation {
+            self.incarnation = Incarnation(against.0.min(limits::INCARNATION_MAX - 1) + 1);
             self.refuted_at = Some(now);
             self.facts.push(Fact::Broadcast(Alive::new(self.incarnation, identity).into()));
         }
     }
 
-    /// Somebody proves that it is alive.
-    pub(crate) fn alive(&mut self, now: Timestamp, alive: Alive) {
+    /// Somebody proves that it is alive; `from` says so.
+    pub(crate) fn alive(&mut self, now: Timestamp, from: PeerId, alive: Alive) {
         let peer = alive.peer;
-        let Some(known) = self.peers.get_mut(&peer) else {
-            return;
-        };
-        if peer == self.me || alive.incarnation <= known.incarnation {
+        if peer == self.me {
             return;
         }
+        if self.is_partial && self.rumours.refutation(now, from, &alive) {
+            self.facts.push(Fact::Spread { frame: alive.clone().into(), from });
+        }
+        let Some(known) = self.peers.get_mut(&peer).filter(|known| known.incarnation < alive.incarnation)
+        else {
+            return;
+        };
         known.incarnation = alive.incarnation;
         known.alerts.clear();
         let is_early = known.passed_on_at.is_some_and(|at| now - at < limits::REFUTE_PAUSE / 2);
-        if !is_early {
+        if !is_early && !self.is_partial {
             known.passed_on_at = Some(now);
             self.facts.push(Fact::Broadcast(alive.into()));
         }
@@ -85,10 +112,10 @@ impl Presence {
         }
     }
 
-    /// Others have agreed.
-    pub(crate) fn gone(&mut self, now: Timestamp, gone: Gone, identity: &Identity) {
+    /// Others have agreed; `from` says so.
+    pub(crate) fn gone(&mut self, now: Timestamp, from: PeerId, gone: Gone, identity: &Identity) {
         for alert in gone.alerts {
-            self.alert(now, alert, identity);
+            self.alert(now, from, alert, identity);
         }
     }
 }

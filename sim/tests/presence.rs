@@ -1,0 +1,93 @@
+//! Who is alive in a network of which each node sees a part: deaths, false alarms, cuts.
+
+mod support;
+
+use djembe_protocol::io::PresenceState;
+use djembe_sim::network::{Conditions, NodeIx};
+use djembe_sim::world::{Fault, World, WorldConfig};
+use support::*;
+
+/// Nodes 10 to 50 ms apart that know one contact and have found their links.
+fn town(seed: u64, n: usize, loss: f64) -> World {
+    let network = Conditions {
+        latency: millis(10),
+        spread: millis(40),
+        jitter: millis(0),
+        jitter_share: 0.1,
+        loss,
+        bandwidth: 0,
+    };
+    let config = WorldConfig { seed, network, contact: Some(0), ..WorldConfig::default() };
+    let mut world = World::arriving(config, n, secs(2));
+    world.run_for(secs(20));
+    world
+}
+
+/// Frames about presence so far: alerts, refutations, verdicts.
+fn n_rumours(world: &World) -> u64 {
+    (6..=8).filter_map(|kind| world.frames.get(&kind)).map(|(n, _)| n).sum()
+}
+
+/// Goal: the observers of a node are not each other's neighbours, and agree all the same; nobody else is gone. Method:
+/// one of 24 dies, its process or its machine, without and with loss; whoever was linked to it knows within 8 s.
+#[test]
+fn a_death_is_known_to_all_who_were_linked() {
+    let (process, machine) = (Fault::Crash(17), Fault::PowerOff(17));
+    for (seed, loss, fault) in
+        [(1, 0.0, &process), (2, 0.05, &machine), (3, 0.2, &process), (3, 0.2, &machine)]
+    {
+        let n: NodeIx = 24;
+        let told = format!("seed {seed}, loss {loss}, {fault:?}");
+        let mut world = town(seed, n, loss);
+        let dead = world.host(17).peer;
+        let observers = world.neighbours(17);
+        assert!(observers.len() >= 4, "{told}: {observers:?}");
+        let before = n_rumours(&world);
+        world.fault(fault.clone());
+        world.run_for(secs(8));
+        let mut n_informed = 0;
+        for node in observers {
+            let engine = world.host(node).engine.as_ref().expect("it runs");
+            // One that has given its link up in these very seconds observes it no more.
+            let known = engine.status().peers.into_iter().find(|known| known.peer == dead);
+            if let Some(known) = known {
+                assert_eq!(known.state, PresenceState::Gone, "{told}: node {node}");
+                n_informed += 1;
+            }
+        }
+        assert!(n_informed >= 4, "{told}: {n_informed} nodes");
+        let others: Vec<_> = world.ledger.gone_at.keys().filter(|(_, gone)| *gone != dead).collect();
+        assert!(others.is_empty(), "{told}: {others:?}");
+        let n_frames = n_rumours(&world) - before;
+        println!("{told}: {n_frames} frames");
+        // Three votes over each of nine links a node, once or twice, and the verdicts of the observers. Where much is
+        // lost some suspicions are false, and refuted.
+        assert!(loss > 0.1 || n_frames <= 50 * n as u64, "{told}: {n_frames} frames");
+        assert_clean(&world);
+    }
+}
+
+/// Goal: lost packets are no deaths. Method: 24 nodes for a minute, every fifth packet lost.
+#[test]
+fn loss_is_no_death() {
+    let mut world = town(4, 24, 0.2);
+    world.run_for(secs(60));
+    let gone: Vec<_> = world.ledger.gone_at.keys().collect();
+    assert!(gone.is_empty() && world.ledger.n_flaps == 0, "{gone:?}");
+    assert_clean(&world);
+}
+
+/// Goal: a cut is no death, however many links it cuts of a node, and who was suspected and lost from sight refutes
+/// it once there is a way. Method: 12 | 12 for 20 s, mended; for two minutes nobody is gone.
+#[test]
+fn a_cut_is_not_so_many_deaths() {
+    let n: NodeIx = 24;
+    let mut world = town(5, n, 0.0);
+    world.fault(Fault::Partition((0..n / 2).collect()));
+    world.run_for(secs(20));
+    world.fault(Fault::Heal);
+    world.run_for(secs(100));
+    let gone: Vec<_> = world.ledger.gone_at.iter().collect();
+    assert_eq!((gone, world.ledger.n_flaps), (vec![], 0));
+    assert_clean(&world);
+}
