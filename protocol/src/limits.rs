@@ -124,8 +124,8 @@ pub const MESH_AGAIN: usize = 12;
 pub const MESH_LINKS_MIN: usize = 8;
 /// How long a sign of life counts when the others are counted. Longer than discovery and probing take to come round.
 pub const LIVE_FOR: Duration = Duration::from_secs(90);
-/// How long it counts that a neighbour said that the network is large.
-pub const HINT_FOR: Duration = Duration::from_secs(30);
+/// How long a node stays in partial mode at least: it was told, or counted in a rush of newcomers, and has to find out.
+pub const PARTIAL_MIN: Duration = Duration::from_secs(30);
 /// Links wanted to random peers: they hold the network together.
 pub const RANDOM_LINKS: usize = 5;
 /// Links to random peers that are accepted.

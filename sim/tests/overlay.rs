@@ -42,6 +42,14 @@ fn all_join_through_one_contact() {
     }
 }
 
+/// Goal: the rate at which they come makes no difference: ten thousand a second here.
+#[test]
+fn all_join_at_once() {
+    let mut world = World::arriving(far_apart(0.0), 100, millis(10));
+    world.run_for(secs(20));
+    assert_overlay(&world, 66.0);
+}
+
 /// Goal: a cut network grows together again, without a contact and without discovery. Method: 20 | 20 for 20 s; both
 /// sides publish; half a minute later they are one overlay with the same logs.
 #[test]

@@ -78,8 +78,6 @@ pub(crate) struct Overlay {
     record: Option<PeerRecord>,
     /// None in mesh mode.
     partial: Option<Partial>,
-    /// When somebody last said that the network is larger than a mesh.
-    hinted_at: Option<Timestamp>,
     /// When this node found itself to be one of few.
     left_at: Option<Timestamp>,
     searches: find::Searches,
@@ -177,7 +175,6 @@ impl Overlay {
             rng: Xoshiro256PlusPlus::seed_from_u64(seed ^ 0x6f76_6572_6c61_7900),
             record: None,
             partial: None,
-            hinted_at: None,
             left_at: None,
             searches: find::Searches::default(),
         }

@@ -66,6 +66,10 @@ impl Overlay {
             match self.admit(now, peer, why, is_old_friend) {
                 Ok(slot) => slot,
                 Err(why) => {
+                    // It is there, whatever becomes of it.
+                    if let Some(known) = self.known.get_mut(&peer) {
+                        known.seen_at = Some(now);
+                    }
                     self.unlink(peer);
                     return Some(self.refusal(why, &peer));
                 }
@@ -178,6 +182,9 @@ impl Overlay {
             known.neighbours.clear();
             self.active.remove(&peer);
             self.on_change();
+            if self.is_partial() {
+                self.shrink_view();
+            }
         }
     }
 
@@ -292,7 +299,6 @@ impl Overlay {
         let knows_better =
             self.left_at.is_some_and(|at| now - at < 2 * limits::LIVE_FOR) && self.n_kept() > 0;
         if !self.is_partial() && !knows_better {
-            self.hinted_at = Some(now);
             self.enter_partial(now);
         }
     }
@@ -343,9 +349,9 @@ impl Overlay {
         if self.partial.as_ref().is_none_or(|partial| partial.tick_at > now) {
             return;
         }
-        let is_hinted = self.hinted_at.is_some_and(|at| now - at < limits::HINT_FOR);
         let n_live = self.n_live(now);
-        if n_live < limits::MESH_AGAIN && !is_hinted {
+        let is_young = self.partial.as_ref().is_some_and(|partial| now - partial.since < limits::PARTIAL_MIN);
+        if n_live < limits::MESH_AGAIN && !is_young {
             return self.leave_partial(now);
         }
         if let Some(partial) = &mut self.partial {

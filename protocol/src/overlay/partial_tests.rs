@@ -183,7 +183,9 @@ fn a_mesh_begins_again_when_few_are_left() {
         bench.overlay.link_down(bench.now, link, peer(n), 0);
     }
     // Eleven others are left, and nobody has said otherwise.
-    bench.pass(1500);
+    bench.pass(limits::PARTIAL_MIN.as_millis() as u64 - 2000);
+    assert!(bench.overlay.is_partial(), "not in a hurry");
+    bench.pass(4000);
     assert!(!bench.overlay.is_partial());
     bench.walk(3, 300, true, 5);
     assert!(!bench.overlay.is_partial());
@@ -232,6 +234,22 @@ fn who_joins_is_sent_on_walks() {
     let kinds: Vec<(bool, u8)> = bench.walks.iter().map(|(_, walk)| (walk.split, walk.hops)).collect();
     assert_eq!(kinds, [(true, 12), (true, 12), (false, 20)]);
     assert!(bench.walks.iter().all(|(_, walk)| walk.record == record(50)));
+}
+
+/// Goal: a contact through which a rush of newcomers goes stays as it is: it knows that they are there although it keeps
+/// none, and what it remembers of them is bounded.
+#[test]
+fn a_rush_of_newcomers_is_remembered_within_bounds() {
+    let mut bench = Bench::partial(limits::RANDOM_LINKS as u16);
+    for n in 100..400 {
+        assert!(bench.dialed_by(n, Why::Join).is_some());
+    }
+    assert_eq!(
+        bench.overlay.known.len() - bench.overlay.active.len(),
+        limits::PASSIVE_MAX + limits::LOST_MAX
+    );
+    bench.pass(limits::PARTIAL_MIN.as_millis() as u64 + 5000);
+    assert!(bench.overlay.is_partial());
 }
 
 /// Goal: a walk goes on, never back, until its hops are used up, and then to the newcomer.
