@@ -314,6 +314,8 @@ pub const ORPHAN_PAUSE: Duration = Duration::from_secs(1);
 pub const SEQ_REQ_TTL: u8 = 32;
 /// An author that publishes again within this begins a tree of its own.
 pub const AUTHOR_RECENT: Duration = Duration::from_secs(60);
+/// The same where as many trees are known as are wanted.
+pub const AUTHOR_BUSY: Duration = Duration::from_secs(2);
 /// Without a message for so long a group lets its trees go, and an author its own.
 pub const FOREST_IDLE: Duration = Duration::from_secs(300);
 /// A larger envelope is not sent to everybody by everybody when nobody knows a tree, but announced.

@@ -10,11 +10,11 @@ use djembe_sim::world::{Fault, World};
 mod support;
 use support::*;
 
-/// `n` nodes 10 to 50 ms apart that came through one contact within `n` hundredths of a second, some time ago.
+/// `n` nodes 10 to 50 ms apart that came through one contact within `n` hundredths of a second, ten at most, some time ago.
 fn far(n: usize, sets: &[&str]) -> World {
     let (_, text) = SHIPPED.iter().find(|(name, _)| *name == "mesh-1000").expect("shipped");
     let mut all = vec![format!("nodes={n}"), "messages.rate=0".to_owned()];
-    all.push(format!("joins=\"{}ms\"", n * 10));
+    all.push(format!("joins=\"{}ms\"", (n * 10).min(10_000)));
     all.extend(sets.iter().map(|set| (*set).to_owned()));
     let mut world = Scenario::parse(text, &all).expect("a scenario").world();
     world.run_for(Duration::from_secs(if n < 100 { 20 } else { 60 }));
@@ -39,6 +39,10 @@ struct Figures {
 
 /// Each of these publishes in turn, one each `pause`.
 fn speak(world: &mut World, authors: &[NodeIx], n: usize, pause: Duration) -> Figures {
+    speak_in(world, Lane::Live, authors, n, pause)
+}
+
+fn speak_in(world: &mut World, lane: Lane, authors: &[NodeIx], n: usize, pause: Duration) -> Figures {
     let before = (world.ledger.n_copies, world.ledger.n_envelopes);
     let frames = world.frames.clone();
     let began = world.now();
@@ -54,7 +58,7 @@ fn speak(world: &mut World, authors: &[NodeIx], n: usize, pause: Duration) -> Fi
             .collect();
         ways.sort_unstable();
         best.push(ways);
-        numbers.extend(world.publish(author, 0, Lane::Live, 1024));
+        numbers.extend(world.publish(author, 0, lane, 1024));
         world.run_for(pause);
     }
     world.run_for(secs(3));
@@ -153,19 +157,31 @@ fn measure() {
     let var = |name: &str, default: &str| std::env::var(name).unwrap_or(default.to_owned());
     let n: usize = var("N", "200").parse().expect("a number");
     let (seed, loss) = (format!("seed={}", var("SEED", "1")), format!("loss={}", var("LOSS", "0")));
+    let m: usize = var("M", "100").parse().expect("a number");
     let mut world = far(n, &[&seed, &loss]);
     println!("{:?}", world.overlay_report(20));
     let authors: Vec<NodeIx> = (0..10).map(|i| (i * 37 + 5) % n).collect();
     println!("first {:?}", speak(&mut world, &authors, 1, millis(500)));
     println!("roots grow {:?}", speak(&mut world, &authors, 30, millis(1000)));
     world.run_for(secs(5));
-    println!("with trees {:?}", speak(&mut world, &authors, 100, millis(200)));
+    println!("with trees {:?}", speak(&mut world, &authors, m, millis(200)));
     let cold: Vec<NodeIx> = (0..n)
         .filter(|node| !authors.contains(node))
         .map(|node| (node * 7) % n)
         .filter(|node| !authors.contains(node))
         .collect();
-    println!("cold {:?}", speak(&mut world, &cold, 100.min(cold.len()), millis(200)));
+    println!("cold {:?}", speak(&mut world, &cold, m, millis(200)));
+    println!("durable, 20 a second {:?}", speak_in(&mut world, Lane::Durable, &cold, 2 * m, millis(50)));
+    for i in 0..n / 10 {
+        world.fault_at(world.now() + millis(60_000 / (n as u64 / 10) * i as u64), Fault::Crash(n - 1 - i));
+    }
+    let stay: Vec<NodeIx> = cold.iter().copied().filter(|node| *node < n * 9 / 10).collect();
+    let before = world.ledger.messages.len();
+    println!("10 % die in a minute {:?}", speak(&mut world, &stay, m, millis(600)));
+    let reached = world.ledger.messages[before..]
+        .iter()
+        .filter(|sent| (0..n * 9 / 10).all(|node| sent.delivered.contains(&node)));
+    println!("of them {} of {m} reached all that lived", reached.count());
     for cause in ["duplicate", "bad-envelope", "unknown-group", "links-full"] {
         println!("{cause} {}", (0..n).map(|i| world.count(i, cause)).sum::<u64>());
     }

@@ -107,12 +107,15 @@ impl Forest {
         if !ground.is_partial {
             return;
         }
-        let is_recent = |at: Option<Timestamp>| at.is_some_and(|at| now - at < limits::AUTHOR_RECENT);
-        if is_own && is_recent(spoke_before) && self.trees.len() < limits::TREES_OWN_MAX {
+        let within = |at: Option<Timestamp>, time| at.is_some_and(|at| now - at < time);
+        // Where many talk, each a little, trees for all would cost more than the messages.
+        let is_enough = self.trees.len() >= wanted(ground.n_members);
+        let often = if is_enough { limits::AUTHOR_BUSY } else { limits::AUTHOR_RECENT };
+        if is_own && within(spoke_before, often) && self.trees.len() < limits::TREES_OWN_MAX {
             self.become_root(ground);
         }
         // One message in a while is not worth trees.
-        if is_recent(self.roots.traffic[1]) {
+        if within(self.roots.traffic[1], limits::AUTHOR_RECENT) {
             self.think_of_volunteering(ground);
         }
     }

@@ -347,6 +347,26 @@ fn volunteers_come_and_go() {
     }
 }
 
+/// Goal: where everybody talks a little not everybody is root. Method: each of 80 publishes every four seconds; then
+/// one of them every second.
+#[test]
+fn not_every_author_is_root() {
+    let mut wood = Wood::new(3, 80, 8);
+    for i in 0..400 {
+        wood.at(i % 80, |forest, ground| forest.on_traffic(ground, true));
+        wood.run(ms(50));
+    }
+    let roots = |wood: &Wood| wood.nodes.iter().filter(|node| node.forest.is_root()).count();
+    let wanted = super::roots::wanted(80);
+    assert!((wanted..wanted + wanted / 4).contains(&roots(&wood)), "{} of {wanted}", roots(&wood));
+    let cold = (0..80).find(|i| !wood.nodes[*i].forest.is_root()).expect("most are none");
+    for _ in 0..2 {
+        wood.at(cold, |forest, ground| forest.on_traffic(ground, true));
+        wood.run(ms(1000));
+    }
+    assert!(wood.nodes[cold].forest.is_root());
+}
+
 /// Goal: where everybody is a neighbour nothing is said of trees.
 #[test]
 fn a_mesh_needs_no_trees() {
