@@ -227,3 +227,60 @@ fn measure_memory() {
         println!("nine nodes: {before}; with eight links, both ends: {}", resident());
     });
 }
+
+/// The same with nothing of ours: libp2p's own TCP, Noise and Yamux, no stream opened, no protocol.
+#[test]
+#[ignore = "a measurement"]
+fn measure_bare_memory() {
+    use futures::StreamExt;
+    use libp2p::swarm::dummy;
+
+    fn swarm() -> Swarm<dummy::Behaviour> {
+        libp2p::SwarmBuilder::with_new_identity()
+            .with_tokio()
+            .with_tcp(
+                tcp::Config::default().nodelay(true),
+                noise::Config::new,
+                libp2p::yamux::Config::default,
+            )
+            .expect("keys")
+            .with_behaviour(|_| dummy::Behaviour)
+            .expect("nothing to fail")
+            .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(3600)))
+            .build()
+    }
+
+    async fn linked(swarm: &mut Swarm<dummy::Behaviour>, n: usize) {
+        let mut links = 0;
+        while links < n {
+            links +=
+                usize::from(matches!(swarm.next().await, Some(SwarmEvent::ConnectionEstablished { .. })));
+        }
+    }
+
+    let runtime = runtime();
+    println!("before: {}", resident());
+    runtime.block_on(async {
+        let mut a = swarm();
+        a.listen_on(TCP.parse().expect("an address")).expect("listens");
+        let address = loop {
+            if let Some(SwarmEvent::NewListenAddr { address, .. }) = a.next().await {
+                break address;
+            }
+        };
+        println!("one node: {}", resident());
+        let mut others: Vec<_> = (0..8).map(|_| swarm()).collect();
+        let before = resident();
+        for b in &mut others {
+            b.dial(address.clone()).expect("dials");
+            tokio::join!(linked(&mut a, 1), linked(b, 1));
+        }
+        let rest = async {
+            loop {
+                let _ = a.next().await;
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_millis(200), rest).await;
+        println!("nine nodes: {before}; with eight links, both ends: {}", resident());
+    });
+}
