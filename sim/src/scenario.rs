@@ -12,10 +12,11 @@ use crate::rng::{Purpose, Rng};
 use crate::world::{Fault, World, WorldConfig};
 
 /// Scenarios that are compiled in, by name.
-pub const SHIPPED: [(&str, &str); 3] = [
+pub const SHIPPED: [(&str, &str); 4] = [
     ("lan-30", include_str!("../scenarios/lan-30.toml")),
     ("faults-12", include_str!("../scenarios/faults-12.toml")),
     ("mesh-1000", include_str!("../scenarios/mesh-1000.toml")),
+    ("forest-200", include_str!("../scenarios/forest-200.toml")),
 ];
 
 /// A network and what happens in it. Every field has a default but `nodes` and `duration`.
