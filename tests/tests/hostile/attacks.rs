@@ -9,7 +9,7 @@ use djembe_protocol::id::{EnvelopeId, Incarnation, Lane, LogId, PeerId};
 use djembe_protocol::message::Draft;
 use djembe_protocol::time::Hlc;
 use djembe_protocol::wire::frame::{
-    Alert, Announce, Class, Clock, ClockEntry, Frame, Range, Roots, Subscribe, Want,
+    Alert, Announce, Class, Clock, ClockEntry, Frame, Part, Range, Roots, Subscribe, Want,
 };
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::Multiaddr;
@@ -246,7 +246,7 @@ pub(crate) async fn control_talk(scene: &mut Scene, kind: usize) {
     while n < 40_000 {
         let range = Range { log: log(n % 200), from: 0, to: 63 };
         let frame: Frame = match n % 5 {
-            0 => Clock { group: 1, reply: true, entries: entries.clone() }.into(),
+            0 => Clock { group: 1, part: Part::Ask, entries: entries.clone() }.into(),
             1 => Roots { roots: vec![(1, [n as u8; 32])] }.into(),
             2 => Want { request: n as u32, group: 1, range, graft: n.is_multiple_of(2) }.into(),
             3 => Announce { group: 1, tree: 0, ranges: vec![range; 100] }.into(),
@@ -302,7 +302,7 @@ pub(crate) async fn reads_nothing(scene: &mut Scene, kind: usize) {
     for n in 0..3000 {
         let range = Range { log, from: n % 200, to: n % 200 + 63 };
         let want = Want { request: n as u32, group: 1, range, graft: false };
-        let clock = Clock { group: 1, reply: true, entries: Vec::new() };
+        let clock = Clock { group: 1, part: Part::Ask, entries: Vec::new() };
         let frames: [Frame; 2] = [want.into(), clock.into()];
         for frame in frames {
             if connection.is_closed() || link.send(Class::Control, &frame).await.is_err() {
