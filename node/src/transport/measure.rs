@@ -234,6 +234,7 @@ fn measure_memory() {
 fn measure_bare_memory() {
     use futures::StreamExt;
     use libp2p::swarm::dummy;
+    use libp2p::{noise, tcp};
 
     fn swarm() -> Swarm<dummy::Behaviour> {
         libp2p::SwarmBuilder::with_new_identity()
