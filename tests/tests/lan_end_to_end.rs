@@ -108,7 +108,8 @@ fn killed_host(loss: u8) {
         }
         assert_eq!(alive.iter().collect::<BTreeSet<_>>(), others);
     }
-    let before = publish(&lab, &data, 0, "before");
+    // All have it, the one that is killed as well.
+    let before = publish(&lab, &data, 0, "before", 5);
     assert_eq!(before, "before");
 
     let killed_at = Instant::now();
@@ -126,7 +127,7 @@ fn killed_host(loss: u8) {
         assert!(took < Duration::from_secs(8), "gone only after {took:?}");
     }
 
-    publish(&lab, &data, 1, "while away");
+    publish(&lab, &data, 1, "while away", 4);
     nodes[5] = Node::start(&lab.host(5), &data.dir(5), &["sub", "lobby", "-n", "1", "-W", "60"]);
     assert!(nodes[5].wait(Duration::from_secs(90)).success(), "{}", nodes[5].talk());
     assert_eq!(nodes[5].stdout(), "while away\n");
@@ -140,8 +141,8 @@ fn killed_host(loss: u8) {
 }
 
 /// Publishes through the running node on `host`; two others have it when this returns.
-fn publish(lab: &Lab, data: &Data, host: usize, text: &str) -> String {
-    let args = ["pub", "lobby", text, "--wait", "2", "--timeout", "60"];
+fn publish(lab: &Lab, data: &Data, host: usize, text: &str, others: usize) -> String {
+    let args = ["pub", "lobby", text, "--wait", &others.to_string(), "--timeout", "60"];
     let mut node = Node::start(&lab.host(host), &data.dir(host), &args);
     assert!(node.wait(Duration::from_secs(90)).success(), "{}", node.talk());
     text.to_owned()

@@ -185,6 +185,7 @@ async fn run(cli: Cli, entered_ns: u64) -> Result<(), Failure> {
         _ => Arc::default(),
     };
     let mut trouble = Box::pin(waiting::trouble(&session, &global, stops_well));
+    let mut was_asked = false;
     let result = tokio::select! {
         result = carry_out(command, &session, &global) => match result {
             // A node that fails ends what is under way; its own word says why.
@@ -197,13 +198,12 @@ async fn run(cli: Cli, entered_ns: u64) -> Result<(), Failure> {
             result => result,
         },
         failure = &mut trouble => Err(failure),
-        () = signals.next() => if stops_well {
-            Ok(())
-        } else {
-            if queued.load(Ordering::Relaxed) {
+        () = signals.next() => {
+            was_asked = true;
+            if !stops_well && queued.load(Ordering::Relaxed) {
                 global.say("stopped; the message stays in the log and is sent when this node is in the group");
             }
-            Err(interrupted())
+            if stops_well { Ok(()) } else { Err(interrupted()) }
         },
     };
     drop(trouble);
@@ -215,8 +215,13 @@ async fn run(cli: Cli, entered_ns: u64) -> Result<(), Failure> {
                 result.and(Err(Failure::new(Exit::Failure, message)))
             }
         },
-        // Asked twice: at once.
-        () = signals.next() => Err(interrupted()),
+        // Asked twice: at once. The first time may come when the command has ended by itself, at the end of its input.
+        () = async {
+            if !was_asked {
+                signals.next().await;
+            }
+            signals.next().await;
+        } => Err(interrupted()),
     }
 }
 
