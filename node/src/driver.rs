@@ -372,7 +372,7 @@ impl Driver {
         loop {
             self.submit_jobs();
             let status = self.engine.status();
-            let has_drafts = status.groups.iter().any(|group| group.drafts > 0 && !group.members.is_empty());
+            let has_drafts = status.groups.iter().any(|group| group.drafts > 0 && group.n_linked > 0);
             let is_written = status.peers.iter().all(|peer| peer.queued == 0);
             let is_stored = self.jobs.is_empty() && self.store.is_idle();
             if !has_drafts && is_written && is_stored && !self.engine.is_sealing() {

@@ -19,7 +19,7 @@ pub enum NodeEvent {
         /// Why.
         cause: PresenceCause,
     },
-    /// A peer proved that it is in a group.
+    /// A peer is in a group: it proved so on a link, or its signed word came by way of others.
     MemberJoined {
         /// The group's name.
         group: Arc<str>,

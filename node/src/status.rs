@@ -53,7 +53,13 @@ pub struct PeerInfo {
 pub struct GroupInfo {
     /// Its name.
     pub name: String,
-    /// Members linked now.
+    /// How many other members are there, near and far.
+    #[serde(default)]
+    pub member_count: usize,
+    /// How many of them are linked.
+    #[serde(default)]
+    pub linked: usize,
+    /// Who they are, those linked first; at most 2,000.
     pub members: Vec<String>,
     /// Envelopes known.
     pub envelopes: u64,

@@ -254,6 +254,13 @@ pub(crate) fn cost(frame: &Frame) -> u32 {
         Frame::Clock(clock) => 4 * listed(clock.entries.len(), 16),
         Frame::Announce(announce) => listed(announce.ranges.len(), 8),
         Frame::Want(_) => 2,
+        // Signatures are charged when they are checked.
+        Frame::News(news) => listed(news.facts.len(), 2),
+        Frame::Members(members) => listed(members.facts.len(), 2),
+        Frame::MembersAsk(_) => 32,
+        Frame::MembersSums(_) => 16,
+        Frame::MembersHave(have) => 16 * listed(have.ids.len(), 64),
+        Frame::MembersWant(want) => 8 * listed(want.ids.len(), 8),
         // Passed on, or answered with a list.
         Frame::Walk(_) | Frame::Shuffle(_) | Frame::Find(_) | Frame::Found(_) => 8,
         _ => 1,

@@ -23,10 +23,11 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::conduct::{Conduct, Toll};
 use crate::crypto::Identity;
-use crate::group::{Ctx, Group, Tokens};
+use crate::group::{Ctx, Group, Heard, Tokens};
 use crate::id::{GroupId, Incarnation, Lane, LinkId, PeerId};
 use crate::io::{
-    Command, Counters, Event, Input, Outbox, Output, OverlayStatus, PeerStatus, Secrets, Status,
+    Command, Counters, Event, Input, Outbox, Output, OverlayStatus, PeerStatus, PresenceState, Secrets,
+    Status,
 };
 use crate::limits;
 use crate::link::Link;
@@ -69,6 +70,10 @@ pub struct Engine {
     presence: Presence,
     groups: BTreeMap<GroupId, Box<Group>>,
     n_groups: u16,
+    /// Words of ours that we are in a group, or not any more.
+    n_words: u32,
+    heard: Vec<Heard>,
+    was_partial: bool,
     tokens: Tokens,
     counters: Counters,
     addresses: Vec<Address>,
@@ -101,6 +106,9 @@ impl Engine {
             toll: Toll::default(),
             groups: BTreeMap::new(),
             n_groups: 0,
+            n_words: 0,
+            heard: Vec::new(),
+            was_partial: false,
             tokens: Tokens::default(),
             counters: Counters::default(),
             addresses: Vec::new(),
@@ -128,7 +136,9 @@ impl Engine {
             return;
         }
         self.presence.set_partial(self.overlay.is_partial());
-        self.presence.on_time(now);
+        if self.presence.on_time(now) >= limits::SLEPT {
+            self.each_group(|group, cx| group.wake(cx));
+        }
         match input {
             Input::Timeout => {}
             Input::WallTime(wall) => self.wall = wall,
@@ -164,6 +174,9 @@ impl Engine {
         }
         if self.shut_down {
             return;
+        }
+        if self.overlay.is_partial() != std::mem::replace(&mut self.was_partial, self.overlay.is_partial()) {
+            self.each_group(|group, cx| group.say_soon(cx));
         }
         if self.next_deadline().is_some_and(|at| at <= now) {
             self.on_deadlines();
@@ -210,7 +223,7 @@ impl Engine {
 
     /// What there is to know, for people.
     pub fn status(&self) -> Status {
-        let mut groups: Vec<_> = self.groups.values().map(|group| group.status(self.now)).collect();
+        let mut groups: Vec<_> = self.groups.values().map(|group| group.status(self.now, self.me)).collect();
         groups.sort_by(|a, b| a.name.cmp(&b.name));
         let peers = self.presence.iter().map(|(peer, state)| {
             let link = self.overlay.link(&peer).and_then(|link| self.links.get(&link));
@@ -353,8 +366,17 @@ impl Engine {
     /// Passes on what the parts want until none wants anything.
     fn settle(&mut self) {
         loop {
+            for heard in std::mem::take(&mut self.heard) {
+                match heard {
+                    Heard::Vote(alert) => {
+                        self.presence.alert(self.now, presence::Way::Group, alert, &self.identity);
+                    }
+                    Heard::Risen(peer, incarnation) => self.presence.risen(self.now, peer, incarnation),
+                    Heard::Joined(_) | Heard::Left(..) | Heard::Repeat(_) => {}
+                }
+            }
             let (overlay, presence) = (self.overlay.take_facts(), self.presence.take_facts());
-            if overlay.is_empty() && presence.is_empty() {
+            if overlay.is_empty() && presence.is_empty() && self.heard.is_empty() {
                 return;
             }
             for fact in overlay {
@@ -395,8 +417,11 @@ impl Engine {
             presence::Fact::Changed { peer, state, cause } => {
                 tracing::debug!(peer = %peer.short(), state = state.name(), cause = cause.name(), "presence");
                 self.event(Event::Presence { peer, state, cause });
+                if state == PresenceState::Gone {
+                    self.each_group(|group, cx| group.peer_gone(cx, &peer, cause));
+                }
             }
-            presence::Fact::Broadcast(frame) => self.spread(&frame, None),
+            presence::Fact::Broadcast(frame) => self.broadcast(&frame),
             presence::Fact::Spread { frame, from } => self.spread(&frame, Some(from)),
             presence::Fact::Tell(peer, frame) => {
                 if let Some(link) = self.overlay.link(&peer) {
@@ -415,6 +440,35 @@ impl Engine {
                     self.disconnect(link, "silent");
                 }
             }
+        }
+    }
+
+    /// Tells everybody whom it concerns: through the groups where not everybody is a neighbour.
+    fn broadcast(&mut self, frame: &Frame) {
+        if !self.overlay.is_partial() {
+            return self.spread(frame, None);
+        }
+        let mut is_told = false;
+        match frame {
+            Frame::Alert(alert) => self.each_group(|group, cx| is_told |= group.accuse(cx, alert)),
+            // Those who count votes have them.
+            Frame::Gone(gone) => {
+                let target = gone.alerts.first().map(|alert| alert.target);
+                let is_member = |group: &Group| target.is_some_and(|peer| group.is_member(&peer));
+                is_told = self.groups.values().any(|group| is_member(group));
+            }
+            // Who shares no group with us is told as well.
+            Frame::Alive(_) => self.each_group(Group::speak_up),
+            _ => {}
+        }
+        if !is_told {
+            self.spread(frame, None);
+        }
+    }
+
+    fn each_group(&mut self, mut f: impl FnMut(&mut Group, &mut Ctx<'_>)) {
+        for id in self.groups.keys().copied().collect::<Vec<_>>() {
+            self.with_group(id, &mut f);
         }
     }
 
@@ -452,6 +506,9 @@ impl Engine {
             incarnation: self.config.incarnation,
             is_partial: self.overlay.is_partial(),
             n_known: self.overlay.n_known(),
+            presence: &self.presence,
+            n_words: &mut self.n_words,
+            heard: &mut self.heard,
         }
     }
 

@@ -266,7 +266,7 @@ pub enum Event {
         /// Why.
         cause: PresenceCause,
     },
-    /// A peer proved that it is in a group of ours.
+    /// A peer is in a group of ours: it proved so on a link, or its word came by way of others.
     MemberJoined {
         /// The group.
         group: GroupId,
@@ -485,7 +485,11 @@ pub struct GroupStatus {
     pub group: GroupId,
     /// Its name.
     pub name: String,
-    /// Members linked now.
+    /// How many other members are there, near and far.
+    pub n_members: usize,
+    /// How many of them are linked.
+    pub n_linked: usize,
+    /// Who they are, those linked first; of a large group some, [`crate::limits::MEMBERS_TOLD_MAX`].
     pub members: Vec<PeerId>,
     /// Envelopes known in kept lanes, counted from 0 in each log.
     pub envelopes: u64,

@@ -294,6 +294,11 @@ pub const COUNTED_MAX: usize = 60;
 pub const ROOTS_LARGE: usize = 28;
 /// Most roots wanted; authors may be more. Each costs some 4 bytes a second and node.
 pub const ROOTS_MAX: usize = 64;
+/// Roots wanted in a group in which members come and go and nobody talks.
+pub const NEWS_ROOTS: usize = 4;
+/// News of members within [`AUTHOR_RECENT`] that are worth a tree: from everybody to everybody each costs seven copies
+/// more, some 800 bytes, and the few trees some 20 bytes a second.
+pub const NEWS_BUSY: u32 = 8;
 /// A root begins a round so often.
 pub const ADVERT_EVERY: Duration = Duration::from_secs(30);
 /// A root that is asked begins a round before that, but not sooner after the last one.
@@ -381,6 +386,12 @@ pub const PARTITION_MAX: usize = 5;
 /// Who was lost in a partition is gone only after this: all who could vote are on one side of the cut, so that many
 /// votes say no more than one, and one waits [`SUSPICION_MAX`]. Three times that bridges a switch that starts again.
 pub const PARTITION_HOLD: Duration = Duration::from_secs(90);
+/// So long after a member seemed to be cut off, who voted against it says so again: if the cut was mended and nobody met
+/// it since, it hears of the vote only so.
+pub const REPEAT_AFTER: Duration = Duration::from_secs(60);
+/// Who has stood still for so long, a laptop that slept, forgets the members that it is not linked to and asks anew: what
+/// became of them meanwhile others may have forgotten again.
+pub const SLEPT: Duration = Duration::from_secs(60);
 /// Nodes of which a node that passes rumours on remembers what was said; the oldest makes room.
 pub const RUMOURS_MAX: usize = 1024;
 /// Rumours are counted for so long ...
@@ -391,6 +402,51 @@ pub const RUMOURS_OF_ONE: u32 = 64;
 pub const RUMOURS_FROM_ONE: u32 = 1024;
 /// Votes of nodes that never were neighbours are answered this often, as everybody passes the answer on.
 pub const REFUTE_STRANGERS_PAUSE: Duration = Duration::from_secs(10);
+/// Members of a group that are known, those that are no longer there included: some 130 bytes each. In a larger group
+/// the count is what is known, and more are not taken in.
+pub const MEMBERS_MAX: usize = 4096;
+/// Members told in `status`; the count is of all.
+pub const MEMBERS_TOLD_MAX: usize = 2000;
+/// Facts about members in one frame: some 9 KB.
+pub const FACTS_MAX: usize = 64;
+/// What a signature that has to be checked costs who sent it, in small frames.
+pub const SIGNATURE_TOLL: u32 = 8;
+/// A newcomer says that it is there after so long: more of its links stand by then.
+pub const WORD_DELAY: Duration = Duration::from_millis(300);
+/// News that are not urgent wait this long for others to share a frame, at each node.
+pub const NEWS_DELAY: Duration = Duration::from_millis(100);
+/// A member says again that it is there so often ...
+pub const WORD_EVERY: Duration = Duration::from_secs(1800);
+/// ... or, in a large group, so long for each member: 27 bytes a second and node, however many they are.
+pub const WORD_EVERY_MEMBER: Duration = Duration::from_secs(4);
+/// After so many of these times without its word it is gone. Others find that out in seconds; this is for one whose
+/// neighbours died with it.
+pub const WORD_EXPIRES: u32 = 3;
+/// How often that is looked for.
+pub const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// Words of one member are passed on so often ...
+pub const WORDS_OF_ONE: u8 = 8;
+/// ... within so long: who comes and goes more quickly is found out when lists are compared.
+pub const WORDS_WINDOW: Duration = Duration::from_secs(30);
+/// In a group of so many votes and their answers go from everybody to everybody, which no loss of packets holds up for
+/// long: a death costs each node some 4 KB. In a larger one there are too many deaths for that, and trees have to do.
+pub const VOTES_FLOOD_MAX: usize = 64;
+/// So long after the last vote that was needed a member is gone: its own word, on the same ways, had time to come.
+pub const REFUTE_WAIT: Duration = Duration::from_secs(1);
+/// Who voted against a member in vain is not heard against it again for so long.
+pub const VOTE_AGAIN: Duration = Duration::from_secs(30);
+/// One in so many members voted against together is a cut network, if it is at least [`PARTITION_MAX`].
+pub const PARTITION_MEMBERS_SHARE: usize = 32;
+/// Who has learnt of a member, or lost one, tells neighbours its digest: so many ...
+pub const MEMBERS_TOLD_TO: u32 = 2;
+/// ... so long after another, if no other digest goes out by then.
+pub const MEMBERS_SOON: Duration = Duration::from_secs(1);
+/// Neighbours that know different members compare lists after so long, as the difference may be on its way.
+pub const SUMS_DELAY: Duration = Duration::from_millis(1000);
+/// And again after so long at the earliest.
+pub const SUMS_PAUSE: Duration = Duration::from_secs(4);
+/// A page of members that has not come after so long is asked for elsewhere.
+pub const PAGE_PATIENCE: Duration = Duration::from_secs(5);
 /// A timer that fires this much late says that this node is starved.
 pub const LATE_TIMER: Duration = Duration::from_millis(200);
 /// Nodes remembered, linked ones aside; the gone so that old news of them is known to be old.

@@ -43,6 +43,15 @@ pub(crate) enum Fact {
     Unlink(PeerId),
 }
 
+/// How a vote came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Way {
+    /// A neighbour says so, to this node.
+    Neighbour(PeerId),
+    /// Through a group that this node shares with both.
+    Group,
+}
+
 /// Everybody this node has met.
 #[derive(Debug)]
 pub(crate) struct Presence {
@@ -102,16 +111,23 @@ impl Presence {
         self.peers.iter().map(|(peer, known)| (*peer, known.state))
     }
 
+    /// A neighbour says to how many it is linked.
+    pub(crate) fn watched_by(&mut self, peer: &PeerId, n: usize) {
+        if let Some(known) = self.peers.get_mut(peer).filter(|known| known.linked) {
+            known.n_observers = n;
+        }
+    }
+
     /// Whether the overlay has links to some only.
     pub(crate) fn set_partial(&mut self, is_partial: bool) {
         self.is_partial = is_partial;
     }
 
     /// Before anything else is done with an input: if it comes late, this node stood still, and the silence of
-    /// that time was its own (Lifeguard, section IV-A).
-    pub(crate) fn on_time(&mut self, now: Timestamp) {
+    /// that time was its own (Lifeguard, section IV-A). Returns how long it stood still.
+    pub(crate) fn on_time(&mut self, now: Timestamp) -> Duration {
         let Some(due) = self.next.filter(|due| *due <= now) else {
-            return;
+            return Duration::ZERO;
         };
         let late = now - due;
         self.health.observe(now, late);
@@ -119,6 +135,7 @@ impl Presence {
             self.forgive(now, late);
             self.next = Some(now);
         }
+        late
     }
 
     /// A link stands and its HELLO came. `identity` signs what it is told if it was thought gone.
@@ -135,11 +152,11 @@ impl Presence {
             || incarnation == known.incarnation && known.gone_at.is_some() && !known.said_goodbye;
         if is_outdated {
             // Others may think it gone in this incarnation, or have known a later one: it is to raise its own.
-            let alert = Alert::new(peer, known.incarnation, identity);
+            let alert = Alert::new(peer, known.incarnation, known.n_observers(self.is_partial), identity);
             self.facts.push(Fact::Tell(peer, alert.into()));
         }
         known.incarnation = known.incarnation.max(incarnation);
-        known.alerts.clear();
+        known.alerts.retain(|observer, _| *observer == self.me);
         known.linked = true;
         known.reset_at = None;
         self.heard_as(now, peer, PresenceCause::Connected);
@@ -175,7 +192,13 @@ impl Presence {
         known.is_cut_off = false;
         known.gone_at = None;
         known.said_goodbye = false;
-        known.alerts.remove(&self.me);
+        let taken_back = known.alerts.remove(&self.me);
+        if let Some(alert) =
+            taken_back.filter(|alert| self.is_partial && alert.incarnation >= known.incarnation)
+        {
+            // Others have heard the vote, and only its target can answer it.
+            self.facts.push(Fact::Tell(peer, alert.into()));
+        }
         if known.state != PresenceState::Alive || cause == PresenceCause::Connected {
             let before = known.state;
             known.state = PresenceState::Alive;

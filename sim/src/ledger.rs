@@ -94,6 +94,11 @@ pub struct Ledger {
     pub notes: Vec<(Timestamp, NodeIx, String)>,
     /// Whom a node sees in a group.
     pub members: BTreeMap<(NodeIx, GroupId), BTreeSet<PeerId>>,
+    /// Which members a node has seen going, in its present run.
+    pub members_left: BTreeSet<(NodeIx, PeerId)>,
+    /// Members that a node saw going, and coming back in the same run without having stopped or left.
+    pub n_member_flaps: u64,
+    went: BTreeMap<(NodeIx, GroupId, PeerId), Timestamp>,
 }
 
 impl Ledger {
@@ -120,6 +125,8 @@ impl Ledger {
         self.last.retain(|(of, ..), _| *of != node);
         self.this_run.remove(&node);
         self.members.retain(|(of, _), _| *of != node);
+        self.members_left.retain(|(of, _)| *of != node);
+        self.went.retain(|(of, ..), _| *of != node);
         self.presence.retain(|(of, _), _| *of != node);
         let peer = self.peers[node];
         self.gone_at.retain(|(of, gone), _| *of != node && *gone != peer);
@@ -174,9 +181,16 @@ impl Ledger {
             }
             Event::MemberJoined { group, peer } => {
                 self.members.entry((node, group)).or_default().insert(peer);
+                let went = self.went.remove(&(node, group, peer));
+                let started = self.peers.iter().position(|other| *other == peer).map(|ix| self.started[ix]);
+                self.n_member_flaps += u64::from(went.is_some_and(|at| started.is_some_and(|it| it < at)));
             }
-            Event::MemberLeft { group, peer, .. } => {
+            Event::MemberLeft { group, peer, cause } => {
                 self.members.entry((node, group)).or_default().remove(&peer);
+                self.members_left.insert((node, peer));
+                if !matches!(cause, PresenceCause::Left | PresenceCause::Goodbye) {
+                    self.went.insert((node, group, peer), now);
+                }
             }
             Event::Gap { from, to, .. } => {
                 self.notes.push((now, node, format!("gap {from}..={to}")));

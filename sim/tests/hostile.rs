@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use djembe_protocol::id::Lane;
 use djembe_protocol::io::PresenceState;
-use djembe_protocol::wire::frame::{Class, Frame, Roots};
+use djembe_protocol::wire::frame::{Class, Frame, MembersDigest, Roots};
 use djembe_sim::network::NodeIx;
 use djembe_sim::world::{Fault, World, WorldConfig};
 
@@ -40,8 +40,10 @@ fn is_shut_out(world: &mut World, hostile: NodeIx, honest: &[NodeIx]) -> bool {
 /// is not, with packets lost.
 #[test]
 fn who_floods_or_forges_is_shut_out_and_the_others_talk_on() {
-    let frames: [(Frame, usize, &str); 2] =
-        [(forged(), 1, "version"), (Roots { roots: vec![(1, [1; 32])] }.into(), 200, "flood")];
+    let frames: [(Frame, usize, &str); 2] = [
+        (forged(), 1, "version"),
+        (Roots { roots: vec![(1, [1; 32], MembersDigest::default())] }.into(), 200, "flood"),
+    ];
     for (frame, n, counter) in frames {
         let mut world = meshed(lossy(0.01), 6);
         let honest: Vec<NodeIx> = (0..5).collect();

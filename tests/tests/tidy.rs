@@ -31,6 +31,7 @@ const LAYERS: &[&[&str]] = &[
         "link",
         "overlay",
         "presence",
+        "group::census",
         "group::forest",
         "group::log",
         "group::publish",

@@ -432,7 +432,7 @@ def files():
                            "passphrase": "correct horse", "salt": salt,
                            "locked": key_file(seed, data_key, "correct horse", salt)}
 
-    domains = [b"envelope", b"beacon", b"alert", b"alive", b"op", b"root", b"address"]
+    domains = [b"envelope", b"beacon", b"alert", b"alive", b"op", b"root", b"address", b"member"]
     yield "ed25519.json", {
         "domains": [{"domain": d.decode(), "seed": seed, "bytes": b"bytes", "sig": sign(seed, d, b"bytes")}
                     for d in domains],

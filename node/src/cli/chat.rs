@@ -10,11 +10,13 @@ use djembe_protocol::limits::{CONTENT_MAX, DRAFTS_MAX};
 use super::exit::Failure;
 use super::global::{Global, passphrase};
 use super::output::{Stdout, harmless, stdin_lines, unreadable};
-use super::waiting::{count, explained, members, short};
+use super::waiting::{count, explained, members, n_members, short};
 use crate::control::{
     Ask, Connection, EventRecord, MessageRecord, PublishRecord, ReceiptWord, Reply, Session, rfc3339,
 };
 
+/// With more than so many it is not told of each who comes and goes.
+const CROWD: usize = 50;
 /// How long the last line may take to reach somebody once there is no more to say.
 const LAST_WORD: Duration = Duration::from_secs(10);
 
@@ -77,8 +79,12 @@ impl Chat<'_> {
     async fn talk(&mut self, hearing: &mut Connection) -> Result<(), Failure> {
         // Those who were there before the first event; events that have come meanwhile tell them once more.
         let status = self.session.status().await?;
-        for peer in members(&status, self.group) {
-            self.on_arrival(peer);
+        let here = members(&status, self.group);
+        if here.len() > CROWD {
+            self.present.extend(here.iter().map(|peer| (*peer).to_owned()));
+            self.global.say(format_args!("* {} are here", count(n_members(&status, self.group), "member")));
+        } else {
+            here.into_iter().for_each(|peer| self.on_arrival(peer));
         }
         let mut lines = stdin_lines();
         loop {
@@ -105,12 +111,14 @@ impl Chat<'_> {
             b"/who" => {
                 let status = self.session.status().await?;
                 let members = members(&status, self.group);
-                let names: Vec<&str> = members.iter().map(|peer| short(peer)).collect();
+                let names: Vec<&str> = members.iter().take(CROWD).map(|peer| short(peer)).collect();
                 let me = short(&status.peer_id);
+                let others = n_members(&status, self.group).saturating_sub(names.len());
                 self.global.say(format_args!(
-                    "* {me} (you){}{}",
+                    "* {me} (you){}{}{}",
                     if names.is_empty() { ", nobody else" } else { ", " },
-                    names.join(", ")
+                    names.join(", "),
+                    if others == 0 { String::new() } else { format!(", and {others} more") }
                 ));
             }
             word if word.starts_with(b"/") && !word.starts_with(b"//") => {
@@ -162,7 +170,9 @@ impl Chat<'_> {
                         self.on_arrival(peer_id);
                     }
                     EventRecord::MemberLeft { group, peer_id, cause }
-                        if group == self.group && self.present.remove(peer_id) =>
+                        if group == self.group
+                            && self.present.remove(peer_id)
+                            && self.present.len() < CROWD =>
                     {
                         self.global.say(format_args!("* {} is gone ({cause})", short(peer_id)));
                     }
@@ -184,7 +194,7 @@ impl Chat<'_> {
     }
 
     fn on_arrival(&mut self, peer_id: &str) {
-        if self.present.insert(peer_id.to_owned()) {
+        if self.present.insert(peer_id.to_owned()) && self.present.len() <= CROWD {
             self.global.say(format_args!("* {} is here", short(peer_id)));
         }
     }

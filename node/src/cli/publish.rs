@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::exit::{Exit, Failure};
 use super::global::{Global, passphrase};
 use super::output::{Stdout, stdin_lines, stdin_whole, unreadable};
-use super::waiting::{count, explained, members, short};
+use super::waiting::{count, explained, linked_members, n_members, short};
 use crate::control::{Ask, Connection, PublishRecord, ReceiptRecord, ReceiptWord, Reply, Session};
 use crate::error::NodeError;
 use crate::group::Publish;
@@ -281,7 +281,7 @@ async fn wait(
 ) -> Result<(ReceiptRecord, Option<Failure>), Failure> {
     connection.start(Ask::Follow { group: args.group.clone(), live: args.live }).await?;
     let mut looking = session.open().await?;
-    let (mut receipt, mut present) = (queued(), Vec::new());
+    let (mut receipt, mut present, mut n_others) = (queued(), Vec::new(), 0);
     let mut look = tokio::time::interval(LOOK);
     let timeout = tokio::time::sleep(args.timeout);
     let absent = tokio::time::sleep(ABSENT);
@@ -296,7 +296,8 @@ async fn wait(
             },
             _ = look.tick() => {
                 let status = looking.status().await?;
-                present = members(&status, &args.group).into_iter().map(str::to_owned).collect();
+                present = linked_members(&status, &args.group).into_iter().map(str::to_owned).collect();
+                n_others = n_members(&status, &args.group);
             }
             () = &mut absent, if !said_absent => {
                 said_absent = true;
@@ -310,7 +311,7 @@ async fn wait(
                 }
             }
             () = &mut timeout => {
-                let failure = late(args, session, &receipt, &present);
+                let failure = late(args, session, &receipt, &present, n_others);
                 return Ok((receipt, Some(failure)));
             }
         }
@@ -342,10 +343,22 @@ fn is_enough(args: &PubArgs, receipt: &ReceiptRecord, present: &[String]) -> boo
     }
 }
 
-fn late(args: &PubArgs, session: &Session, receipt: &ReceiptRecord, present: &[String]) -> Failure {
+fn late(
+    args: &PubArgs,
+    session: &Session,
+    receipt: &ReceiptRecord,
+    present: &[String],
+    n_others: usize,
+) -> Failure {
     let (group, secs) = (&args.group, args.timeout.as_secs_f64());
     let what = match (receipt.stored_by.len(), args.wait) {
         (0, _) if present.is_empty() => format!("nobody was in \"{group}\" within {secs} s"),
+        // Others may well have it; nobody tells.
+        (n, Some(wanted)) if wanted > present.len() && n_others > present.len() => format!(
+            "{n} of {wanted} members stored it within {secs} s: only those linked to this node say so, {} of {}",
+            present.len(),
+            count(n_others, "member")
+        ),
         (n, Some(wanted)) => format!("{n} of {wanted} members stored it within {secs} s"),
         (_, None) if args.live => format!("it could not be sent within {secs} s"),
         (n, None) => {

@@ -28,7 +28,9 @@ pub(super) async fn run(session: &Session, global: &Global) -> Result<(), Failur
 fn verdict(status: &Status) -> String {
     let linked = linked(status);
     let members: BTreeSet<&String> = status.groups.iter().flat_map(|group| &group.members).collect();
-    let members = members.iter().filter(|peer| ***peer != status.peer_id).count();
+    // A long list is not told whole.
+    let largest = status.groups.iter().map(|group| group.member_count).max().unwrap_or(0);
+    let members = members.len().max(largest);
     let queued: usize = status.groups.iter().map(|group| group.queued).sum();
     let missing: u64 = status.groups.iter().map(|group| group.missing).sum();
     let queue = match (queued, missing) {
@@ -58,6 +60,12 @@ fn verdict(status: &Status) -> String {
         );
     }
     format!("Connected: {} online, {queue}", count(members, "member"))
+}
+
+/// `12 other members`, and how many of them are neighbours if not all are.
+fn online(group: &crate::GroupInfo) -> String {
+    let members = count(group.member_count, "other member");
+    if group.linked < group.member_count { format!("{members} ({} linked)", group.linked) } else { members }
 }
 
 fn gap_line(gap: &crate::GapInfo) -> String {
@@ -95,7 +103,7 @@ fn screen(status: &Status) -> String {
         lines.push(format!(
             "  {}: {} online, {} known, {} missing, {} queued",
             harmless(&group.name),
-            count(group.members.iter().filter(|peer| **peer != status.peer_id).count(), "other member"),
+            online(group),
             count(usize::try_from(group.envelopes).unwrap_or(usize::MAX), "envelope"),
             group.missing,
             count(group.queued, "message"),

@@ -68,7 +68,7 @@ fn loneliness(status: &Status, group: Option<&str>, was_met: bool) -> Option<Str
         return Some(format!("nobody found yet; tried: {}", status.discovery_text.trim_end()));
     }
     let group = group?;
-    let is_empty = members(status, group).is_empty();
+    let is_empty = linked_members(status, group).is_empty();
     is_empty.then(|| {
         format!(
             "{} linked, none of them in group \"{group}\": start it there with the same name and the same \
@@ -83,14 +83,21 @@ pub(super) fn linked(status: &Status) -> usize {
     status.peers.iter().filter(|peer| !peer.path.is_empty()).count()
 }
 
-/// Other members of a group that are linked.
+/// Other members of a group: all that are told, of a very large group not all that are there.
 pub(super) fn members<'a>(status: &'a Status, group: &str) -> Vec<&'a str> {
     let groups = status.groups.iter().filter(|known| known.name == group);
-    groups
-        .flat_map(|known| &known.members)
-        .map(String::as_str)
-        .filter(|peer| *peer != status.peer_id)
-        .collect()
+    groups.flat_map(|known| &known.members).map(String::as_str).collect()
+}
+
+/// How many other members of a group there are.
+pub(super) fn n_members(status: &Status, group: &str) -> usize {
+    status.groups.iter().filter(|known| known.name == group).map(|known| known.member_count).sum()
+}
+
+/// Those of them that are linked. Only these say that they have stored a message.
+pub(super) fn linked_members<'a>(status: &'a Status, group: &str) -> Vec<&'a str> {
+    let groups = status.groups.iter().filter(|known| known.name == group);
+    groups.flat_map(|known| known.members.iter().take(known.linked)).map(String::as_str).collect()
 }
 
 /// `1 node`, `2 nodes`.

@@ -90,6 +90,8 @@ impl Driver {
         });
         let groups = status.groups.iter().map(|group| GroupInfo {
             name: group.name.clone(),
+            member_count: group.n_members,
+            linked: group.n_linked,
             members: group.members.iter().map(ToString::to_string).collect(),
             envelopes: group.envelopes,
             missing: group.missing,

@@ -29,12 +29,22 @@ pub enum Domain {
     Root,
     /// An address record.
     Address,
+    /// A member's word that it is in a group, or not any more.
+    Member,
 }
 
 impl Domain {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Envelope, Self::Beacon, Self::Alert, Self::Alive, Self::Op, Self::Root, Self::Address];
+    pub const ALL: [Self; 8] = [
+        Self::Envelope,
+        Self::Beacon,
+        Self::Alert,
+        Self::Alive,
+        Self::Op,
+        Self::Root,
+        Self::Address,
+        Self::Member,
+    ];
 
     /// What stands before the signed bytes; it ends in a zero byte.
     pub const fn label(self) -> &'static [u8] {
@@ -46,6 +56,7 @@ impl Domain {
             Self::Op => b"djembe/v1 op\0",
             Self::Root => b"djembe/v1 root\0",
             Self::Address => b"djembe/v1 address\0",
+            Self::Member => b"djembe/v1 member\0",
         }
     }
 

@@ -26,11 +26,11 @@ impl Engine {
         let mut roots = Vec::with_capacity(shared.len());
         for id in shared {
             if let Some(group) = self.groups.get_mut(&id) {
-                roots.push((group.ix(), group.root()));
+                roots.push((group.ix(), group.root(), group.members_digest()));
             }
         }
-        roots.sort_unstable();
-        roots.dedup_by_key(|(group, _)| *group);
+        roots.sort_unstable_by_key(|(group, ..)| *group);
+        roots.dedup_by_key(|(group, ..)| *group);
         self.cx().send(link, Class::Control, Roots { roots });
     }
 
@@ -42,11 +42,12 @@ impl Engine {
             }
             state.schedule_digest(self.now, jitter);
         }
-        for (theirs, root) in &roots.roots {
+        for (theirs, root, members) in &roots.roots {
             self.with_shared(link, *theirs, |group, cx| {
                 if group.root() != *root {
                     group.compare(cx, link);
                 }
+                group.on_members_digest(cx, link, *members);
                 Ok(())
             });
         }
@@ -71,6 +72,8 @@ impl Engine {
             let group = self.groups.get_mut(&id)?;
             hasher.update(&group.topic_tag().0);
             hasher.update(&group.root());
+            let members = group.members_digest();
+            hasher.update(&members.n.to_le_bytes()).update(&members.sum.to_le_bytes());
         }
         Some(*hasher.finalize().as_bytes())
     }

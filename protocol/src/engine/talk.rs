@@ -6,9 +6,10 @@ use crate::group::{Ctx, Group};
 use crate::id::{LinkId, PeerId};
 use crate::io::PresenceCause;
 use crate::link::Link;
+use crate::presence;
 use crate::wire::frame::{
-    self, Adverts, Alive, AnchorReq, Checked, CheckedFrame, Class, Frame, Graft, Hello, Refuse, SeqReq,
-    Subscribe, Ungraft,
+    self, Adverts, Alive, AnchorReq, Checked, CheckedFrame, Class, Frame, Graft, Hello, Members, MembersAsk,
+    MembersHave, MembersSums, MembersWant, News, Refuse, SeqReq, Subscribe, Ungraft,
 };
 
 impl Engine {
@@ -96,13 +97,16 @@ impl Engine {
                 }
             }
             Frame::Goodbye(_) => self.on_goodbye(link, peer),
-            Frame::Alert(alert) => self.presence.alert(self.now, peer, alert, &self.identity),
+            Frame::Alert(alert) => {
+                self.presence.alert(self.now, presence::Way::Neighbour(peer), alert, &self.identity);
+            }
             Frame::Alive(alive) => self.presence.alive(self.now, peer, alive),
             Frame::Gone(gone) => self.presence.gone(self.now, peer, gone, &self.identity),
             Frame::Peers(peers) => {
                 if let Some(state) = self.links.get_mut(&link) {
                     state.neighbours = peers.peers.iter().map(|(neighbour, _)| *neighbour).collect();
                 }
+                self.presence.watched_by(&peer, 1 + peers.peers.len());
                 self.overlay.neighbours_of(self.now, peer, peers.peers);
             }
             Frame::Walk(walk) => self.overlay.walk(self.now, peer, walk),
@@ -137,6 +141,14 @@ impl Engine {
             | Frame::Ungraft(Ungraft { group, .. })
             | Frame::SeqReq(SeqReq { group, .. }) => {
                 self.with_shared(link, group, |group, cx| group.on_forest_talk(cx, link, &talk));
+            }
+            Frame::News(News { group, .. })
+            | Frame::MembersAsk(MembersAsk { group, .. })
+            | Frame::Members(Members { group, .. })
+            | Frame::MembersSums(MembersSums { group, .. })
+            | Frame::MembersHave(MembersHave { group, .. })
+            | Frame::MembersWant(MembersWant { group, .. }) => {
+                self.with_shared(link, group, |group, cx| group.on_members_talk(cx, link, &talk));
             }
             Frame::Stored(stored) => self.with_shared(link, stored.group, |group, cx| {
                 group.on_stored(cx, link, &stored);

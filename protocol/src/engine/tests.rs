@@ -14,8 +14,9 @@ use crate::io::{Input, LinkEnd};
 use crate::message::Draft;
 use crate::persist::{Answer, GroupRecord, Query};
 use crate::wire::frame::{
-    Alert, Alive, Announce, Beat, Clock, ClockEntry, Digest, Find, Found, Gone, Hello, MateTag, Part,
-    PeerRecord, Prune, Range, Refusal, Refuse, Roots, Served, Shuffle, Signature, Stored, Subscribe,
+    Alert, Alive, Announce, Beat, Clock, ClockEntry, Digest, Fact, Find, Found, Gone, Hello, MateTag,
+    MemberRecord, Members, MembersAsk, MembersDigest, MembersHave, MembersSums, MembersWant, News, Part,
+    PeerRecord, Prune, Range, Refusal, Refuse, Roots, Served, Shuffle, Signature, Stay, Stored, Subscribe,
     Unsubscribe, Walk, Want, Why, check, find_tag, mate_tag,
 };
 
@@ -277,7 +278,7 @@ fn claims_do_not_grow_without_bound() {
         bench.say(link, Announce { group: 1, tree: 0, ranges });
         bench.say(link, Clock { group: 1, part: Part::Ask, entries });
     }
-    let claims = bench.group().status(bench.now).missing;
+    let claims = bench.group().status(bench.now, bench.engine.me).missing;
     assert!(claims > 0, "it does believe some of them");
     assert!(bench.group().n_claims() <= limits::AUTHORS_MAX);
     assert!(bench.group().n_logs() <= limits::AUTHORS_MAX);

@@ -86,6 +86,7 @@ impl Group {
             self.subscribe(cx, link);
             self.match_unmatched(cx, link);
         }
+        self.say_soon(cx);
         self.pump(cx);
     }
 

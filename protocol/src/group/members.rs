@@ -7,7 +7,7 @@ use crate::id::{Lane, LinkId, PeerId};
 use crate::io::{Event, PresenceCause};
 use crate::limits;
 use crate::link::Link;
-use crate::wire::frame::{Class, GroupIx, Subscribe, Unsubscribe};
+use crate::wire::frame::{Class, GroupIx, Stay, Subscribe, Unsubscribe};
 
 impl Group {
     /// Tells a greeted neighbour that we are in the group, once the store has said what we know of it.
@@ -47,7 +47,7 @@ impl Group {
             let at = if state.dialed { cx.now + limits::DIGEST_MIN } else { cx.now };
             state.digest_at = Some(at);
         }
-        let is_new = !cx.is_linked(&peer, &self.members);
+        let is_new = !self.is_member(&peer);
         self.members.insert(link, peer);
         if is_new {
             cx.event(Event::MemberJoined { group: self.id, peer });
@@ -58,6 +58,7 @@ impl Group {
         }
         self.send_stored(cx, link, peer);
         self.in_forest(cx, |forest, ground| forest.link_up(ground, link));
+        self.say_soon(cx);
         self.pump(cx);
     }
 
@@ -78,16 +79,25 @@ impl Group {
         self.in_forest(cx, |forest, ground| forest.link_down(ground, link));
         self.repair.link_down(cx.now, link);
         self.serving.remove(&link);
+        self.census.link_down(link);
+        self.outgoing.link_down(link);
         if let Some(cause) = cause
             && !cx.is_linked(&peer, &self.members)
         {
-            cx.event(Event::MemberLeft { group: self.id, peer, cause });
+            let is_farewell = matches!(cause, PresenceCause::Left | PresenceCause::Goodbye);
+            if !self.census.is_here(&peer) {
+                cx.event(Event::MemberLeft { group: self.id, peer, cause });
+            } else if is_farewell {
+                self.peer_gone(cx, &peer, cause);
+            }
+            // Else it is not a neighbour any more, and those who are will say what became of it.
         }
         self.pump(cx);
     }
 
     /// Leaves: tells the members.
     pub(crate) fn leave(mut self, cx: &mut Ctx<'_>) {
+        self.say_farewell(cx, Stay::Left);
         for link in self.members.keys().copied().collect::<Vec<_>>() {
             cx.send(link, Class::Control, Unsubscribe { group: self.ix });
         }

@@ -9,11 +9,13 @@
 //! ```
 
 mod answers;
+mod census;
 mod compare;
 mod forest;
 mod gaps;
 mod log;
 mod members;
+mod news;
 mod own;
 mod publish;
 mod receive;
@@ -34,11 +36,15 @@ use crate::limits;
 use crate::link::Link;
 use crate::message::Body;
 use crate::persist::{Query, StoreOp};
+use crate::presence::Presence;
 use crate::time::{Hlc, Timestamp, WallTime};
 use crate::wire::frame::{Class, FLOOD, Frame, GroupIx, STAR, Want};
+use census::Census;
+pub(crate) use census::Heard;
 use forest::Forest;
 use gaps::Gaps;
 use log::Log;
+use news::Outgoing;
 use publish::OwnLane;
 use recent::Recent;
 use repair::Repair;
@@ -65,6 +71,11 @@ pub(crate) struct Ctx<'a> {
     pub(crate) is_partial: bool,
     /// Peers thought to be there.
     pub(crate) n_known: usize,
+    pub(crate) presence: &'a Presence,
+    /// How often this run has said that it is in a group, or not any more.
+    pub(crate) n_words: &'a mut u32,
+    /// What members said that presence has to know.
+    pub(crate) heard: &'a mut Vec<Heard>,
 }
 
 impl Ctx<'_> {
@@ -122,7 +133,11 @@ pub(crate) struct Group {
     load_failed: bool,
     /// Somebody else writes under our key.
     cloned: bool,
+    /// Neighbours that are in it.
     members: BTreeMap<LinkId, PeerId>,
+    /// Everybody who is, where not everybody is a neighbour.
+    census: Census,
+    outgoing: Outgoing,
     logs: BTreeMap<LogId, LogState>,
     lanes: [OwnLane; 2],
     /// Sealed by us and on their way to the disk; seen by nobody before they and all before them are there.
@@ -213,6 +228,8 @@ impl Group {
             load_failed: false,
             cloned: false,
             members: BTreeMap::new(),
+            census: Census::default(),
+            outgoing: Outgoing::default(),
             logs: BTreeMap::new(),
             lanes: [OwnLane::new(Lane::Durable, 0, None), OwnLane::new(Lane::Live, 0, None)],
             unreleased: BTreeMap::new(),
@@ -243,11 +260,14 @@ impl Group {
         self.ix
     }
 
-    pub(crate) fn status(&self, now: Timestamp) -> GroupStatus {
+    pub(crate) fn status(&self, now: Timestamp, me: PeerId) -> GroupStatus {
+        let (n_members, members) = self.count_members(me);
         GroupStatus {
             group: self.id,
             name: self.name.clone(),
-            members: self.members.values().copied().collect(),
+            n_members,
+            n_linked: self.mates().len(),
+            members,
             envelopes: self.kept_logs().map(|(_, state)| state.log.next()).sum(),
             trees: self.forest.len(),
             is_root: self.forest.is_root(),
@@ -325,6 +345,8 @@ impl Group {
         [
             self.tree.next_deadline(),
             self.forest.next_deadline(),
+            self.census.next_deadline(),
+            self.outgoing.next_deadline(),
             self.repair.next_deadline(),
             self.recent.next_deadline(),
             self.load_again_at,
@@ -350,6 +372,7 @@ impl Group {
         if self.forest.next_deadline().is_some_and(|at| at <= cx.now) {
             self.in_forest(cx, |forest, ground| forest.on_deadline(ground));
         }
+        self.tend_members(cx);
         self.acknowledge(cx);
         self.give_up_live_gaps(cx);
         self.ask_for_missing(cx);

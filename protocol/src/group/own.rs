@@ -14,6 +14,7 @@ use crate::limits;
 use crate::link::Link;
 use crate::message::{self, Body, Draft};
 use crate::persist::{Frontier, StoreOp, StoredEnvelope};
+use crate::time::Duration;
 
 impl Group {
     pub(super) fn lane(&mut self, lane: Lane) -> &mut OwnLane {
@@ -221,9 +222,14 @@ impl Group {
             }
             return;
         }
-        let soon = cx.now + limits::DIGEST_PARTIAL;
+        self.hurry_digest(cx, 1, limits::DIGEST_PARTIAL);
+    }
+
+    /// So many neighbours, others each time, are told so soon what is here.
+    pub(super) fn hurry_digest(&mut self, cx: &mut Ctx<'_>, n: usize, within: Duration) {
+        let soon = cx.now + within;
         let digest_at = |link: &LinkId| cx.links.get(link).and_then(|link| link.digest_at);
-        if self.members.keys().filter_map(digest_at).any(|at| at <= soon) {
+        if self.members.keys().filter_map(digest_at).filter(|at| *at <= soon).count() >= n {
             return;
         }
         self.n_hurried = self.n_hurried.wrapping_add(1);

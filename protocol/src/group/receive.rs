@@ -10,7 +10,7 @@ use crate::limits;
 use crate::persist::{Answer, Frontier, Query, StoreOp};
 use crate::time::Timestamp;
 use crate::wire::envelope::Envelope;
-use crate::wire::frame::{Announce, Class, FLOOD, Frame, Prune, Range, STAR, Stored, TreeIx};
+use crate::wire::frame::{Announce, Class, FLOOD, Frame, Prune, Range, STAR, Stay, Stored, TreeIx};
 
 use super::log::{Log, Placed};
 use super::spread::Way;
@@ -289,6 +289,7 @@ impl Group {
 
     /// The node ends: what waits for others to share a frame waits no longer.
     pub(crate) fn finish(&mut self, cx: &mut Ctx<'_>) {
+        self.say_farewell(cx, Stay::Stopped);
         if !self.unacknowledged.is_empty() {
             self.acknowledge_at = Some(cx.now);
             self.acknowledge(cx);

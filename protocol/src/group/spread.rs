@@ -117,8 +117,14 @@ impl Group {
         }
     }
 
+    /// How many are in the group: as many as are known to be, once there is a list; else whoever is known might be.
+    fn n_members_thought(&self, cx: &Ctx<'_>) -> usize {
+        let n = self.census.n_here().max(self.members.len() + 1);
+        if self.census.n_here() > 0 { n } else { n.max(cx.n_known) }
+    }
+
     /// Whether another link to the same member has taken over from a retiring one.
-    fn has_better_link(&self, cx: &Ctx<'_>, link: LinkId, peer: PeerId) -> bool {
+    pub(super) fn has_better_link(&self, cx: &Ctx<'_>, link: LinkId, peer: PeerId) -> bool {
         self.members.iter().any(|(other, member)| {
             *other != link && *member == peer && cx.links.get(other).is_some_and(|other| !other.is_retiring())
         })
@@ -177,6 +183,7 @@ impl Group {
         cx: &mut Ctx<'_>,
         f: impl FnOnce(&mut Forest, &mut Ground<'_>) -> T,
     ) -> T {
+        let n_members = self.n_members_thought(cx);
         let links = &*cx.links;
         let rtt = |link: LinkId| links.get(&link).and_then(Link::rtt);
         let mut ground = Ground {
@@ -189,7 +196,7 @@ impl Group {
             secrets: &mut *cx.secrets,
             rtt: &rtt,
             is_partial: cx.is_partial,
-            n_members: cx.n_known.max(self.members.len() + 1),
+            n_members,
         };
         let result = f(&mut self.forest, &mut ground);
         for (link, frame) in self.forest.take_facts() {

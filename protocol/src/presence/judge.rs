@@ -96,7 +96,8 @@ impl Presence {
                     self.facts.push(Fact::Unlink(peer));
                 }
                 if may_vote {
-                    let alert = Alert::new(peer, known.incarnation, identity);
+                    let n_observers = known.n_observers(self.is_partial);
+                    let alert = Alert::new(peer, known.incarnation, n_observers, identity);
                     known.alerts.insert(self.me, alert.clone());
                     self.facts.push(Fact::Broadcast(alert.into()));
                 }
@@ -158,7 +159,8 @@ impl Presence {
         let others =
             known.observers.iter().filter(|other| self.state(other) == Some(PresenceState::Alive)).count();
         // In a partial overlay everybody has others who observe it, whether this node has heard of them or not.
-        let needed = if self.is_partial { limits::VOTES } else { limits::VOTES.min(1 + others) };
+        let all = if self.is_partial { known.n_observers(true) } else { 1 + others };
+        let needed = limits::VOTES.min(all);
         let votes = known.alerts.len();
         let since = known.suspected_at.unwrap_or(now);
         let patience = if is_cut_off { limits::PARTITION_HOLD } else { suspicion_timeout(votes) };

@@ -23,6 +23,8 @@ pub(super) struct Peer {
     pub(super) alerts: BTreeMap<PeerId, Alert>,
     /// Who else watched it when this node last heard it.
     pub(super) observers: BTreeSet<PeerId>,
+    /// How many watch it, as it says itself; zero if it did not say.
+    pub(super) n_observers: usize,
     pub(super) gone_at: Option<Timestamp>,
     pub(super) said_goodbye: bool,
     /// When its last refutation was passed on.
@@ -43,10 +45,20 @@ impl Peer {
             is_cut_off: false,
             alerts: BTreeMap::new(),
             observers: BTreeSet::new(),
+            n_observers: 0,
             gone_at: None,
             said_goodbye: false,
             passed_on_at: None,
             announced: false,
+        }
+    }
+
+    /// How many watch it, this node among them, as far as this node knows. In a partial overlay there are others whom
+    /// it has not heard of.
+    pub(super) fn n_observers(&self, is_partial: bool) -> usize {
+        match self.n_observers {
+            0 if is_partial => usize::MAX,
+            n => n.max(1 + self.observers.len()),
         }
     }
 

@@ -1,11 +1,13 @@
 //! Votes and refutations on their way through a partial overlay, where the observers of a node are not each other's
-//! neighbours: everybody passes each on once, and of the votes against one run of a node no more than it takes.
+//! neighbours: everybody passes each on once, and of the votes against one run of a node no more than it takes. So it
+//! is between nodes that share no group; members of a group tell each other through the group.
 //!
 //! What is passed on was signed, so nobody can vote for another. How much one neighbour and one observer can make
 //! travel is bounded.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Way;
 use crate::id::{Incarnation, PeerId};
 use crate::limits;
 use crate::time::Timestamp;
@@ -25,36 +27,39 @@ pub(super) struct Rumours {
 struct Rumour {
     incarnation: Incarnation,
     voters: BTreeSet<PeerId>,
+    /// A vote was passed on: so is the answer.
+    is_passed_on: bool,
     /// When the first vote came, or it was refuted.
     since: Timestamp,
 }
 
 impl Rumours {
-    /// Takes a vote that a neighbour says. True if it is news, to be passed on.
-    pub(super) fn vote(&mut self, now: Timestamp, from: PeerId, alert: &Alert) -> bool {
+    /// Takes a vote. True if it is news, to be passed on if it came from a neighbour.
+    pub(super) fn vote(&mut self, now: Timestamp, way: Way, alert: &Alert) -> bool {
         let known = self.about.get(&alert.target);
         let is_known = known.is_some_and(|rumour| {
             rumour.incarnation > alert.incarnation
                 || rumour.incarnation == alert.incarnation
                     && (rumour.voters.contains(&alert.observer) || rumour.voters.len() >= limits::VOTES)
         });
-        if is_known || !self.admits(now, from, alert.observer) {
+        if is_known || !self.admits(now, way, alert.observer) {
             return false;
         }
         let rumour = self.entry(now, alert.target, alert.incarnation);
         rumour.voters.insert(alert.observer);
+        rumour.is_passed_on |= way != Way::Group;
         true
     }
 
-    /// Takes a refutation. True if it is news.
+    /// Takes a refutation. True if it is news, and answers votes that were passed on.
     pub(super) fn refutation(&mut self, now: Timestamp, from: PeerId, alive: &Alive) -> bool {
         let known = self.about.get(&alive.peer);
-        if known.is_some_and(|rumour| rumour.incarnation >= alive.incarnation)
-            || !self.admits(now, from, alive.peer)
-        {
+        let answers =
+            known.is_some_and(|rumour| rumour.incarnation < alive.incarnation && rumour.is_passed_on);
+        if !answers || !self.admits(now, Way::Neighbour(from), alive.peer) {
             return false;
         }
-        self.entry(now, alive.peer, alive.incarnation);
+        self.entry(now, alive.peer, alive.incarnation).is_passed_on = true;
         true
     }
 
@@ -75,7 +80,7 @@ impl Rumours {
             let oldest = self.about.iter().min_by_key(|(_, rumour)| rumour.since).map(|(peer, _)| *peer);
             oldest.and_then(|oldest| self.about.remove(&oldest));
         }
-        let new = || Rumour { incarnation, voters: BTreeSet::new(), since: now };
+        let new = || Rumour { incarnation, voters: BTreeSet::new(), is_passed_on: false, since: now };
         let rumour = self.about.entry(about).or_insert_with(new);
         if rumour.incarnation < incarnation {
             *rumour = new();
@@ -84,17 +89,19 @@ impl Rumours {
     }
 
     /// Whether a neighbour and the one who signed may say more for now.
-    fn admits(&mut self, now: Timestamp, from: PeerId, signer: PeerId) -> bool {
+    fn admits(&mut self, now: Timestamp, way: Way, signer: PeerId) -> bool {
         if now - self.window >= limits::RUMOURS_WINDOW {
             self.window = now;
             self.from.clear();
             self.of.clear();
         }
-        let n_from = self.from.entry(from).or_default();
-        if *n_from >= limits::RUMOURS_FROM_ONE {
-            return false;
+        if let Way::Neighbour(from) = way {
+            let n_from = self.from.entry(from).or_default();
+            if *n_from >= limits::RUMOURS_FROM_ONE {
+                return false;
+            }
+            *n_from += 1;
         }
-        *n_from += 1;
         let n_of = self.of.entry(signer).or_default();
         *n_of += 1;
         *n_of <= limits::RUMOURS_OF_ONE
@@ -118,7 +125,7 @@ mod tests {
     fn vote(target: u64, incarnation: u64, observer: u64) -> Alert {
         let mut id = [1; 32];
         id[..8].copy_from_slice(&target.to_le_bytes());
-        Alert::new(PeerId(id), Incarnation(incarnation), &someone(observer))
+        Alert::new(PeerId(id), Incarnation(incarnation), 3, &someone(observer))
     }
 
     const T0: Timestamp = Timestamp::from_micros(1_000_000);
@@ -127,20 +134,24 @@ mod tests {
     #[test]
     fn a_vote_is_news_once() {
         let mut rumours = Rumours::default();
-        assert!(rumours.vote(T0, A, &vote(1, 5, 1)));
-        assert!(!rumours.vote(T0, B, &vote(1, 5, 1)));
-        assert!(rumours.vote(T0, B, &vote(1, 5, 2)));
-        assert!(!rumours.vote(T0, B, &vote(1, 4, 3)), "of an earlier run");
-        assert!(rumours.vote(T0, A, &vote(1, 5, 3)));
-        assert!(!rumours.vote(T0, A, &vote(1, 5, 4)), "three are enough");
-        assert!(rumours.vote(T0, A, &vote(1, 6, 4)), "a later run is another matter");
+        assert!(rumours.vote(T0, Way::Neighbour(A), &vote(1, 5, 1)));
+        assert!(!rumours.vote(T0, Way::Neighbour(B), &vote(1, 5, 1)));
+        assert!(rumours.vote(T0, Way::Neighbour(B), &vote(1, 5, 2)));
+        assert!(!rumours.vote(T0, Way::Neighbour(B), &vote(1, 4, 3)), "of an earlier run");
+        assert!(rumours.vote(T0, Way::Neighbour(A), &vote(1, 5, 3)));
+        assert!(!rumours.vote(T0, Way::Neighbour(A), &vote(1, 5, 4)), "three are enough");
+        assert!(rumours.vote(T0, Way::Neighbour(A), &vote(1, 6, 4)), "a later run is another matter");
         let target = someone(9);
-        let against = Alert::new(target.peer_id(), Incarnation(5), &someone(1));
-        assert!(rumours.vote(T0, A, &against));
+        let against = Alert::new(target.peer_id(), Incarnation(5), 3, &someone(1));
+        assert!(rumours.vote(T0, Way::Neighbour(A), &against));
         let refutation = Alive::new(Incarnation(6), &target);
         assert!(rumours.refutation(T0, A, &refutation));
         assert!(!rumours.refutation(T0, B, &refutation));
-        assert!(!rumours.vote(T0, B, &Alert::new(target.peer_id(), Incarnation(5), &someone(2))));
+        assert!(!rumours.vote(
+            T0,
+            Way::Neighbour(B),
+            &Alert::new(target.peer_id(), Incarnation(5), 3, &someone(2))
+        ));
     }
 
     /// A neighbour, and an observer through whomever, can make only so much travel, and fill only so much memory.
@@ -148,10 +159,11 @@ mod tests {
     fn floods_are_bounded_from_both_sides() {
         let mut rumours = Rumours::default();
         let max = u64::from(limits::RUMOURS_OF_ONE);
-        let n = (0..max + 9).filter(|target| rumours.vote(T0, A, &vote(*target, 1, 1))).count();
+        let n =
+            (0..max + 9).filter(|target| rumours.vote(T0, Way::Neighbour(A), &vote(*target, 1, 1))).count();
         assert_eq!(n as u64, max, "of one observer");
         let later = T0 + limits::RUMOURS_WINDOW;
-        assert!(rumours.vote(later, A, &vote(max + 20, 1, 1)), "again in the next window");
+        assert!(rumours.vote(later, Way::Neighbour(A), &vote(max + 20, 1, 1)), "again in the next window");
         let later = later + limits::RUMOURS_WINDOW;
         let max = u64::from(limits::RUMOURS_FROM_ONE);
         let mut flood = (0..max + 9).map(|n| {
@@ -160,9 +172,9 @@ mod tests {
             alert.observer.0[1] = u8::try_from(n / 10_000).unwrap_or(0);
             alert
         });
-        let n = flood.by_ref().filter(|alert| rumours.vote(later, A, alert)).count();
+        let n = flood.by_ref().filter(|alert| rumours.vote(later, Way::Neighbour(A), alert)).count();
         assert_eq!(n as u64, max, "from one neighbour");
-        assert!(rumours.vote(later, B, &vote(1, 1, 77)), "another is still heard");
+        assert!(rumours.vote(later, Way::Neighbour(B), &vote(1, 1, 77)), "another is still heard");
         assert!(rumours.about.len() <= limits::RUMOURS_MAX);
     }
 }

@@ -80,8 +80,8 @@ impl Bench {
     }
 
     fn vote(&mut self, observer: usize, incarnation: u64) -> &mut Self {
-        let alert = Alert::new(self.id(TARGET), Incarnation(incarnation), &self.identities[observer]);
-        self.presence.alert(self.now, FROM, alert, &self.identities[0]);
+        let alert = Alert::new(self.id(TARGET), Incarnation(incarnation), 3, &self.identities[observer]);
+        self.presence.alert(self.now, Way::Neighbour(FROM), alert, &self.identities[0]);
         self.pass(1)
     }
 
@@ -251,7 +251,8 @@ fn the_dead_are_told_when_they_return() {
 fn votes_against_this_node_are_refuted() {
     let mut bench = Bench::new(1);
     let me = bench.id(0);
-    let against = |bench: &Bench, incarnation| Alert::new(me, Incarnation(incarnation), &bench.identities[2]);
+    let against =
+        |bench: &Bench, incarnation| Alert::new(me, Incarnation(incarnation), 3, &bench.identities[2]);
     for (wait, incarnation, now_is) in [
         (0, 9, 10),
         (0, 10, 11),
@@ -263,14 +264,14 @@ fn votes_against_this_node_are_refuted() {
     ] {
         bench.pass(wait);
         let alert = against(&bench, incarnation);
-        bench.presence.alert(bench.now, FROM, alert, &bench.identities[0]);
+        bench.presence.alert(bench.now, Way::Neighbour(FROM), alert, &bench.identities[0]);
         bench.settle();
         assert_eq!(bench.presence.incarnation(), Incarnation(now_is), "vote against {incarnation}");
     }
     bench.presence.incarnation = Incarnation(limits::INCARNATION_MAX);
     bench.pass(1000);
     let alert = against(&bench, limits::INCARNATION_MAX);
-    bench.presence.alert(bench.now, FROM, alert, &bench.identities[0]);
+    bench.presence.alert(bench.now, Way::Neighbour(FROM), alert, &bench.identities[0]);
     assert_eq!(bench.presence.incarnation(), Incarnation(limits::INCARNATION_MAX));
 }
 
@@ -280,8 +281,8 @@ fn one_accuser_is_not_enough() {
     let mut bench = Bench::new(2);
     let me = bench.id(0);
     let accuse = |bench: &mut Bench, observer: usize, incarnation| {
-        let alert = Alert::new(me, incarnation, &bench.identities[observer]);
-        bench.presence.alert(bench.now, FROM, alert, &bench.identities[0]);
+        let alert = Alert::new(me, incarnation, 3, &bench.identities[observer]);
+        bench.presence.alert(bench.now, Way::Neighbour(FROM), alert, &bench.identities[0]);
         bench.settle();
     };
     for n in 0..10 {
@@ -438,8 +439,8 @@ fn an_answer_that_had_to_wait_is_given() {
     bench.presence.set_partial(true);
     let me = bench.id(0);
     for (incarnation, passes, now_is) in [(10, 0, 11), (11, 9800, 11), (11, 400, 12)] {
-        let alert = Alert::new(me, Incarnation(incarnation), &bench.identities[7]);
-        bench.presence.alert(bench.now, FROM, alert, &bench.identities[0]);
+        let alert = Alert::new(me, Incarnation(incarnation), 3, &bench.identities[7]);
+        bench.presence.alert(bench.now, Way::Neighbour(FROM), alert, &bench.identities[0]);
         bench.pass(passes);
         assert_eq!(bench.presence.incarnation(), Incarnation(now_is), "{incarnation}, {passes} ms");
     }

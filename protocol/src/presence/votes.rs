@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Fact, Presence};
+use super::{Fact, Presence, Way};
 use crate::crypto::Identity;
 use crate::id::{Incarnation, PeerId};
 use crate::io::{PresenceCause, PresenceState};
@@ -11,13 +11,17 @@ use crate::time::Timestamp;
 use crate::wire::frame::{Alert, Alive, Gone};
 
 impl Presence {
-    /// An observer votes; `from` says so. `identity` signs the refutation if the vote is against this node.
-    pub(crate) fn alert(&mut self, now: Timestamp, from: PeerId, alert: Alert, identity: &Identity) {
+    /// An observer votes. `identity` signs the refutation if the vote is against this node.
+    pub(crate) fn alert(&mut self, now: Timestamp, way: Way, alert: Alert, identity: &Identity) {
         let (peer, observer) = (alert.target, alert.observer);
         if peer == self.me {
-            return self.accused(now, &alert, identity);
+            return self.accused(now, way, &alert, identity);
         }
-        if self.is_partial && observer != self.me && self.rumours.vote(now, from, &alert) {
+        if self.is_partial
+            && observer != self.me
+            && self.rumours.vote(now, way, &alert)
+            && let Way::Neighbour(from) = way
+        {
             self.facts.push(Fact::Spread { frame: alert.clone().into(), from });
         }
         // A vote counts only from somebody this node knows to be there itself. In a partial overlay it knows few; there
@@ -44,7 +48,7 @@ impl Presence {
 
     /// A vote against this node: it speaks for itself. One observer may have a bad link, or lie; when two agree,
     /// it is this node that is slow.
-    fn accused(&mut self, now: Timestamp, alert: &Alert, identity: &Identity) {
+    fn accused(&mut self, now: Timestamp, way: Way, alert: &Alert, identity: &Identity) {
         let is_near = self.state(&alert.observer) == Some(PresenceState::Alive);
         let is_far_ahead =
             alert.incarnation.0 > self.incarnation.0.saturating_add(limits::INCARNATION_JUMP_MAX);
@@ -62,7 +66,8 @@ impl Presence {
             }
         }
         // Who once was a neighbour may have lost us in a cut that is mended now; others hear of us by themselves.
-        let was_near = self.peers.contains_key(&alert.observer);
+        // A group believes its members, and waits a second for the answer.
+        let was_near = self.peers.contains_key(&alert.observer) || way == Way::Group;
         let pause = if was_near { limits::REFUTE_PAUSE } else { limits::REFUTE_STRANGERS_PAUSE };
         if alert.incarnation < self.incarnation {
             return;
@@ -115,7 +120,19 @@ impl Presence {
     /// Others have agreed; `from` says so.
     pub(crate) fn gone(&mut self, now: Timestamp, from: PeerId, gone: Gone, identity: &Identity) {
         for alert in gone.alerts {
-            self.alert(now, from, alert, identity);
+            self.alert(now, Way::Neighbour(from), alert, identity);
+        }
+    }
+
+    /// A member of a group of ours says there that it is alive, in an incarnation that is higher than before.
+    pub(crate) fn risen(&mut self, now: Timestamp, peer: PeerId, incarnation: Incarnation) {
+        let Some(known) = self.peers.get_mut(&peer).filter(|known| known.incarnation < incarnation) else {
+            return;
+        };
+        known.incarnation = incarnation;
+        known.alerts.clear();
+        if known.state != PresenceState::Alive {
+            self.heard_as(now, peer, PresenceCause::Refuted);
         }
     }
 }

@@ -21,11 +21,16 @@ use crate::wire::codec;
 use crate::wire::compress::{self, Expanded};
 use crate::wire::envelope::Envelope;
 
+mod members;
 mod overlay;
 
 pub use forest::{
     Advert, Adverts, Anchor, AnchorId, AnchorReq, ChainKey, Graft, Name, SeqReq, UNREACHABLE, Ungraft,
     key_before,
+};
+pub use members::{
+    Fact, MemberRecord, Members, MembersAsk, MembersDigest, MembersHave, MembersSums, MembersWant, News,
+    Stay, member_id,
 };
 pub use overlay::{
     Find, Found, MateTag, PeerRecord, Refusal, Refuse, Shuffle, Walk, Why, find_tag, mate_tag,
@@ -160,7 +165,9 @@ pub struct Alert {
     pub incarnation: Incarnation,
     /// Who says so.
     pub observer: PeerId,
-    /// Ed25519 over target, incarnation and observer; 64 bytes.
+    /// How many watch it, this one among them, as far as this one knows; 255 is that or more.
+    pub observers: u8,
+    /// Ed25519 over all of the above; 64 bytes.
     pub signature: Signature,
 }
 
@@ -212,8 +219,9 @@ pub struct Digest {
 /// The roots of the shared groups, sent when the combined digest differed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Roots {
-    /// Sender's number and root of each, sorted by number: each group once, for each may be answered by a clock.
-    pub roots: Vec<(GroupIx, [u8; 32])>,
+    /// Sender's number, root and members of each, sorted by number: each group once, for each may be answered by a
+    /// clock.
+    pub roots: Vec<(GroupIx, [u8; 32], MembersDigest)>,
 }
 
 /// How far the sender has every log of a group.
@@ -425,6 +433,12 @@ frames! {
     21 => Shuffle,
     22 => Find,
     23 => Found,
+    24 => News,
+    25 => MembersAsk,
+    26 => Members,
+    27 => MembersSums,
+    28 => MembersHave,
+    29 => MembersWant,
     40 => Adverts,
     41 => AnchorReq,
     42 => Graft,
@@ -597,6 +611,13 @@ impl Frame {
             Self::Found(found) => found.record.check_counts(),
             Self::Shuffle(shuffle) => overlay::check_records(&shuffle.peers, Shuffle::PEERS_MAX),
             Self::Stored(stored) => at_most(stored.logs.len(), 3, "logs"),
+            Self::News(news) => members::check_facts(&news.facts),
+            Self::Members(members) => members::check_facts(&members.facts),
+            Self::MembersSums(sums) if sums.sums.len() != MembersSums::BUCKETS => {
+                Err(DecodeError::Invalid("sums"))
+            }
+            Self::MembersHave(have) => at_most(have.ids.len(), MembersHave::MAX, "members"),
+            Self::MembersWant(want) => at_most(want.ids.len(), MembersWant::MAX, "members"),
             Self::Adverts(adverts) => {
                 at_most(adverts.trees.len(), limits::TREES_MAX, "trees")?;
                 adverts.trees.iter().try_for_each(|advert| match &advert.name {
@@ -609,6 +630,8 @@ impl Frame {
             }
             Self::AnchorReq(request) => at_most(request.trees.len(), limits::TREES_MAX, "trees"),
             Self::Data { .. }
+            | Self::MembersAsk(_)
+            | Self::MembersSums(_)
             | Self::Subscribe(_)
             | Self::Unsubscribe(_)
             | Self::Beat(_)
@@ -623,20 +646,22 @@ impl Frame {
 }
 
 impl Alert {
-    /// Signs that `target` is silent.
-    pub fn new(target: PeerId, incarnation: Incarnation, observer: &Identity) -> Self {
-        let unsigned = Self::signed_bytes(&target, incarnation, &observer.peer_id());
-        let signature = Signature(observer.sign(Domain::Alert, &unsigned));
-        Self { target, incarnation, observer: observer.peer_id(), signature }
+    /// Signs that `target` is silent, which so many watch.
+    pub fn new(target: PeerId, incarnation: Incarnation, observers: usize, observer: &Identity) -> Self {
+        let observers = u8::try_from(observers).unwrap_or(u8::MAX);
+        let signature = Signature([0; 64]);
+        let unsigned = Self { target, incarnation, observer: observer.peer_id(), observers, signature };
+        let signature = Signature(observer.sign(Domain::Alert, &unsigned.signed_bytes()));
+        Self { signature, ..unsigned }
     }
 
-    fn signed_bytes(target: &PeerId, incarnation: Incarnation, observer: &PeerId) -> Vec<u8> {
-        [&target.0[..], &incarnation.0.to_le_bytes(), &observer.0].concat()
+    fn signed_bytes(&self) -> Vec<u8> {
+        let incarnation = self.incarnation.0.to_le_bytes();
+        [&self.target.0[..], &incarnation, &self.observer.0, &[self.observers]].concat()
     }
 
-    fn check(&self) -> Result<(), Reject> {
-        let unsigned = Self::signed_bytes(&self.target, self.incarnation, &self.observer);
-        crypto::verify(&self.observer, Domain::Alert, &unsigned, &self.signature.0)
+    pub(crate) fn check(&self) -> Result<(), Reject> {
+        crypto::verify(&self.observer, Domain::Alert, &self.signed_bytes(), &self.signature.0)
     }
 }
 

@@ -94,7 +94,7 @@ async fn answer(
     peers: usize,
     commands: &mut mpsc::Receiver<Command>,
 ) -> Result<(), Failure> {
-    while waiting::members(&session.status().await?, GROUP).len() < peers {
+    while waiting::linked_members(&session.status().await?, GROUP).len() < peers {
         tokio::select! {
             () = sleep(LOOK_EVERY) => {}
             command = commands.recv() => if command.is_none() { return Ok(()) },

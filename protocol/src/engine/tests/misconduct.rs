@@ -95,12 +95,12 @@ fn forged_envelopes_are_the_neighbours_fault() {
 fn floods_of_talk_end_in_disconnection() {
     let range = Range { log: log(1), from: 0, to: 1 };
     let frames: [fn(&Bench, Range) -> Frame; 6] = [
-        |_, _| Roots { roots: vec![(1, [1; 32])] }.into(),
+        |_, _| Roots { roots: vec![(1, [1; 32], MembersDigest::default())] }.into(),
         |_, _| Clock { group: 1, part: Part::Ask, entries: Vec::new() }.into(),
         |_, range| Want { request: 1, group: 1, range, graft: false }.into(),
         |_, range| Announce { group: 1, tree: 0, ranges: vec![range] }.into(),
         |_, _| Subscribe { group: 2, proof: [1; 32] }.into(),
-        |bench, _| Alert::new(log(1).author, Incarnation(1), &bench.hostile).into(),
+        |bench, _| Alert::new(log(1).author, Incarnation(1), 3, &bench.hostile).into(),
     ];
     for frame in frames {
         let mut bench = Bench::new();

@@ -45,7 +45,7 @@ impl Chaos {
     fn frame(&mut self, me: PeerId, hostile: &Identity) -> Frame {
         let them = hostile.peer_id();
         let group = self.below(3) as u16;
-        match self.below(29) {
+        match self.below(35) {
             0 => Subscribe { group, proof: [self.below(256) as u8; 32] }.into(),
             1 if self.below(20) == 0 => Unsubscribe { group }.into(),
             2 => Beat {
@@ -55,10 +55,10 @@ impl Chaos {
                 ask: self.below(2) == 0,
             }
             .into(),
-            3 => Alert::new(me, self.incarnation(), hostile).into(),
-            4 => Alert::new(log(1).author, self.incarnation(), hostile).into(),
+            3 => Alert::new(me, self.incarnation(), 3, hostile).into(),
+            4 => Alert::new(log(1).author, self.incarnation(), 3, hostile).into(),
             5 => Alive::new(self.incarnation(), hostile).into(),
-            6 => Gone { alerts: vec![Alert::new(me, self.incarnation(), hostile)] }.into(),
+            6 => Gone { alerts: vec![Alert::new(me, self.incarnation(), 3, hostile)] }.into(),
             7 => Peers {
                 peers: (0..self.below(33))
                     .map(|_| (log(self.below(5000)).author, vec![Address(vec![1])]))
@@ -66,7 +66,7 @@ impl Chaos {
             }
             .into(),
             8 => Digest { root: [self.below(2) as u8; 32] }.into(),
-            9 => Roots { roots: vec![(group, [1; 32])] }.into(),
+            9 => Roots { roots: vec![(group, [1; 32], MembersDigest { n: 9, sum: 9 })] }.into(),
             10 => {
                 let next = self.seq();
                 Clock {
@@ -100,6 +100,23 @@ impl Chaos {
                 upto: self.0.next_u64(),
             }
             .into(),
+            29 => {
+                let stay = [Stay::Here, Stay::Left, Stay::Stopped][self.below(3) as usize];
+                let (incarnation, seq) = (self.incarnation(), self.below(9) as u32);
+                let word = MemberRecord::new(&key().topic_tag(), incarnation, seq, stay, hostile);
+                let vote = Alert::new(me, self.incarnation(), 1, hostile);
+                let facts = vec![Fact::Said(word), Fact::Vote(vote)];
+                News { group, tree: [0, 1, u16::MAX][self.below(3) as usize], facts }.into()
+            }
+            30 => MembersAsk { group, after: log(self.below(9)).author }.into(),
+            31 => {
+                let word = MemberRecord::new(&key().topic_tag(), self.incarnation(), 1, Stay::Here, hostile);
+                let more_after = Some(log(self.below(9)).author);
+                Members { group, facts: vec![Fact::Said(word)], more_after }.into()
+            }
+            32 => MembersSums { group, sums: vec![self.0.next_u32(); MembersSums::BUCKETS] }.into(),
+            33 => MembersHave { group, buckets: self.0.next_u64(), ids: vec![self.below(9); 3] }.into(),
+            34 => MembersWant { group, ids: vec![self.0.next_u64(), 1] }.into(),
             14 => Prune { group, author: self.log(me, them).author }.into(),
             16 => Walk {
                 record: self.record(hostile),

@@ -336,6 +336,15 @@ impl Forest {
         }
     }
 
+    /// A root is gone: its tree has fallen apart, and what came into one part of it would only be repaired.
+    pub(crate) fn root_gone(&mut self, ground: &Ground<'_>, root: &PeerId) {
+        if *root != ground.me
+            && let Some(ix) = self.by_root.get(root).copied()
+        {
+            self.forget(ix);
+        }
+    }
+
     // The table.
 
     fn all(&self) -> Vec<TreeIx> {

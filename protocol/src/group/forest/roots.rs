@@ -22,6 +22,10 @@ pub(super) struct Roots {
     /// The last two messages of anybody, the newer first.
     traffic: [Option<Timestamp>; 2],
     spoke_at: Option<Timestamp>,
+    /// News of members: how many since when, and when the last one came.
+    n_news: u32,
+    news_since: Timestamp,
+    news_at: Option<Timestamp>,
     volunteer_at: Option<Timestamp>,
 }
 
@@ -70,7 +74,14 @@ impl Roots {
     }
 
     fn is_idle(&self, now: Timestamp) -> bool {
-        self.traffic[0].is_none_or(|at| now - at >= limits::FOREST_IDLE)
+        let is_past = |at: Option<Timestamp>| at.is_none_or(|at| now - at >= limits::FOREST_IDLE);
+        is_past(self.traffic[0]) && is_past(self.news_at)
+    }
+
+    /// Roots wanted now: for news alone it matters little how near the next one is.
+    fn wanted(&self, ground: &Ground<'_>) -> usize {
+        let talks = self.traffic[0].is_some_and(|at| ground.now - at < limits::FOREST_IDLE);
+        if talks { wanted(ground.n_members) } else { limits::NEWS_ROOTS }
     }
 
     fn is_author(&self, now: Timestamp) -> bool {
@@ -109,13 +120,30 @@ impl Forest {
         }
         let within = |at: Option<Timestamp>, time| at.is_some_and(|at| now - at < time);
         // Where many talk, each a little, trees for all would cost more than the messages.
-        let is_enough = self.trees.len() >= wanted(ground.n_members);
+        let is_enough = self.trees.len() >= self.roots.wanted(ground);
         let often = if is_enough { limits::AUTHOR_BUSY } else { limits::AUTHOR_RECENT };
         if is_own && within(spoke_before, often) && self.trees.len() < limits::TREES_OWN_MAX {
             self.become_root(ground);
         }
         // One message in a while is not worth trees.
         if within(self.roots.traffic[1], limits::AUTHOR_RECENT) {
+            self.think_of_volunteering(ground);
+        }
+    }
+
+    /// News of a member came by, or left us. From everybody to everybody each costs some eight copies; many of them
+    /// are worth a tree.
+    pub(crate) fn on_news(&mut self, ground: &mut Ground<'_>) {
+        if !ground.is_partial {
+            return;
+        }
+        let now = ground.now;
+        if now - self.roots.news_since >= limits::AUTHOR_RECENT {
+            (self.roots.n_news, self.roots.news_since) = (0, now);
+        }
+        self.roots.n_news = self.roots.n_news.saturating_add(1);
+        if self.roots.n_news >= limits::NEWS_BUSY {
+            self.roots.news_at = Some(now);
             self.think_of_volunteering(ground);
         }
     }
@@ -131,7 +159,7 @@ impl Forest {
 
     fn lacks_roots(&self, ground: &Ground<'_>) -> bool {
         let fresh = self.trees.values().filter(|tree| ground.now - tree.heard_at < limits::TREE_FRESH);
-        fresh.count() < wanted(ground.n_members) / 2
+        fresh.count() < self.roots.wanted(ground) / 2
     }
 
     fn become_root(&mut self, ground: &mut Ground<'_>) {
@@ -166,7 +194,7 @@ impl Forest {
         {
             self.become_root(ground);
         }
-        let surplus = self.trees.len() > wanted(ground.n_members);
+        let surplus = self.trees.len() > self.roots.wanted(ground);
         let is_needed =
             ground.is_partial && !self.roots.is_idle(now) && (self.roots.is_author(now) || !surplus);
         let Some(own) = &mut self.roots.own else { return };

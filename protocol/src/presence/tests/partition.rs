@@ -63,8 +63,8 @@ impl Cut {
     fn vote(&mut self) {
         for observer in self.n_silent + 1..self.identities.len() {
             for target in 1..=self.n_silent {
-                let alert = Alert::new(self.id(target), Incarnation(5), &self.identities[observer]);
-                self.presence.alert(self.now, FROM, alert, &self.identities[0]);
+                let alert = Alert::new(self.id(target), Incarnation(5), 3, &self.identities[observer]);
+                self.presence.alert(self.now, Way::Neighbour(FROM), alert, &self.identities[0]);
             }
         }
     }

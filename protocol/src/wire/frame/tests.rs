@@ -16,7 +16,13 @@ fn range(from: Seq, to: Seq) -> Range {
 }
 
 fn alert(n: u8) -> Alert {
-    Alert { target: peer(1), incarnation: Incarnation(300), observer: peer(n), signature: Signature([7; 64]) }
+    Alert {
+        target: peer(1),
+        incarnation: Incarnation(300),
+        observer: peer(n),
+        observers: 8,
+        signature: Signature([7; 64]),
+    }
 }
 
 fn entry(n: u8) -> ClockEntry {
@@ -50,6 +56,16 @@ fn advert(tree: TreeIx, name: Name) -> Advert {
     Advert { tree, name, seq: 2, key: [4; 16], dist: 251, branch: 1 }
 }
 
+fn word(n: u8) -> MemberRecord {
+    MemberRecord {
+        peer: peer(n),
+        incarnation: Incarnation(300),
+        seq: 2,
+        stay: Stay::Left,
+        signature: Signature([7; 64]),
+    }
+}
+
 fn anchor() -> Anchor {
     Anchor {
         root: peer(1),
@@ -74,7 +90,7 @@ fn samples() -> Vec<Frame> {
         Gone { alerts: vec![alert(2)] }.into(),
         Peers { peers: vec![(peer(1), vec![Address(vec![1, 2])]), (peer(2), vec![])] }.into(),
         Digest { root: [1; 32] }.into(),
-        Roots { roots: vec![(3, [2; 32])] }.into(),
+        Roots { roots: vec![(3, [2; 32], MembersDigest { n: 4, sum: 251 })] }.into(),
         Clock { group: 3, part: Part::Ask, entries: vec![entry(1), entry(2)] }.into(),
         Frame::Data { group: 0x0102, tree: 0x0304, envelope: Bytes::from_static(b"envelope") },
         Announce { group: 3, tree: 7, ranges: vec![range(4, 5)] }.into(),
@@ -87,6 +103,12 @@ fn samples() -> Vec<Frame> {
         Shuffle { reply: false, peers: vec![record()] }.into(),
         Find { tag: [2; 8], record: record(), hops: 3 }.into(),
         Found { tag: [2; 8], seeker: peer(4), record: record() }.into(),
+        News { group: 3, tree: 7, facts: vec![Fact::Said(word(5)), Fact::Vote(alert(2))] }.into(),
+        MembersAsk { group: 3, after: peer(4) }.into(),
+        Members { group: 3, facts: vec![Fact::Said(word(5))], more_after: Some(peer(5)) }.into(),
+        MembersSums { group: 3, sums: vec![9; MembersSums::BUCKETS] }.into(),
+        MembersHave { group: 3, buckets: 6, ids: vec![1, 251] }.into(),
+        MembersWant { group: 3, ids: vec![1, 251] }.into(),
         Adverts {
             group: 3,
             trees: vec![
@@ -119,18 +141,18 @@ fn written_out(golden: &str) -> String {
 }
 
 /// What stands on the stream, length included. A change here is a change of the protocol.
-const GOLDEN: [&str; 28] = [
+const GOLDEN: [&str; 34] = [
     "96000000 01 0101006c6f6262796e6574 05*16 fbe80304fb2c01 03*32 fbe9030105047f00000101 04*8 09*64",
     "22000000 02 03 06*32",
     "04000000 03 fb2c01",
     "09000000 04 ff05 fc40420f00 01",
     "02000000 05 01",
-    "84000000 06 01*32 fb2c01 02*32 07*64",
+    "85000000 06 01*32 fb2c01 02*32 08 07*64",
     "66000000 07 01*32 fc70110100 08*64",
-    "85000000 08 01*33 fb2c01 02*32 07*64",
+    "86000000 08 01*33 fb2c01 02*32 08 07*64",
     "47000000 09 02 01*33 0201 02*33 00",
     "21000000 0a 01*32",
-    "23000000 0b 0103 02*32",
+    "27000000 0b 0103 02*32 04fbfb00",
     "5e000000 0c 030102 01*33 fbfb0003 09*8 02*32 01fbfb0003 09*8",
     "0d000000 0d 02010403656e76656c6f7065",
     "27000000 0e 030701 02*32 010405",
@@ -143,6 +165,12 @@ const GOLDEN: [&str; 28] = [
     "76000000 15 0001 03*32 fbe9030105047f00000101 04*8 09*64",
     "7d000000 16 02*8 03*32 fbe9030105047f00000101 04*8 09*64 03",
     "9c000000 17 02*8 04*32 03*32 fbe9030105047f00000101 04*8 09*64",
+    "ef000000 18 030702 00 05*32 fb2c010201 07*64 01 01*32 fb2c01 02*32 08 07*64",
+    "22000000 19 03 04*32",
+    "8a000000 1a 0301 00 05*32 fb2c010201 07*64 01 05*32",
+    "43000000 1b 0340 09*64",
+    "08000000 1c 03060201fbfb00",
+    "07000000 1d 030201fbfb00",
     "c9000000 28 0303 070002 04*16 fbfb0001 fb2c0101 08*8 02 04*16 fbfb0001 0102 01*32 fb2c0101fb0001 05*16 07*64 02 04*16 fbfb0001",
     "07000000 29 030207fb2c01",
     "06000000 2a 0307fb2c01",
@@ -158,7 +186,7 @@ fn every_kind_has_its_golden_bytes() {
         assert_eq!(hex(&bytes), written_out(golden), "kind {}", frame.kind());
     }
     let kinds: Vec<u8> = samples().iter().map(Frame::kind).collect();
-    assert_eq!(kinds, (1..=23).chain(40..=44).collect::<Vec<u8>>(), "a sample of each kind");
+    assert_eq!(kinds, (1..=29).chain(40..=44).collect::<Vec<u8>>(), "a sample of each kind");
 }
 
 #[test]
@@ -254,7 +282,8 @@ fn lists_are_bounded_from_both_sides() {
         Peers { peers: many(n, |_| (peer(1), all())) }.into()
     };
     let gone = |n| -> Frame { Gone { alerts: many(n, |_| alert(2)) }.into() };
-    let roots = |n| -> Frame { Roots { roots: many(n, |n| (0xf000 + n as u16, [1; 32])) }.into() };
+    let all = MembersDigest { n: u32::MAX, sum: u64::MAX };
+    let roots = |n| -> Frame { Roots { roots: many(n, |n| (0xf000 + n as u16, [1; 32], all)) }.into() };
     let clock = |n| -> Frame {
         Clock {
             group: u16::MAX,
@@ -271,8 +300,15 @@ fn lists_are_bounded_from_both_sides() {
     let told = |n| vec![advert(u16::MAX, Name::Anchor(Box::new(Anchor { chain: u16::MAX, ..anchor() }))); n];
     let adverts = |n| -> Frame { Adverts { group: u16::MAX, trees: told(n) }.into() };
     let anchors = |n| -> Frame { AnchorReq { group: u16::MAX, trees: vec![u16::MAX; n] }.into() };
+    let vote = || Fact::Vote(Alert { incarnation: Incarnation(limits::INCARNATION_MAX), ..alert(2) });
+    let news = |n| -> Frame { News { group: u16::MAX, tree: u16::MAX, facts: vec![vote(); n] }.into() };
+    let more_after = Some(peer(1));
+    let members = |n| -> Frame { Members { group: u16::MAX, facts: vec![vote(); n], more_after }.into() };
+    let have =
+        |n| -> Frame { MembersHave { group: u16::MAX, buckets: u64::MAX, ids: vec![u64::MAX; n] }.into() };
+    let want = |n| -> Frame { MembersWant { group: u16::MAX, ids: vec![u64::MAX; n] }.into() };
     type Make<'a> = &'a dyn Fn(usize) -> Frame;
-    let cases: [(Make<'_>, usize); 13] = [
+    let cases: [(Make<'_>, usize); 17] = [
         (&addresses, PeerRecord::ADDRESSES_MAX),
         (&tags, PeerRecord::TAGS_MAX),
         (&hops, Walk::HOPS_MAX.into()),
@@ -286,6 +322,10 @@ fn lists_are_bounded_from_both_sides() {
         (&stored, 3),
         (&adverts, limits::TREES_MAX),
         (&anchors, limits::TREES_MAX),
+        (&news, limits::FACTS_MAX),
+        (&members, limits::FACTS_MAX),
+        (&have, MembersHave::MAX),
+        (&want, MembersWant::MAX),
     ];
     for (make, max) in cases {
         let frame = make(max);
@@ -310,10 +350,18 @@ fn values_that_contradict_themselves_are_refused() {
     assert_eq!(refused(want(range(2, 1)).into()), DecodeError::Invalid("range"));
     let far = range(0, limits::SEQ_MAX + 1);
     assert_eq!(refused(want(far).into()), DecodeError::TooLarge("number"));
+    for n in [MembersSums::BUCKETS - 1, MembersSums::BUCKETS + 1] {
+        let sums = MembersSums { group: 1, sums: vec![1; n] };
+        assert_eq!(refused(sums.into()), DecodeError::Invalid("sums"));
+    }
+    let late = MemberRecord { incarnation: Incarnation(limits::INCARNATION_MAX + 1), ..word(1) };
+    let facts = vec![Fact::Said(late)];
+    assert_eq!(refused(News { group: 1, tree: 1, facts }.into()), DecodeError::TooLarge("incarnation"));
     let clock = |entries: Vec<ClockEntry>| Clock { group: 1, part: Part::All, entries };
     assert_eq!(refused(clock(vec![entry(2), entry(1)]).into()), DecodeError::NotCanonical);
     assert_eq!(refused(clock(vec![entry(1), entry(1)]).into()), DecodeError::NotCanonical);
-    let roots = |list: &[u16]| Roots { roots: list.iter().map(|group| (*group, [1; 32])).collect() };
+    let all = MembersDigest::default();
+    let roots = |list: &[u16]| Roots { roots: list.iter().map(|group| (*group, [1; 32], all)).collect() };
     assert_eq!(refused(roots(&[2, 1]).into()), DecodeError::NotCanonical);
     assert_eq!(refused(roots(&[1, 1]).into()), DecodeError::NotCanonical);
     let upside_down = ClockEntry { floor: 252, ..entry(1) };
@@ -332,7 +380,7 @@ fn values_that_contradict_themselves_are_refused() {
 #[test]
 fn votes_and_refutations_are_signed() {
     let identity = Identity::from_seed([1; 32]);
-    let good = Alert::new(peer(9), Incarnation(4), &identity);
+    let good = Alert::new(peer(9), Incarnation(4), 3, &identity);
     let passes = |frame: Frame| check(frame.encode().concat(), |_| false).is_ok();
     assert!(passes(good.clone().into()));
     assert!(passes(Gone { alerts: vec![good.clone()] }.into()));

@@ -1,0 +1,167 @@
+//! Two who know different members find out which: by sums over parts of the list, then the members of the parts
+//! that differ, then what these have said. Somebody who knows few asks one neighbour for all, page by page.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use super::{Census, Ground};
+use crate::id::{LinkId, PeerId};
+use crate::limits;
+use crate::time::Timestamp;
+use crate::wire::frame::{
+    Class, Fact, Members, MembersAsk, MembersDigest, MembersHave, MembersSums, MembersWant, member_id,
+};
+
+/// What is being compared.
+#[derive(Debug, Default)]
+pub(super) struct Compare {
+    /// With whom, and when: what is on its way is given time to come.
+    due: BTreeMap<LinkId, Timestamp>,
+    /// When sums were last sent, by link.
+    sent: BTreeMap<LinkId, Timestamp>,
+    /// Who was asked for pages, and when last.
+    asked: Option<(LinkId, Timestamp)>,
+}
+
+impl Compare {
+    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
+        self.due.values().copied().min()
+    }
+}
+
+impl Census {
+    pub(crate) fn link_down(&mut self, link: LinkId) {
+        self.compare.due.remove(&link);
+        self.compare.sent.remove(&link);
+        self.compare.asked.take_if(|(asked, _)| *asked == link);
+    }
+
+    /// A neighbour knows so many.
+    pub(crate) fn on_members_digest(&mut self, ground: &Ground<'_>, link: LinkId, theirs: MembersDigest) {
+        let (now, ours) = (ground.now, self.digest());
+        if theirs == ours || ours.n == 0 && !ground.is_partial {
+            self.compare.due.remove(&link);
+            return;
+        }
+        if theirs.n > ours.n.saturating_mul(2).saturating_add(16) {
+            let is_asking = self.compare.asked.is_some_and(|(_, at)| now - at < limits::PAGE_PATIENCE);
+            if !is_asking {
+                self.ask(ground, link, PeerId([0; 32]));
+            }
+            return;
+        }
+        let soonest = self.compare.sent.get(&link).map_or(now, |at| *at + limits::SUMS_PAUSE);
+        self.compare.due.entry(link).or_insert(soonest.max(now + limits::SUMS_DELAY));
+    }
+
+    pub(super) fn compare_when_due(&mut self, ground: &Ground<'_>) {
+        let due = self.compare.due.iter().filter(|(_, at)| **at <= ground.now);
+        for link in due.map(|(link, _)| *link).collect::<Vec<_>>() {
+            self.compare.due.remove(&link);
+            self.compare.sent.insert(link, ground.now);
+            let sums = MembersSums { group: ground.group, sums: self.sums() };
+            self.frames.push((link, Class::Control, sums.into()));
+        }
+    }
+
+    fn sums(&self) -> Vec<u32> {
+        let mut sums = vec![0u32; MembersSums::BUCKETS];
+        for (peer, id) in self.ids() {
+            // The lower half is as good as the whole.
+            let sum = &mut sums[MembersSums::bucket(&peer)];
+            *sum = sum.wrapping_add(id as u32);
+        }
+        sums
+    }
+
+    fn ids(&self) -> impl Iterator<Item = (PeerId, u64)> + '_ {
+        let here = self.members.iter().filter(|(_, member)| member.is_here());
+        here.map(|(peer, member)| (*peer, member_id(peer, member.incarnation)))
+    }
+
+    pub(crate) fn on_sums(&mut self, ground: &Ground<'_>, link: LinkId, sums: &MembersSums) {
+        let ours = self.sums();
+        let differs = |bucket: &usize| sums.sums.get(*bucket).is_some_and(|sum| *sum != ours[*bucket]);
+        let mut parts = vec![Vec::new(); MembersSums::BUCKETS];
+        for (peer, id) in self.ids() {
+            parts[MembersSums::bucket(&peer)].push(id);
+        }
+        let (mut buckets, mut ids) = (0u64, Vec::new());
+        for bucket in (0..MembersSums::BUCKETS).filter(differs) {
+            // A part that somebody has filled on purpose is not compared: the others are.
+            if ids.len() + parts[bucket].len() <= MembersHave::MAX {
+                buckets |= 1 << bucket;
+                ids.append(&mut parts[bucket]);
+            }
+        }
+        if buckets != 0 {
+            let have = MembersHave { group: ground.group, buckets, ids };
+            self.frames.push((link, Class::Control, have.into()));
+        }
+    }
+
+    pub(crate) fn on_have(&mut self, ground: &Ground<'_>, link: LinkId, have: &MembersHave) {
+        let mut missing: BTreeSet<u64> = have.ids.iter().copied().collect();
+        let mut facts = Vec::new();
+        for (peer, id) in self.ids().filter(|(peer, _)| have.buckets >> MembersSums::bucket(peer) & 1 == 1) {
+            if !missing.remove(&id) && facts.len() < limits::FACTS_MAX {
+                facts.extend(self.facts_about(&peer));
+            }
+        }
+        if !missing.is_empty() {
+            let ids = missing.into_iter().take(MembersWant::MAX).collect();
+            self.frames.push((link, Class::Control, MembersWant { group: ground.group, ids }.into()));
+        }
+        self.tell(ground, link, facts);
+    }
+
+    pub(crate) fn on_want(&mut self, ground: &Ground<'_>, link: LinkId, want: &MembersWant) {
+        let wanted: BTreeSet<u64> = want.ids.iter().copied().collect();
+        let peers: Vec<PeerId> =
+            self.ids().filter(|(_, id)| wanted.contains(id)).map(|(peer, _)| peer).collect();
+        let facts = peers.iter().flat_map(|peer| self.facts_about(peer)).take(limits::FACTS_MAX).collect();
+        self.tell(ground, link, facts);
+    }
+
+    /// Tells a neighbour what it does not know.
+    pub(crate) fn tell(&mut self, ground: &Ground<'_>, link: LinkId, facts: Vec<Fact>) {
+        if !facts.is_empty() {
+            let members = Members { group: ground.group, facts, more_after: None };
+            self.frames.push((link, Class::Bulk, members.into()));
+        }
+    }
+
+    // Pages.
+
+    fn ask(&mut self, ground: &Ground<'_>, link: LinkId, after: PeerId) {
+        self.compare.asked = Some((link, ground.now));
+        self.frames.push((link, Class::Control, MembersAsk { group: ground.group, after }.into()));
+    }
+
+    pub(crate) fn on_ask(&mut self, ground: &Ground<'_>, link: LinkId, ask: &MembersAsk) {
+        let after = (Bound::Excluded(ask.after), Bound::Unbounded);
+        let mut rest = self.members.range(after).filter(|(_, member)| member.is_here());
+        let page: Vec<(PeerId, Fact)> = rest
+            .by_ref()
+            .take(limits::FACTS_MAX)
+            .map(|(peer, member)| (*peer, Fact::Said(member.word(*peer))))
+            .collect();
+        let more_after = rest.next().and_then(|_| page.last()).map(|(peer, _)| *peer);
+        let facts = page.into_iter().map(|(_, fact)| fact).collect();
+        let members = Members { group: ground.group, facts, more_after };
+        self.frames.push((link, Class::Bulk, members.into()));
+    }
+
+    /// Whether what comes from this neighbour are the pages that we asked for: everybody else knows what is in them.
+    pub(crate) fn is_page(&self, link: LinkId) -> bool {
+        self.compare.asked.is_some_and(|(asked, _)| asked == link)
+    }
+
+    /// The page was taken in.
+    pub(crate) fn on_page(&mut self, ground: &Ground<'_>, link: LinkId, more_after: Option<PeerId>) {
+        match more_after.filter(|_| self.members.len() < limits::MEMBERS_MAX) {
+            Some(after) => self.ask(ground, link, after),
+            None => self.compare.asked = None,
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! The census: who is in the group beyond the neighbours, in a network in which nobody is linked to everybody.
+//!
+//! ```text
+//! joins, leaves, stops:  its own signed word      --News--> everybody, along a tree or from all to all
+//! dies: those who watch it vote (presence)        --News--> everybody
+//!       min(3, watchers) votes, and a second without its word: gone; it speaks up with a higher incarnation
+//! missed something: digests differ --Sums--> which parts --Have--> which members --Want--> their words
+//! new here: --Ask--> pages
+//! ```
+//!
+//! SWIM's dissemination (Das, Gupta, Motivala 2002, section 4) with signed facts. Only a member's own signature
+//! makes it a member, and only votes of members count. A member is told its own death and disproves it; who has
+//! voted in vain is not heard against it again for a while, so that liars cannot repeat themselves.
+//!
+//! Pure, and per group. Not here: who watches whom (presence), and along what news travel (its owner).
+
+mod compare;
+mod votes;
+
+use std::collections::BTreeMap;
+
+use crate::crypto::Identity;
+use crate::id::{Incarnation, LinkId, PeerId, TopicTag};
+use crate::io::PresenceCause;
+use crate::limits;
+use crate::time::{Duration, Timestamp};
+use crate::wire::frame::{
+    Alert, Class, Fact, Frame, GroupIx, MemberRecord, MembersDigest, Signature, Stay, member_id,
+};
+use compare::Compare;
+use votes::Case;
+
+/// What the census may see and use outside itself.
+pub(crate) struct Ground<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) me: PeerId,
+    pub(crate) tag: TopicTag,
+    /// Our number for the group.
+    pub(crate) group: GroupIx,
+    pub(crate) incarnation: Incarnation,
+    /// Not everybody is a neighbour.
+    pub(crate) is_partial: bool,
+    /// Whether presence watches a peer itself, and will say if it is gone.
+    pub(crate) watches: &'a dyn Fn(&PeerId) -> bool,
+}
+
+/// What the census has found out.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// Somebody is in the group.
+    Joined(PeerId),
+    /// And is not any more.
+    Left(PeerId, PresenceCause),
+    /// A member votes against another, or against us.
+    Vote(Alert),
+    /// A vote of ours is to be said again.
+    Repeat(Alert),
+    /// A member has risen above votes against it.
+    Risen(PeerId, Incarnation),
+}
+
+/// What a fact was worth.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Worth {
+    /// New: it is passed on.
+    News,
+    /// New, and left to the comparing of lists: of this member too much was passed on.
+    Noted,
+    /// Known, or of no use.
+    Old,
+    /// Who says so does not know the latest: [`Census::facts_about`] tells.
+    Outdated,
+}
+
+/// Something signed by somebody else than it says: its sender should have noticed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Junk;
+
+/// Who is in one group.
+#[derive(Debug, Default)]
+pub(crate) struct Census {
+    /// Those who are there, this node among them, and those who no longer are.
+    members: BTreeMap<PeerId, Member>,
+    n_here: usize,
+    /// Of the ids of those who are there.
+    sum: u64,
+    cases: BTreeMap<PeerId, Case>,
+    compare: Compare,
+    heard: Vec<Heard>,
+    frames: Vec<(LinkId, Class, Frame)>,
+    /// When somebody is judged.
+    judge_at: Option<Timestamp>,
+    /// When those are looked for of whom nothing was heard for long.
+    sweep_at: Option<Timestamp>,
+}
+
+/// A member, by what it said last.
+#[derive(Debug)]
+struct Member {
+    incarnation: Incarnation,
+    seq: u32,
+    stay: Stay,
+    /// Others say that it is gone in this incarnation.
+    is_gone: bool,
+    signature: Signature,
+    /// When it said so, as far as this node knows, or when it was gone.
+    changed_at: Timestamp,
+    /// Words that were passed on lately, and since when they are counted.
+    n_passed: u8,
+    passed_since: Timestamp,
+}
+
+impl Member {
+    fn is_here(&self) -> bool {
+        self.stay == Stay::Here && !self.is_gone
+    }
+
+    fn word(&self, peer: PeerId) -> MemberRecord {
+        let Self { incarnation, seq, stay, signature, .. } = *self;
+        MemberRecord { peer, incarnation, seq, stay, signature }
+    }
+
+    /// Whether a word of it may be passed on: each one goes to everybody.
+    fn may_pass(&mut self, now: Timestamp) -> bool {
+        if now - self.passed_since >= limits::WORDS_WINDOW {
+            (self.n_passed, self.passed_since) = (0, now);
+        }
+        self.n_passed = self.n_passed.saturating_add(1);
+        self.n_passed <= limits::WORDS_OF_ONE
+    }
+}
+
+impl Census {
+    pub(crate) fn take_heard(&mut self) -> Vec<Heard> {
+        std::mem::take(&mut self.heard)
+    }
+
+    pub(crate) fn take_frames(&mut self) -> Vec<(LinkId, Class, Frame)> {
+        std::mem::take(&mut self.frames)
+    }
+
+    /// How many there are, this node among them, and which, in one number.
+    pub(crate) fn digest(&self) -> MembersDigest {
+        MembersDigest { n: u32::try_from(self.n_here).unwrap_or(u32::MAX), sum: self.sum }
+    }
+
+    /// Those who are there, this node among them if it said so.
+    pub(crate) fn here(&self) -> impl Iterator<Item = PeerId> + '_ {
+        self.members.iter().filter(|(_, member)| member.is_here()).map(|(peer, _)| *peer)
+    }
+
+    pub(crate) fn is_here(&self, peer: &PeerId) -> bool {
+        self.members.get(peer).is_some_and(Member::is_here)
+    }
+
+    pub(crate) fn n_here(&self) -> usize {
+        self.n_here
+    }
+
+    // What is said.
+
+    /// This node's own word, to be passed on.
+    pub(crate) fn say(&mut self, ground: &Ground<'_>, identity: &Identity, seq: u32, stay: Stay) -> Fact {
+        let record = MemberRecord::new(&ground.tag, ground.incarnation, seq, stay, identity);
+        self.put(ground.now, &record);
+        Fact::Said(record)
+    }
+
+    /// Takes what a neighbour says.
+    ///
+    /// # Errors
+    /// [`Junk`] if nobody signed it.
+    pub(crate) fn take(&mut self, ground: &Ground<'_>, fact: &Fact, toll: &mut u32) -> Result<Worth, Junk> {
+        match fact {
+            Fact::Said(record) => self.take_word(ground, record, toll),
+            Fact::Vote(alert) => self.take_vote(ground, alert, toll),
+        }
+    }
+
+    fn take_word(
+        &mut self,
+        ground: &Ground<'_>,
+        record: &MemberRecord,
+        toll: &mut u32,
+    ) -> Result<Worth, Junk> {
+        if record.peer == ground.me {
+            return Ok(Worth::Old);
+        }
+        if let Some(known) = self.members.get(&record.peer) {
+            let is_later =
+                (record.incarnation, record.seq, record.stay) > (known.incarnation, known.seq, known.stay);
+            let is_dead = known.is_gone && record.incarnation <= known.incarnation;
+            if !is_later || is_dead && record.stay == Stay::Here {
+                let is_behind = record.stay == Stay::Here && !known.is_here();
+                return Ok(if is_behind { Worth::Outdated } else { Worth::Old });
+            }
+        } else if !self.make_room() {
+            return Ok(Worth::Old);
+        }
+        *toll += limits::SIGNATURE_TOLL;
+        record.verify(&ground.tag).map_err(|_| Junk)?;
+        self.put(ground.now, record);
+        let may_pass = self.members.get_mut(&record.peer).is_some_and(|known| known.may_pass(ground.now));
+        Ok(if may_pass { Worth::News } else { Worth::Noted })
+    }
+
+    /// A word that was found to be good, and later than what was known.
+    fn put(&mut self, now: Timestamp, record: &MemberRecord) {
+        let MemberRecord { peer, incarnation, seq, stay, signature } = *record;
+        let was_here = self.leave_sum(&peer);
+        let before = self.members.get(&peer);
+        let has_risen = before.is_some_and(|known| known.incarnation < incarnation) && stay == Stay::Here;
+        let (n_passed, passed_since) = before.map_or((0, now), |known| (known.n_passed, known.passed_since));
+        let is_gone = false;
+        let changed_at = now;
+        let member =
+            Member { incarnation, seq, stay, is_gone, signature, changed_at, n_passed, passed_since };
+        let is_here = member.is_here();
+        self.members.insert(peer, member);
+        self.enter_sum(&peer);
+        self.close_case(now, &peer, incarnation, stay);
+        match (was_here, is_here) {
+            (false, true) => self.heard.push(Heard::Joined(peer)),
+            (true, false) => {
+                let cause = if stay == Stay::Stopped { PresenceCause::Goodbye } else { PresenceCause::Left };
+                self.heard.push(Heard::Left(peer, cause));
+            }
+            _ => {}
+        }
+        if has_risen {
+            self.heard.push(Heard::Risen(peer, incarnation));
+        }
+        if !is_here {
+            self.forget_some();
+        }
+        self.sweep_at.get_or_insert(now + limits::SWEEP_EVERY);
+    }
+
+    /// Presence has found out, or enough members say so.
+    pub(crate) fn set_gone(&mut self, now: Timestamp, peer: &PeerId, cause: PresenceCause) {
+        if !self.leave_sum(peer) {
+            return;
+        }
+        if let Some(member) = self.members.get_mut(peer) {
+            (member.is_gone, member.changed_at) = (true, now);
+            self.heard.push(Heard::Left(*peer, cause));
+        }
+        self.forget_some();
+    }
+
+    /// Forgets all but neighbours, as if they had never been there: they are told again by who knows better.
+    pub(crate) fn forget_far(&mut self, ground: &Ground<'_>, near: &[PeerId]) {
+        let is_far = |peer: &&PeerId| **peer != ground.me && !near.contains(peer);
+        for peer in self.members.keys().filter(is_far).copied().collect::<Vec<_>>() {
+            if self.leave_sum(&peer) {
+                self.heard.push(Heard::Left(peer, PresenceCause::TimedOut));
+            }
+            self.members.remove(&peer);
+            self.cases.remove(&peer);
+        }
+    }
+
+    /// What shows that a member is there, or that it is not.
+    pub(crate) fn facts_about(&self, peer: &PeerId) -> Vec<Fact> {
+        let Some(member) = self.members.get(peer) else { return Vec::new() };
+        if member.is_gone {
+            let votes = self.cases.get(peer).map(|case| case.votes.iter());
+            return votes.into_iter().flatten().cloned().map(Fact::Vote).collect();
+        }
+        vec![Fact::Said(member.word(*peer))]
+    }
+
+    // The table.
+
+    /// Takes a member out of the count. True if it was in.
+    fn leave_sum(&mut self, peer: &PeerId) -> bool {
+        let Some(member) = self.members.get(peer).filter(|member| member.is_here()) else { return false };
+        self.n_here -= 1;
+        self.sum = self.sum.wrapping_sub(member_id(peer, member.incarnation));
+        true
+    }
+
+    fn enter_sum(&mut self, peer: &PeerId) {
+        if let Some(member) = self.members.get(peer).filter(|member| member.is_here()) {
+            self.n_here += 1;
+            self.sum = self.sum.wrapping_add(member_id(peer, member.incarnation));
+        }
+    }
+
+    /// Room for one more: those who are no longer there are forgotten for it, those who are there stay.
+    fn make_room(&mut self) -> bool {
+        self.members.len() < limits::MEMBERS_MAX || self.forget_oldest()
+    }
+
+    /// Who is not there any more is remembered for a while, so that old news of it are known to be old.
+    fn forget_some(&mut self) {
+        while self.members.len() - self.n_here > limits::GONE_MAX && self.forget_oldest() {}
+    }
+
+    fn forget_oldest(&mut self) -> bool {
+        let absent = self.members.iter().filter(|(_, member)| !member.is_here());
+        let oldest = absent.min_by_key(|(_, member)| member.changed_at).map(|(peer, _)| *peer);
+        if let Some(oldest) = oldest {
+            self.members.remove(&oldest);
+            self.cases.remove(&oldest);
+        }
+        oldest.is_some()
+    }
+
+    // Time.
+
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        [self.judge_at, self.sweep_at, self.compare.next_deadline()].into_iter().flatten().min()
+    }
+
+    pub(crate) fn on_deadline(&mut self, ground: &Ground<'_>) {
+        if self.judge_at.is_some_and(|at| at <= ground.now) {
+            self.judge_all(ground);
+        }
+        if self.sweep_at.take_if(|at| *at <= ground.now).is_some() {
+            self.sweep(ground);
+        }
+        self.compare_when_due(ground);
+    }
+
+    /// Those who have not said for long that they are there, though everybody does now and then, and whom nobody
+    /// watched: their watchers died with them.
+    fn sweep(&mut self, ground: &Ground<'_>) {
+        let oldest = limits::WORD_EXPIRES * self.word_pause();
+        let is_stale = |member: &Member| ground.now - member.changed_at >= oldest;
+        let stale = self.members.iter().filter(|(peer, member)| **peer != ground.me && is_stale(member));
+        for peer in stale.map(|(peer, _)| *peer).collect::<Vec<_>>() {
+            if self.is_here(&peer) {
+                if !(ground.watches)(&peer) {
+                    self.set_gone(ground.now, &peer, PresenceCause::TimedOut);
+                }
+            } else {
+                self.members.remove(&peer);
+                self.cases.remove(&peer);
+            }
+        }
+        if !self.members.is_empty() {
+            self.sweep_at = Some(ground.now + limits::SWEEP_EVERY);
+        }
+    }
+
+    /// How often a member says that it is there.
+    pub(crate) fn word_pause(&self) -> Duration {
+        limits::WORD_EVERY.max(limits::WORD_EVERY_MEMBER * u32::try_from(self.n_here).unwrap_or(u32::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,347 @@
+//! The census as a table of who said what, and two of them that compare.
+
+use super::*;
+use crate::wire::frame::{Frame, check};
+
+const TAG: TopicTag = TopicTag([7; 16]);
+
+fn identity(n: usize) -> Identity {
+    let mut seed = [3; 32];
+    seed[..8].copy_from_slice(&(n as u64).to_le_bytes());
+    Identity::from_seed(seed)
+}
+
+/// Some node's census, and what presence there watches.
+struct Bench {
+    census: Census,
+    me: usize,
+    now: Timestamp,
+    watched: Option<PeerId>,
+    heard: Vec<Heard>,
+}
+
+impl Bench {
+    fn new(me: usize) -> Self {
+        let now = Timestamp::from_micros(1_000_000);
+        Self { census: Census::default(), me, now, watched: None, heard: Vec::new() }
+    }
+
+    fn with<T>(&mut self, f: impl FnOnce(&mut Census, &Ground<'_>) -> T) -> T {
+        let watched = self.watched;
+        let watches = |peer: &PeerId| watched == Some(*peer);
+        let ground = Ground {
+            now: self.now,
+            me: identity(self.me).peer_id(),
+            tag: TAG,
+            group: 1,
+            incarnation: Incarnation(5),
+            is_partial: true,
+            watches: &watches,
+        };
+        let result = f(&mut self.census, &ground);
+        self.heard.extend(self.census.take_heard());
+        result
+    }
+
+    /// These say that they are there.
+    fn join(&mut self, members: impl IntoIterator<Item = usize>) -> &mut Self {
+        for n in members {
+            assert_eq!(self.take(&said(n, 5, 1, Stay::Here)), Ok(Worth::News), "{n}");
+        }
+        self.heard.clear();
+        self
+    }
+
+    fn take(&mut self, fact: &Fact) -> Result<Worth, Junk> {
+        let mut toll = 0;
+        self.with(|census, ground| census.take(ground, fact, &mut toll))
+    }
+
+    fn pass(&mut self, time: Duration) -> &mut Self {
+        let end = self.now + time;
+        while let Some(at) = self.census.next_deadline().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.with(|census, ground| census.on_deadline(ground));
+        }
+        self.now = end;
+        self
+    }
+
+    fn has(&self, n: usize) -> bool {
+        self.census.is_here(&identity(n).peer_id())
+    }
+}
+
+fn said(n: usize, incarnation: u64, seq: u32, stay: Stay) -> Fact {
+    Fact::Said(MemberRecord::new(&TAG, Incarnation(incarnation), seq, stay, &identity(n)))
+}
+
+fn vote(observer: usize, target: usize, incarnation: u64, observers: usize) -> Fact {
+    let target = identity(target).peer_id();
+    Fact::Vote(Alert::new(target, Incarnation(incarnation), observers, &identity(observer)))
+}
+
+/// Carries frames between two until neither has anything to say. Returns the bytes.
+fn converse(a: &mut Bench, b: &mut Bench) -> usize {
+    let link = LinkId(1);
+    let digests = [a.census.digest(), b.census.digest()];
+    a.with(|census, ground| census.on_members_digest(ground, link, digests[1]));
+    b.with(|census, ground| census.on_members_digest(ground, link, digests[0]));
+    let mut bytes = 0;
+    for _ in 0..1000 {
+        a.pass(Duration::from_millis(100));
+        b.pass(Duration::from_millis(100));
+        let (of_a, of_b) = (a.census.take_frames(), b.census.take_frames());
+        for (frames, to) in [(of_a, &mut *b), (of_b, &mut *a)] {
+            for (_, _, frame) in frames {
+                bytes += frame.encoded_len();
+                assert!(check(frame.encode().concat(), |_| false).is_ok());
+                hear(to, link, &frame);
+            }
+        }
+    }
+    bytes
+}
+
+/// What the owner does with a frame.
+fn hear(bench: &mut Bench, link: LinkId, frame: &Frame) {
+    match frame {
+        Frame::Members(members) => {
+            for fact in &members.facts {
+                if bench.take(fact).expect("signed") == Worth::Outdated {
+                    let facts = bench.census.facts_about(match fact {
+                        Fact::Said(record) => &record.peer,
+                        Fact::Vote(alert) => &alert.target,
+                    });
+                    bench.with(|census, ground| census.tell(ground, link, facts));
+                }
+            }
+            if bench.census.is_page(link) {
+                bench.with(|census, ground| census.on_page(ground, link, members.more_after));
+            }
+        }
+        _ => bench.with(|census, ground| match frame {
+            Frame::MembersAsk(ask) => census.on_ask(ground, link, ask),
+            Frame::MembersSums(sums) => census.on_sums(ground, link, sums),
+            Frame::MembersHave(have) => census.on_have(ground, link, have),
+            Frame::MembersWant(want) => census.on_want(ground, link, want),
+            _ => unreachable!("no such frame of the census"),
+        }),
+    }
+}
+
+/// Goal: of what somebody says of itself the latest counts, in whatever order it comes, and nothing that another signed.
+#[test]
+fn the_latest_word_counts() {
+    let mut bench = Bench::new(0);
+    for (fact, worth, is_here) in [
+        (said(1, 5, 1, Stay::Here), Worth::News, true),
+        (said(1, 5, 1, Stay::Here), Worth::Old, true),
+        (said(1, 5, 3, Stay::Left), Worth::News, false),
+        (said(1, 5, 2, Stay::Here), Worth::Outdated, false),
+        (said(1, 5, 4, Stay::Here), Worth::News, true),
+        (said(1, 6, 1, Stay::Stopped), Worth::News, false),
+        (said(1, 6, 1, Stay::Here), Worth::Outdated, false),
+        (said(1, 7, 1, Stay::Here), Worth::News, true),
+    ] {
+        assert_eq!(bench.take(&fact), Ok(worth), "{fact:?}");
+        assert_eq!((bench.has(1), bench.census.n_here()), (is_here, usize::from(is_here)), "{fact:?}");
+    }
+    let Fact::Said(word) = said(2, 5, 1, Stay::Here) else { unreachable!("it is a word") };
+    for forged in [
+        MemberRecord { peer: identity(3).peer_id(), ..word.clone() },
+        MemberRecord { seq: 2, ..word.clone() },
+        MemberRecord { incarnation: Incarnation(6), ..word.clone() },
+        MemberRecord { stay: Stay::Left, ..word.clone() },
+    ] {
+        assert_eq!(bench.take(&Fact::Said(forged)), Err(Junk));
+    }
+    let other = MemberRecord::new(&TopicTag([8; 16]), Incarnation(5), 1, Stay::Here, &identity(2));
+    assert_eq!(bench.take(&Fact::Said(other)), Err(Junk), "for another group");
+}
+
+/// Goal: whoever comes and goes again and again does not make everybody pass it on for ever.
+#[test]
+fn words_of_one_are_passed_on_in_measure() {
+    let mut bench = Bench::new(0);
+    let max = u32::from(limits::WORDS_OF_ONE);
+    let news = (1..3 * max).filter(|seq| bench.take(&said(1, 5, *seq, Stay::Here)) == Ok(Worth::News));
+    assert_eq!(news.count(), max as usize);
+    bench.pass(limits::WORDS_WINDOW);
+    assert_eq!(bench.take(&said(1, 5, 3 * max, Stay::Here)), Ok(Worth::News));
+}
+
+/// Goal: three members' votes make another gone after a second, or those of all who watch it; strangers' never do.
+#[test]
+fn votes_of_members_count() {
+    let second = limits::REFUTE_WAIT;
+    for (voters, observers, time, is_here) in [
+        (&[1, 2, 3][..], 8, second, false),
+        (&[1, 2, 3], 8, second - Duration::from_micros(1), true),
+        (&[1, 2], 2, second, false),
+        (&[1, 2], 3, second, true),
+        (&[1], 1, second, false),
+        (&[1], 2, second, true),
+        // Fewer than are needed take their time.
+        (&[1, 2], 8, Duration::from_secs(18), false),
+        (&[1, 2], 8, Duration::from_secs(17), true),
+        (&[1], 8, Duration::from_secs(30), false),
+        (&[1, 1, 1], 8, Duration::from_secs(29), true),
+        (&[20, 21, 22], 8, Duration::from_secs(60), true),
+        (&[20, 21, 1], 1, second, false),
+        (&[9, 9, 9], 1, Duration::from_secs(60), true),
+    ] {
+        let mut bench = Bench::new(0);
+        bench.join(1..10);
+        for voter in voters {
+            bench.take(&vote(*voter, 9, 5, observers)).expect("signed");
+        }
+        bench.pass(time);
+        assert_eq!(bench.has(9), is_here, "{voters:?} of {observers} after {time:?}");
+    }
+}
+
+/// Goal: a live member is not gone, if it speaks up within a second, and liars cannot go on with the same voices.
+#[test]
+fn votes_in_vain_are_not_heard_again() {
+    let mut bench = Bench::new(0);
+    bench.join(1..10);
+    for voter in 1..4 {
+        assert_eq!(bench.take(&vote(voter, 9, 5, 3)), Ok(Worth::News));
+    }
+    bench.pass(Duration::from_millis(900));
+    assert_eq!(bench.take(&said(9, 6, 1, Stay::Here)), Ok(Worth::News));
+    for voter in 1..4 {
+        assert_eq!(bench.take(&vote(voter, 9, 5, 3)), Ok(Worth::Outdated));
+        assert_eq!(bench.take(&vote(voter, 9, 6, 3)), Ok(Worth::Old), "once more");
+    }
+    bench.pass(Duration::from_secs(10));
+    assert!(bench.has(9));
+    assert!(bench.heard.iter().all(|heard| !matches!(heard, Heard::Left(..))), "{:?}", bench.heard);
+    bench.pass(limits::VOTE_AGAIN);
+    for voter in 1..4 {
+        assert_eq!(bench.take(&vote(voter, 9, 6, 3)), Ok(Worth::News), "now it may be true");
+    }
+    bench.pass(limits::REFUTE_WAIT);
+    assert!(!bench.has(9));
+    assert_eq!(bench.take(&said(9, 6, 2, Stay::Here)), Ok(Worth::Outdated), "it has to rise above it");
+    assert_eq!(bench.take(&said(9, 7, 1, Stay::Here)), Ok(Worth::News));
+    assert!(bench.has(9));
+}
+
+/// Goal: votes against this node are told to it, and what presence watches itself is left to presence.
+#[test]
+fn what_is_seen_is_worth_more_than_what_is_said() {
+    let mut bench = Bench::new(0);
+    bench.join(1..10);
+    bench.watched = Some(identity(9).peer_id());
+    for voter in 1..4 {
+        bench.take(&vote(voter, 9, 5, 3)).expect("signed");
+        assert_eq!(bench.take(&vote(voter, 0, 5, 3)), Ok(Worth::Old));
+        assert_eq!(bench.take(&vote(voter, 0, 4, 3)), Ok(Worth::Old), "disproved long ago");
+    }
+    bench.pass(Duration::from_secs(60));
+    assert!(bench.has(9));
+    assert_eq!(bench.heard.iter().filter(|heard| matches!(heard, Heard::Vote(_))).count(), 6);
+    bench.watched = None;
+    bench.pass(Duration::from_secs(2));
+    assert!(!bench.has(9));
+}
+
+/// Goal: many against whom several vote together are on the other side of a cut, and held; one or two are dead.
+#[test]
+fn a_cut_is_not_so_many_deaths() {
+    for (n_silent, is_held) in [(4, false), (5, true), (12, true)] {
+        let mut bench = Bench::new(0);
+        bench.join(1..30);
+        for target in 10..10 + n_silent {
+            for voter in 1..4 {
+                bench.take(&vote(voter, target, 5, 8)).expect("signed");
+            }
+        }
+        bench.pass(Duration::from_secs(80));
+        assert_eq!(bench.has(10), is_held, "{n_silent}");
+        bench.pass(Duration::from_secs(11));
+        assert!(!bench.has(10), "{n_silent}");
+    }
+}
+
+/// Goal: two who know different things know the same afterwards, dead and left ones too, at a cost that grows with what
+/// differs. Method: of 600 members each lacks three; one knows of a death and of one that left.
+#[test]
+fn lists_become_the_same() {
+    let (mut a, mut b) = (Bench::new(0), Bench::new(601));
+    a.join((1..601).filter(|n| n % 200 != 7));
+    b.join((1..601).filter(|n| n % 200 != 9));
+    for voter in [1, 2, 3] {
+        a.take(&vote(voter, 50, 5, 8)).expect("signed");
+    }
+    a.take(&said(51, 5, 2, Stay::Left)).expect("signed");
+    a.pass(limits::REFUTE_WAIT);
+    b.pass(limits::REFUTE_WAIT);
+    let bytes = converse(&mut a, &mut b);
+    assert_eq!(a.census.digest(), b.census.digest());
+    assert_eq!((a.census.n_here(), b.has(50), b.has(51)), (598, false, false));
+    assert!(bytes < 6000, "{bytes} bytes");
+    assert_eq!(converse(&mut a, &mut b), 0, "nothing to say");
+}
+
+/// Goal: who knows nobody learns all, page by page, and does not take them for news.
+#[test]
+fn a_newcomer_asks_for_pages() {
+    let (mut old, mut new) = (Bench::new(0), Bench::new(999));
+    let n = 3 * limits::FACTS_MAX + 5;
+    old.join(1..=n);
+    let digest = old.census.digest();
+    new.with(|census, ground| census.on_members_digest(ground, LinkId(1), digest));
+    assert!(new.census.is_page(LinkId(1)));
+    let bytes = converse(&mut old, &mut new);
+    assert_eq!((new.census.n_here(), new.census.digest()), (n, digest));
+    assert!(!new.census.is_page(LinkId(1)));
+    assert!(bytes < 112 * n + 300, "{bytes} bytes");
+}
+
+/// Goal: whatever anybody invents, a bounded number is remembered, and those who are there make no room.
+#[test]
+fn the_list_is_bounded() {
+    let mut bench = Bench::new(0);
+    bench.join(1..=10);
+    for n in 0..limits::GONE_MAX + 9 {
+        bench.take(&said(5000 + n, 5, 1, Stay::Left)).expect("signed");
+    }
+    assert_eq!(bench.census.members.len(), 10 + limits::GONE_MAX);
+    bench.join(10_000..10_000 + limits::MEMBERS_MAX - 10);
+    assert_eq!(bench.census.members.len(), limits::MEMBERS_MAX, "those who left made room");
+    assert_eq!(bench.take(&said(9000, 5, 1, Stay::Here)), Ok(Worth::Old), "one more");
+    assert!((1..=10).all(|n| bench.has(n)));
+    assert!(bench.census.digest().n as usize == limits::MEMBERS_MAX);
+}
+
+/// Goal: one whose neighbours died with it is gone some day, and one that says now and then that it is there is not.
+#[test]
+fn who_is_silent_for_long_is_gone() {
+    let mut bench = Bench::new(0);
+    bench.join(1..3);
+    let pause = bench.census.word_pause();
+    for n in 1..=limits::WORD_EXPIRES {
+        bench.pass(pause);
+        bench.take(&said(2, 5, 1 + n, Stay::Here)).expect("signed");
+    }
+    bench.pass(limits::SWEEP_EVERY * 2);
+    assert_eq!((bench.has(1), bench.has(2)), (false, true));
+}
+
+/// Goal: who slept does not bring the dead back. Method: it forgets all but its neighbours, and learns the rest again.
+#[test]
+fn who_slept_asks_anew() {
+    let (mut sleeper, mut other) = (Bench::new(0), Bench::new(99));
+    sleeper.join(1..40);
+    other.join(2..40);
+    let near = identity(3).peer_id();
+    sleeper.with(|census, ground| census.forget_far(ground, &[near]));
+    assert!(sleeper.census.n_here() == 1 && sleeper.has(3));
+    assert_eq!(sleeper.heard.len(), 38);
+    converse(&mut sleeper, &mut other);
+    assert_eq!(sleeper.census.digest(), other.census.digest());
+    assert!(!other.has(1));
+}

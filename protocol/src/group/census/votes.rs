@@ -1,0 +1,212 @@
+//! Votes against members that this node does not watch itself.
+//!
+//! Presence judges neighbours by what it sees and what others say. Of all others there is only what is said: three
+//! votes of members, or those of all who watch it if they are fewer, and a second in which it could have spoken.
+
+use std::collections::BTreeSet;
+
+use super::{Census, Ground, Heard, Junk, Worth};
+use crate::id::{Incarnation, PeerId};
+use crate::io::PresenceCause;
+use crate::limits;
+use crate::time::{Duration, Timestamp};
+use crate::wire::frame::{Alert, Stay};
+
+/// What is said against one member.
+#[derive(Debug)]
+pub(super) struct Case {
+    /// In this run, or in one that it has left behind, if it has risen.
+    incarnation: Incarnation,
+    /// Of different members, sorted by observer; at most [`limits::VOTES`], those of the lowest ids. Nobody stops one
+    /// of these on its way, so everybody has the same in the end: whichever three came first are not the same three
+    /// everywhere, and each would be stopped somewhere.
+    pub(super) votes: Vec<Alert>,
+    /// When the first one came.
+    since: Timestamp,
+    /// When there were enough.
+    agreed_at: Option<Timestamp>,
+    /// It is one of many who fell silent together.
+    is_cut_off: bool,
+    /// The votes were said again, to those who have been cut off and may have come back.
+    is_repeated: bool,
+    /// It has disproved the votes.
+    risen_at: Option<Timestamp>,
+}
+
+impl Case {
+    fn new(now: Timestamp, incarnation: Incarnation) -> Self {
+        Self {
+            incarnation,
+            votes: Vec::new(),
+            since: now,
+            agreed_at: None,
+            is_cut_off: false,
+            is_repeated: false,
+            risen_at: None,
+        }
+    }
+
+    /// Votes that make it gone: of all who watch it, as far as they know, but three are enough.
+    fn needed(&self) -> usize {
+        let watchers = self.votes.iter().map(|vote| usize::from(vote.observers)).max();
+        watchers.unwrap_or(0).clamp(1, limits::VOTES)
+    }
+
+    /// Whether another observer's vote is one of those that everybody is to have.
+    fn wants(&self, observer: &PeerId) -> bool {
+        let is_lower = self.votes.last().is_some_and(|last| *observer < last.observer);
+        !self.has_vote_of(observer) && (self.votes.len() < limits::VOTES || is_lower)
+    }
+
+    fn has_vote_of(&self, observer: &PeerId) -> bool {
+        self.votes.iter().any(|vote| vote.observer == *observer)
+    }
+}
+
+impl Census {
+    /// This node's own vote. True if it is to be passed on: enough others have not voted yet.
+    pub(crate) fn accuse(&mut self, ground: &Ground<'_>, alert: &Alert) -> bool {
+        let counts = self.may_count(ground, alert);
+        if counts {
+            self.count(ground.now, alert);
+        }
+        counts
+    }
+
+    pub(super) fn take_vote(
+        &mut self,
+        ground: &Ground<'_>,
+        alert: &Alert,
+        toll: &mut u32,
+    ) -> Result<Worth, Junk> {
+        if alert.observer == ground.me || alert.observer == alert.target {
+            return Ok(Worth::Old);
+        }
+        if alert.target == ground.me {
+            if alert.incarnation >= ground.incarnation && self.members.contains_key(&alert.observer) {
+                *toll += limits::SIGNATURE_TOLL;
+                alert.check().map_err(|_| Junk)?;
+                self.heard.push(Heard::Vote(alert.clone()));
+            }
+            return Ok(Worth::Old);
+        }
+        if self.members.get(&alert.target).is_some_and(|known| alert.incarnation < known.incarnation) {
+            return Ok(Worth::Outdated);
+        }
+        if !self.may_count(ground, alert) {
+            return Ok(Worth::Old);
+        }
+        *toll += limits::SIGNATURE_TOLL;
+        alert.check().map_err(|_| Junk)?;
+        self.count(ground.now, alert);
+        self.heard.push(Heard::Vote(alert.clone()));
+        Ok(Worth::News)
+    }
+
+    /// Whether a vote says something: against a member in its present run, by another one that has not spoken yet.
+    fn may_count(&self, ground: &Ground<'_>, alert: &Alert) -> bool {
+        let Some(target) = self.members.get(&alert.target).filter(|target| target.is_here()) else {
+            return false;
+        };
+        let is_of_now = alert.incarnation >= target.incarnation
+            && alert.incarnation.0 - target.incarnation.0 <= limits::INCARNATION_JUMP_MAX;
+        let is_of_member = alert.observer == ground.me || self.members.contains_key(&alert.observer);
+        let is_news = self.cases.get(&alert.target).is_none_or(|case| match case.risen_at {
+            Some(at) => ground.now - at >= limits::VOTE_AGAIN || !case.has_vote_of(&alert.observer),
+            None if case.incarnation < alert.incarnation => !case.has_vote_of(&alert.observer),
+            None => case.wants(&alert.observer),
+        });
+        is_of_now && is_of_member && is_news
+    }
+
+    fn count(&mut self, now: Timestamp, alert: &Alert) {
+        let incarnation = alert.incarnation;
+        let case = self.cases.entry(alert.target).or_insert_with(|| Case::new(now, incarnation));
+        if case.risen_at.is_some() || case.incarnation < incarnation {
+            *case = Case::new(now, incarnation);
+        }
+        let at = case.votes.partition_point(|vote| vote.observer < alert.observer);
+        case.votes.insert(at, alert.clone());
+        case.votes.truncate(limits::VOTES);
+        if case.votes.len() >= case.needed() {
+            case.agreed_at.get_or_insert(now);
+        }
+        self.judge_by(now + limits::REFUTE_WAIT);
+    }
+
+    fn judge_by(&mut self, at: Timestamp) {
+        self.judge_at = Some(self.judge_at.map_or(at, |due| due.min(at)));
+    }
+
+    /// Whether there were votes against a member lately.
+    pub(crate) fn was_accused(&self, peer: &PeerId) -> bool {
+        self.cases.contains_key(peer)
+    }
+
+    /// A member has spoken for itself. Who voted against it in vain is remembered for a while.
+    pub(super) fn close_case(&mut self, now: Timestamp, peer: &PeerId, incarnation: Incarnation, stay: Stay) {
+        let Some(case) = self.cases.get_mut(peer) else { return };
+        if stay != Stay::Here {
+            self.cases.remove(peer);
+        } else if case.incarnation < incarnation {
+            case.risen_at.get_or_insert(now);
+            self.judge_by(now + limits::VOTE_AGAIN);
+        }
+    }
+
+    /// Whether so many were voted against by several at once that it is the network that is cut.
+    fn is_cut(&self, now: Timestamp) -> bool {
+        let is_fresh =
+            |case: &&Case| case.risen_at.is_none() && now - case.since <= 2 * limits::PARTITION_WINDOW;
+        let fresh: Vec<&Case> = self.cases.values().filter(is_fresh).collect();
+        let voters: BTreeSet<PeerId> =
+            fresh.iter().flat_map(|case| case.votes.iter().map(|vote| vote.observer)).collect();
+        let many = limits::PARTITION_MAX.max(self.n_here / limits::PARTITION_MEMBERS_SHARE);
+        fresh.len() >= many && voters.len() >= limits::VOTES
+    }
+
+    pub(super) fn judge_all(&mut self, ground: &Ground<'_>) {
+        let now = ground.now;
+        self.judge_at = None;
+        self.cases.retain(|_, case| case.risen_at.is_none_or(|at| now - at < limits::VOTE_AGAIN));
+        let is_cut = self.is_cut(now);
+        let open: Vec<PeerId> = self.cases.keys().filter(|peer| self.is_here(peer)).copied().collect();
+        for peer in open {
+            let Some(case) = self.cases.get_mut(&peer) else { continue };
+            if let Some(at) = case.risen_at {
+                self.judge_by(at + limits::VOTE_AGAIN);
+                continue;
+            }
+            case.is_cut_off |= is_cut && now - case.since <= 2 * limits::PARTITION_WINDOW;
+            let patience = if case.is_cut_off { limits::PARTITION_HOLD } else { patience(case.votes.len()) };
+            let due = case.since + patience;
+            let own = case.votes.iter().find(|vote| vote.observer == ground.me);
+            if let Some(own) = own.filter(|_| case.is_cut_off && !case.is_repeated) {
+                // The cut may be mended, and the target not have heard of the vote.
+                let at = case.since + limits::REPEAT_AFTER;
+                if now >= at {
+                    self.heard.push(Heard::Repeat(own.clone()));
+                    case.is_repeated = true;
+                }
+                let at = if now < at { at } else { due };
+                self.judge_at = Some(self.judge_at.map_or(at, |due| due.min(at)));
+            }
+            let agreed = case.agreed_at.filter(|_| !case.is_cut_off).map(|at| at + limits::REFUTE_WAIT);
+            let at = agreed.map_or(due, |agreed| agreed.min(due));
+            if now < at {
+                self.judge_by(at);
+            } else if (ground.watches)(&peer) {
+                // What is seen is worth more than what is said.
+                self.judge_by(now + limits::REFUTE_WAIT);
+            } else {
+                let cause = if agreed.is_some() { PresenceCause::Voted } else { PresenceCause::TimedOut };
+                self.set_gone(now, &peer, cause);
+            }
+        }
+    }
+}
+
+/// How long fewer votes than are needed take to make a member gone (Lifeguard, section IV-B, as for a neighbour).
+fn patience(votes: usize) -> Duration {
+    if votes >= 2 { (limits::SUSPICION_MAX + limits::SUSPICION_MIN) / 2 } else { limits::SUSPICION_MAX }
+}
