@@ -429,7 +429,7 @@ pub const WORDS_OF_ONE: u8 = 8;
 /// ... within so long: who comes and goes more quickly is found out when lists are compared.
 pub const WORDS_WINDOW: Duration = Duration::from_secs(30);
 /// In a group of so many votes and their answers go from everybody to everybody, which no loss of packets holds up for
-/// long: a death costs each node some 4 KB. In a larger one there are too many deaths for that, and trees have to do.
+/// long: a death costs each node some 8 KB. In a larger one there are too many deaths for that, and trees have to do.
 pub const VOTES_FLOOD_MAX: usize = 64;
 /// So long after the last vote that was needed a member is gone: its own word, on the same ways, had time to come.
 pub const REFUTE_WAIT: Duration = Duration::from_secs(1);
@@ -437,10 +437,9 @@ pub const REFUTE_WAIT: Duration = Duration::from_secs(1);
 pub const VOTE_AGAIN: Duration = Duration::from_secs(30);
 /// One in so many members voted against together is a cut network, if it is at least [`PARTITION_MAX`].
 pub const PARTITION_MEMBERS_SHARE: usize = 32;
-/// Who has learnt of a member, or lost one, tells neighbours its digest: so many ...
-pub const MEMBERS_TOLD_TO: u32 = 2;
-/// ... so long after another, if no other digest goes out by then.
-pub const MEMBERS_SOON: Duration = Duration::from_secs(1);
+/// Who has learnt of a member, or lost one, tells its neighbours its digest, one after the other, so long apart: what was
+/// missed somewhere is noticed within some four seconds, for 74 bytes a second at most.
+pub const MEMBERS_TOLD_EVERY: Duration = Duration::from_millis(500);
 /// Neighbours that know different members compare lists after so long, as the difference may be on its way.
 pub const SUMS_DELAY: Duration = Duration::from_millis(1000);
 /// And again after so long at the earliest.

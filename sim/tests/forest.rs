@@ -110,7 +110,7 @@ fn one_copy_to_everybody() {
     let mut world = far(45, &[]);
     let everybody: Vec<NodeIx> = (0..45).collect();
     let first = speak(&mut world, &[7], 1, millis(500));
-    assert!(first.share == 1.0 && first.copies <= 1.03, "{first:?}");
+    assert!(first.share == 1.0 && first.copies < 2.0, "along some tree: {first:?}");
     speak(&mut world, &[7, 8], 16, millis(1000));
     let author = speak(&mut world, &[7, 8], 20, millis(200));
     assert!(author.share == 1.0 && author.copies <= 1.02 && author.p99 <= 1.15, "{author:?}");

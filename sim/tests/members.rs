@@ -119,6 +119,17 @@ fn everybody_knows_who_comes_and_goes() {
 #[test]
 fn everybody_knows_with_losses_too() {
     comings_and_goings(2, 60, 0.01);
+    // A link was refused here while another to the same peer stood, and stayed in its group when it was down.
+    comings_and_goings(14, 60, 0.05);
+}
+
+#[test]
+#[ignore = "a minute"]
+fn everybody_knows_whatever_the_seed() {
+    for seed in 10..25 {
+        comings_and_goings(seed, 60, [0.0, 0.01, 0.05][seed as usize % 3]);
+        a_cut_in_the_list(seed, 40);
+    }
 }
 
 #[test]

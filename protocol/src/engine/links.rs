@@ -108,7 +108,8 @@ impl Engine {
         let peer = state.peer;
         self.conduct.link_down(peer);
         if state.is_parting() {
-            return;
+            // One that was refused while another to the same peer stood is still in its groups.
+            return self.each_group(|group, cx| group.member_down(cx, link, None));
         }
         let choice = self.choices.next_u32();
         let last = self.overlay.link_down(self.now, link, peer, choice);

@@ -7,7 +7,7 @@ use crate::id::{Lane, LinkId, PeerId};
 use crate::io::{Event, PresenceCause};
 use crate::limits;
 use crate::link::Link;
-use crate::wire::frame::{Class, GroupIx, Stay, Subscribe, Unsubscribe};
+use crate::wire::frame::{Class, FLOOD, GroupIx, News, Stay, Subscribe, Unsubscribe};
 
 impl Group {
     /// Tells a greeted neighbour that we are in the group, once the store has said what we know of it.
@@ -59,6 +59,10 @@ impl Group {
         self.send_stored(cx, link, peer);
         self.in_forest(cx, |forest, ground| forest.link_up(ground, link));
         self.say_soon(cx);
+        let facts = self.census.open_votes(&peer);
+        if !facts.is_empty() {
+            cx.send(link, Class::Control, News { group: self.ix, tree: FLOOD, facts });
+        }
         self.pump(cx);
     }
 
@@ -81,16 +85,18 @@ impl Group {
         self.serving.remove(&link);
         self.census.link_down(link);
         self.outgoing.link_down(link);
-        if let Some(cause) = cause
-            && !cx.is_linked(&peer, &self.members)
-        {
-            let is_farewell = matches!(cause, PresenceCause::Left | PresenceCause::Goodbye);
-            if !self.census.is_here(&peer) {
-                cx.event(Event::MemberLeft { group: self.id, peer, cause });
-            } else if is_farewell {
-                self.peer_gone(cx, &peer, cause);
+        if !cx.is_linked(&peer, &self.members) {
+            // Whether it is gone that is not a neighbour any more those will say who are.
+            let is_here = self.census.is_here(&peer);
+            // A link that the overlay gives up tells nothing, but that the census had found out before.
+            let cause = cause.or(self.census.is_absent(&peer).then_some(PresenceCause::Silent));
+            match cause {
+                Some(cause @ (PresenceCause::Left | PresenceCause::Goodbye)) if is_here => {
+                    self.peer_gone(cx, &peer, cause);
+                }
+                Some(cause) if !is_here => cx.event(Event::MemberLeft { group: self.id, peer, cause }),
+                _ => {}
             }
-            // Else it is not a neighbour any more, and those who are will say what became of it.
         }
         self.pump(cx);
     }

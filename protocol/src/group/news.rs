@@ -19,11 +19,14 @@ pub(super) struct Outgoing {
     /// When this node says that it is there, for the first time or again.
     say_at: Option<Timestamp>,
     has_said: bool,
+    /// How many neighbours are still to be told the digest after a change, and when the next one is.
+    n_untold: usize,
+    tell_at: Option<Timestamp>,
 }
 
 impl Outgoing {
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        [self.send_at, self.say_at].into_iter().flatten().min()
+        [self.send_at, self.say_at, self.tell_at].into_iter().flatten().min()
     }
 
     /// A neighbour knows this itself.
@@ -240,6 +243,12 @@ impl Group {
         if self.outgoing.send_at.is_some_and(|at| at <= cx.now) {
             self.send_news(cx);
         }
+        if self.outgoing.tell_at.take_if(|at| *at <= cx.now).is_some() && cx.is_partial {
+            self.tell_next_digest(cx);
+            self.outgoing.n_untold = self.outgoing.n_untold.saturating_sub(1);
+            let goes_on = self.outgoing.n_untold > 0;
+            self.outgoing.tell_at = goes_on.then(|| cx.now + limits::MEMBERS_TOLD_EVERY);
+        }
         if self.census.next_deadline().is_some_and(|at| at <= cx.now) {
             self.in_census(cx, |census, ground| census.on_deadline(ground));
         }
@@ -262,9 +271,8 @@ impl Group {
         let result = f(&mut self.census, &ground);
         if self.census.digest() != before {
             // Whoever missed it finds that out.
-            for n in 1..=limits::MEMBERS_TOLD_TO {
-                self.hurry_digest(cx, n as usize, limits::MEMBERS_SOON * n);
-            }
+            self.outgoing.n_untold = self.members.len();
+            self.outgoing.tell_at.get_or_insert(cx.now + limits::MEMBERS_TOLD_EVERY);
         }
         for (link, class, frame) in self.census.take_frames() {
             cx.send(link, class, frame);

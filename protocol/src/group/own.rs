@@ -14,7 +14,7 @@ use crate::limits;
 use crate::link::Link;
 use crate::message::{self, Body, Draft};
 use crate::persist::{Frontier, StoreOp, StoredEnvelope};
-use crate::time::Duration;
+use crate::time::Timestamp;
 
 impl Group {
     pub(super) fn lane(&mut self, lane: Lane) -> &mut OwnLane {
@@ -222,16 +222,19 @@ impl Group {
             }
             return;
         }
-        self.hurry_digest(cx, 1, limits::DIGEST_PARTIAL);
+        let soon = cx.now + limits::DIGEST_PARTIAL;
+        let digest_at = |link: &LinkId| cx.links.get(link).and_then(|link| link.digest_at);
+        if !self.members.keys().filter_map(digest_at).any(|at| at <= soon) {
+            self.tell_digest_by(cx, soon);
+        }
     }
 
-    /// So many neighbours, others each time, are told so soon what is here.
-    pub(super) fn hurry_digest(&mut self, cx: &mut Ctx<'_>, n: usize, within: Duration) {
-        let soon = cx.now + within;
-        let digest_at = |link: &LinkId| cx.links.get(link).and_then(|link| link.digest_at);
-        if self.members.keys().filter_map(digest_at).filter(|at| *at <= soon).count() >= n {
-            return;
-        }
+    /// The next neighbour, another each time, is told what is here.
+    pub(super) fn tell_next_digest(&mut self, cx: &mut Ctx<'_>) {
+        self.tell_digest_by(cx, cx.now);
+    }
+
+    fn tell_digest_by(&mut self, cx: &mut Ctx<'_>, soon: Timestamp) {
         self.n_hurried = self.n_hurried.wrapping_add(1);
         let chosen = self.members.keys().nth(self.n_hurried % self.members.len().max(1));
         if let Some(link) = chosen.and_then(|link| cx.links.get_mut(link)) {

@@ -153,6 +153,11 @@ impl Census {
         self.members.get(peer).is_some_and(Member::is_here)
     }
 
+    /// Whether it was there and is not any more.
+    pub(crate) fn is_absent(&self, peer: &PeerId) -> bool {
+        self.members.get(peer).is_some_and(|member| !member.is_here())
+    }
+
     pub(crate) fn n_here(&self) -> usize {
         self.n_here
     }

@@ -10,7 +10,7 @@ use crate::id::{Incarnation, PeerId};
 use crate::io::PresenceCause;
 use crate::limits;
 use crate::time::{Duration, Timestamp};
-use crate::wire::frame::{Alert, Stay};
+use crate::wire::frame::{Alert, Fact, Stay};
 
 /// What is said against one member.
 #[derive(Debug)]
@@ -136,6 +136,14 @@ impl Census {
 
     fn judge_by(&mut self, at: Timestamp) {
         self.judge_at = Some(self.judge_at.map_or(at, |due| due.min(at)));
+    }
+
+    /// Votes against members that may still answer, for a new neighbour, who may be the first from the other side of a
+    /// cut; if there are many, others for each neighbour.
+    pub(crate) fn open_votes(&self, neighbour: &PeerId) -> Vec<Fact> {
+        let cases = self.cases.range(*neighbour..).chain(self.cases.range(..*neighbour));
+        let open = cases.filter(|(peer, case)| case.risen_at.is_none() && self.is_here(peer));
+        open.flat_map(|(_, case)| &case.votes).take(limits::FACTS_MAX).cloned().map(Fact::Vote).collect()
     }
 
     /// Whether there were votes against a member lately.
