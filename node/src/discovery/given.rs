@@ -161,7 +161,7 @@ pub(super) struct GivenPeers {
 #[derive(Debug)]
 struct Entry {
     given: Given,
-    /// Who answered there, if the user did not say who it would be.
+    /// Who answered there last, if the user did not say who it would be.
     answered: Option<PeerId>,
     /// None while a look-up is under way.
     due: Option<Instant>,
@@ -211,6 +211,8 @@ impl GivenPeers {
         for entry in &mut self.entries {
             let is_meant = entry.addresses.iter().any(|address| addresses.contains(address));
             if (peer.is_some() && entry.who() == peer) || (peer.is_none() && is_meant) {
+                // Somebody else may be there by now.
+                entry.answered = None;
                 // The user knows the address.
                 let own =
                     entry.addresses.first().and_then(|address| error.strip_prefix(&format!("{address}: ")));
@@ -298,7 +300,9 @@ impl GivenPeers {
         entry.error = None;
         entry.due = Some(now + pause);
         entry.addresses.clone_from(&addresses);
-        Resolved { peer: entry.given.peer, addresses }
+        // Of a peer whose name is known by now it is the engine that says whether a link is wanted: in a large network
+        // the one that everybody was given would else be dialled by everybody for ever.
+        Resolved { peer: entry.who(), addresses }
     }
 
     fn next_pause(&mut self, index: usize) -> Duration {
@@ -403,8 +407,13 @@ mod tests {
         let later = peers.next_deadline().expect("looked at again");
         assert_eq!(peers.poll(later, |peer| peer == who), None);
         peers.unlinked(later, who);
-        assert_eq!(peers.next_deadline(), Some(later + BACKOFF_MIN));
-        assert!(peers.poll(later + BACKOFF_MIN, |_| false).is_some());
+        let again = later + BACKOFF_MIN;
+        assert_eq!(peers.next_deadline(), Some(again));
+        let found = peers.poll(again, |_| false).expect("due");
+        assert_eq!(found.peer, Some(who), "for the engine to decide");
+        peers.failed(Some(who), &found.addresses, "somebody else is there");
+        let again = peers.next_deadline().expect("due again");
+        assert_eq!(peers.poll(again, |_| false).expect("due").peer, None);
     }
 
     #[test]
