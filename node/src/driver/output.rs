@@ -18,9 +18,14 @@ use crate::transport::Transmit;
 impl Driver {
     /// Drains the engine.
     pub(super) fn perform_outputs(&mut self) {
+        // Frames for one link come together: its writer is to find them all, for each of its writes is a packet.
+        let mut fed = None;
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Send { link, class, frame } => {
+                    if let Some(other) = fed.replace(link).filter(|other| *other != link) {
+                        self.transport.wake(other);
+                    }
                     let encoded = frame.encode();
                     // The transport writes the length itself.
                     let transmit = Transmit { head: encoded.head.slice(4..), body: encoded.body };
@@ -48,6 +53,9 @@ impl Driver {
                 Output::Fetch { token, query } => self.jobs.push_back(Job::Query { token, query }),
                 Output::Event(event) => self.on_event(event),
             }
+        }
+        if let Some(link) = fed {
+            self.transport.wake(link);
         }
     }
 

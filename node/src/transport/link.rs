@@ -130,7 +130,7 @@ impl Link {
         locked(&self.queues)
     }
 
-    /// Queues a frame. Past [`QUEUE_MAX`] the link is given up.
+    /// Queues a frame, for the writer to see when it is woken. Past [`QUEUE_MAX`] the link is given up.
     pub(super) fn push(&self, class: Class, frame: Transmit) -> Result<(), NotSent> {
         if self.is_closing() || self.is_gone() {
             return Err(NotSent::Gone);
@@ -145,7 +145,6 @@ impl Link {
             queues.cost += cost(&frame);
             queues.frames[class as usize].push_back(frame);
         }
-        self.writer.wake();
         Ok(())
     }
 

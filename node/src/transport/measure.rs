@@ -106,6 +106,7 @@ fn throughput(listen: &'static str, length: usize, for_: Duration) {
             while queued < QUEUED_MAX {
                 let head = Bytes::copy_from_slice(&[1; 60]);
                 transport.send(link, Class::Forward, Transmit { head, body: body.clone() }).expect("queued");
+                transport.wake(link);
                 queued += length;
             }
             if let TransportEvent::Written { bytes, .. } = transport.next_event().await {
@@ -160,6 +161,7 @@ fn latency(listen: &'static str, length: usize, n: usize, pause: Duration) {
                     let head = Bytes::from(vec![1; length]);
                     let sent = Instant::now();
                     transport.send(link, Class::Own, Transmit { head, body: Bytes::new() }).expect("queued");
+                    transport.wake(link);
                     let at = loop {
                         tokio::select! {
                             _ = transport.next_event() => {}

@@ -16,6 +16,7 @@
 //! listen on the one does not listen on the other.
 
 mod behaviour;
+mod bind;
 mod connections;
 mod failure;
 mod gate;
@@ -278,13 +279,13 @@ impl<T: Send + 'static> Transport<T> {
 
     /// Listens on one more address; `Listening` tells what came of port 0 and of unspecified addresses.
     pub(crate) fn listen(&mut self, address: Multiaddr) -> Result<(), TransportError> {
-        probe(&address)?;
+        bind::try_alone(&address)?;
         match self.swarm.listen_on(address.clone()) {
             Ok(_) => Ok(()),
             Err(Libp2pTransportError::MultiaddrNotSupported(_)) => {
                 Err(TransportError::AddressNotSupported(address))
             }
-            Err(Libp2pTransportError::Other(error)) => Err(listen_error(address, error)),
+            Err(Libp2pTransportError::Other(error)) => Err(bind::listen_error(address, error)),
         }
     }
 
@@ -320,10 +321,18 @@ impl<T: Send + 'static> Transport<T> {
         }
     }
 
-    /// Queues a frame. Never blocks; the caller keeps account of what it queued and what was written.
+    /// Queues a frame; it leaves when the link is woken. Never blocks; the caller keeps account of what it queued and
+    /// what was written.
     pub(crate) fn send(&self, link: LinkId, class: Class, frame: Transmit) -> Result<(), NotSent> {
         assert!((1..=FRAME_MAX).contains(&frame.len()), "a frame has 1 to {FRAME_MAX} bytes");
         self.links.get(&link).ok_or(NotSent::Gone)?.push(class, frame)
+    }
+
+    /// Has what was queued for a link written.
+    pub(crate) fn wake(&self, link: LinkId) {
+        if let Some(link) = self.links.get(&link) {
+            link.writer.wake();
+        }
     }
 
     /// Closes one link. What is queued as control still goes out, for half a second at most; `LinkDown` follows.
@@ -545,39 +554,6 @@ fn default_addresses() -> Vec<Multiaddr> {
         addresses.extend(ips.map(quic));
     }
     addresses
-}
-
-/// libp2p listens with a shared port, and two nodes would take turns at getting connections. So we first try to
-/// have the port alone.
-fn probe(address: &Multiaddr) -> Result<(), TransportError> {
-    use socket2::{Domain, Socket, Type};
-    use std::net::SocketAddr;
-    let parts: Vec<_> = address.iter().collect();
-    let socket_address = match parts[..] {
-        [Protocol::Ip4(ip), Protocol::Tcp(port)] => SocketAddr::from((ip, port)),
-        [Protocol::Ip6(ip), Protocol::Tcp(port)] => SocketAddr::from((ip, port)),
-        _ => return Ok(()),
-    };
-    if socket_address.port() == 0 {
-        return Ok(());
-    }
-    let attempt = || {
-        let socket = Socket::new(Domain::for_address(socket_address), Type::STREAM, None)?;
-        if socket_address.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        socket.set_reuse_address(true)?;
-        socket.bind(&socket_address.into())
-    };
-    attempt().map_err(|error| listen_error(address.clone(), error))
-}
-
-fn listen_error(address: Multiaddr, error: io::Error) -> TransportError {
-    match failure::root_kind(&error) {
-        Some(io::ErrorKind::AddrInUse) => TransportError::AddressInUse(address),
-        Some(io::ErrorKind::AddrNotAvailable) => TransportError::AddressNotAvailable(address),
-        _ => TransportError::Listen { address, source: error },
-    }
 }
 
 fn is_quic(address: &Multiaddr) -> bool {

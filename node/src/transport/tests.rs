@@ -88,7 +88,17 @@ impl Peer {
 
     async fn send(&self, link: LinkId, class: Class, body: Bytes) -> Result<(), NotSent> {
         let (head, body) = (body.slice(..1), body.slice(1..));
-        self.ask(move |transport| transport.send(link, class, Transmit { head, body })).await
+        self.transmit(link, class, Transmit { head, body }).await
+    }
+
+    /// Queues a frame and has it written.
+    async fn transmit(&self, link: LinkId, class: Class, frame: Transmit) -> Result<(), NotSent> {
+        let send = move |transport: &mut Transport<_>| {
+            let sent = transport.send(link, class, frame);
+            transport.wake(link);
+            sent
+        };
+        self.ask(send).await
     }
 
     /// The next event that is not about written bytes.
@@ -317,6 +327,7 @@ async fn an_impossible_length_ends_the_link() {
         let (mut a, mut b, at_a, at_b) = linked().await;
         let frame = Transmit { head: Bytes::new(), body: vec![1; length].into() };
         a.ask(move |transport| transport.links[&at_a].push(Class::Own, frame)).await.expect("queued");
+        a.ask(move |transport| transport.wake(at_a)).await;
         assert_eq!(b.down().await, (at_b, Cause::Protocol("frame length")), "{length}");
         assert_eq!(a.down().await, (at_a, Cause::Closed));
     }

@@ -38,7 +38,7 @@ async fn envelopes(mut a: Peer, mut b: Peer, at_a: LinkId) {
         for frame in &frames {
             let encoded = frame.encode();
             let transmit = Transmit { head: encoded.head.slice(4..), body: encoded.body };
-            a.ask(move |transport| transport.send(at_a, class, transmit)).await.expect("queued");
+            a.transmit(at_a, class, transmit).await.expect("queued");
         }
     }
     for class in classes {
@@ -77,7 +77,7 @@ async fn a_header_elided_against_nothing_ends_the_link() {
         let wire = [&[13, 1, 0, 0, 0, 0, 3][..], &vec![7; padding]].concat();
         // Without a head it passes the compressor by.
         let frame = Transmit { head: Bytes::new(), body: wire.into() };
-        a.ask(move |transport| transport.send(at_a, Class::Forward, frame)).await.expect("queued");
+        a.transmit(at_a, Class::Forward, frame).await.expect("queued");
         match b.inbound(Class::Forward).await {
             Inbound::Bad { reject, .. } => {
                 assert_eq!(reject, Reject::Elided(DecodeError::Invalid("log number")));
