@@ -222,11 +222,17 @@ pub const DRAFT_BYTES_MAX: usize = 1024 * 1024;
 
 // Repair.
 
-/// Announcements wait this long for others to share a frame.
+/// Announcements wait this long for others to share a packet.
 pub const ANNOUNCE_DELAY: Duration = Duration::from_millis(20);
+/// And no neighbour is told more often than this, but for what rides along with an envelope: a lone message is told
+/// after [`ANNOUNCE_DELAY`], and those of a busy group together. The packet around an announcement costs fifteen times
+/// as much as the announcement.
+pub const ANNOUNCE_PAUSE: Duration = Duration::from_millis(1000);
 /// On a tree the neighbour that is nearer to the root announces; the other one only if it has heard nothing for this
 /// long, so that one announcement crosses a link and not two. Most of what it costs is the packet around it.
 pub const ANNOUNCE_LATE: Duration = Duration::from_millis(150);
+/// The same after the neighbour announced something, and gathers what comes next.
+pub const ANNOUNCE_GATHERED: Duration = Duration::from_millis(1150);
 /// Announcements that wait so; more are told as others are.
 pub const LATE_MAX: usize = 1024;
 /// Of the members that get an author's envelopes from the author itself, so many are told of each envelope all the
@@ -239,6 +245,10 @@ pub const ANNOUNCE_RANGES_MAX: usize = 256;
 /// How long after an announcement the payload may take before it is asked for. Chosen by measurement (60 ms
 /// after an immediate announcement; 20 ms more because ours are gathered).
 pub const REPAIR_DELAY: Duration = Duration::from_millis(80);
+/// The same at most, where what was asked for comes by itself all the same: on a machine or a network that is busy.
+pub const REPAIR_DELAY_MAX: Duration = Duration::from_secs(2);
+/// It halves in so much time without such a thing.
+pub const REPAIR_EASES: Duration = Duration::from_secs(5);
 /// How long a WANT may stay unanswered before the next holder is asked.
 pub const WANT_PATIENCE: Duration = Duration::from_millis(500);
 /// The same for what was announced on a tree, for the first requests to each holder: the next one may be quicker.
@@ -299,14 +309,16 @@ pub const NEWS_ROOTS: usize = 4;
 /// News of members within [`AUTHOR_RECENT`] that are worth a tree: from everybody to everybody each costs seven copies
 /// more, some 800 bytes, and the few trees some 20 bytes a second.
 pub const NEWS_BUSY: u32 = 8;
-/// A root begins a round so often.
-pub const ADVERT_EVERY: Duration = Duration::from_secs(30);
+/// A root begins its second round after this; the pause then doubles with each ...
+pub const ADVERT_MIN: Duration = Duration::from_secs(30);
+/// ... to this. What changes meanwhile is told as it changes: a round only makes good what that has spoilt.
+pub const ADVERT_MAX: Duration = Duration::from_secs(120);
 /// A root that is asked begins a round before that, but not sooner after the last one.
 pub const ADVERT_PAUSE: Duration = Duration::from_secs(5);
 /// A tree is borrowed for so long after its root's last round: half as long again as between two.
-pub const TREE_FRESH: Duration = Duration::from_secs(45);
+pub const TREE_FRESH: Duration = Duration::from_secs(180);
 /// A tree is forgotten so long after its root's last round: later than anybody borrows it.
-pub const TREE_EXPIRES: Duration = Duration::from_secs(90);
+pub const TREE_EXPIRES: Duration = Duration::from_secs(300);
 /// After the first news of a round a parent is chosen when the others had time to come. By measurement.
 pub const SETTLE: Duration = Duration::from_millis(60);
 /// What changed within a round is told again at most this often.
@@ -321,6 +333,9 @@ pub const SEQ_REQ_TTL: u8 = 32;
 pub const AUTHOR_RECENT: Duration = Duration::from_secs(60);
 /// The same where as many trees are known as are wanted.
 pub const AUTHOR_BUSY: Duration = Duration::from_secs(2);
+/// Where volunteers have seen to it that there are trees an author waits so long after any other new one: each costs
+/// about as much as a message to everybody.
+pub const TREE_PAUSE: Duration = Duration::from_secs(5);
 /// Without a message for so long a group lets its trees go, and an author its own.
 pub const FOREST_IDLE: Duration = Duration::from_secs(300);
 /// A larger envelope is not sent to everybody by everybody when nobody knows a tree, but announced.
@@ -474,6 +489,8 @@ const _: () = {
     assert!(SUSPICION_MIN.as_millis() < SUSPICION_MAX.as_millis() && HEALTH_NO_VOTE <= HEALTH_MAX);
     // What is announced late, or on its way, is not asked for yet.
     assert!(ANNOUNCE_DELAY.as_millis() < REPAIR_DELAY.as_millis());
+    assert!(ANNOUNCE_DELAY.as_millis() < ANNOUNCE_LATE.as_millis());
+    assert!(ANNOUNCE_DELAY.as_millis() + ANNOUNCE_PAUSE.as_millis() < ANNOUNCE_GATHERED.as_millis());
     assert!(
         REPAIR_DELAY.as_millis() < WANT_PATIENCE.as_millis() && DIGEST_MIN.as_secs() < DIGEST_MAX.as_secs()
     );

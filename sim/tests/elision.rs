@@ -6,6 +6,7 @@
 mod support;
 
 use djembe_protocol::id::Lane;
+use djembe_protocol::limits::ANNOUNCE_PAUSE;
 use djembe_sim::network::NodeIx;
 use djembe_sim::world::{Fault, World, WorldConfig};
 
@@ -50,13 +51,13 @@ fn a_lone_message_travels_without_what_its_receivers_know() {
     assert_clean(&world);
 }
 
-/// Each is for one message: they come a tenth of a second apart.
+/// Each is for one message: they come so far apart that none waits for the next.
 #[test]
 fn an_announcement_names_a_known_log_by_one_byte() {
     let mut world = meshed(WorldConfig::default(), 5);
-    chatter(&mut world, &[0, 1], Lane::Durable, 60, millis(100));
+    chatter(&mut world, &[0, 1], Lane::Durable, 60, ANNOUNCE_PAUSE + millis(100));
     let before = world.frames[&ANNOUNCE];
-    chatter(&mut world, &[0, 1], Lane::Durable, 40, millis(100));
+    chatter(&mut world, &[0, 1], Lane::Durable, 40, ANNOUNCE_PAUSE + millis(100));
     let after = world.frames[&ANNOUNCE];
     let n = after.0 - before.0;
     assert!(n > 40);

@@ -393,6 +393,7 @@ impl Group {
                 self.tree.set_parent(author, ask.link);
             }
             let want = Want { request: ask.request, group: self.ix, range: ask.range, graft };
+            cx.counters.add("wanted", 1);
             cx.send(ask.link, Class::Control, want);
             if ask.tree != STAR && ask.tree != FLOOD {
                 self.in_forest(cx, |forest, ground| forest.on_missing(ground, ask.tree, ask.link));

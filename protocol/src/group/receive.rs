@@ -114,6 +114,10 @@ impl Group {
             self.keep(cx, log, &envelope);
         }
         let way = asked.map_or(Way::Pushed(link, tree), |tree| Way::Pulled(link, tree));
+        match way {
+            Way::Pulled(..) => self.repair.on_pulled(log, seq),
+            _ => self.repair.on_pushed(cx.now, &log, seq),
+        }
         self.spread(cx, log, &envelope, way);
         self.on_arrived(cx, way);
         let expired = messages.first().is_some_and(|first| is_expired(ttl_secs, first.hlc, cx.wall));
@@ -137,6 +141,7 @@ impl Group {
             return;
         }
         cx.toll.waste += 1;
+        self.repair.on_pushed(cx.now, &log, seq);
         if tree != STAR {
             return self.in_forest(cx, |forest, ground| forest.on_duplicate(ground, link, tree));
         }
@@ -359,6 +364,7 @@ impl Group {
     }
 
     pub(crate) fn on_announce(&mut self, cx: &mut Ctx<'_>, link: LinkId, announce: &Announce) {
+        self.tree.heard(cx.now, link);
         for range in &announce.ranges {
             self.tree.has_it(link, range);
             // Nobody can announce more of our own log than there is.

@@ -8,11 +8,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::id::{LinkId, LogId, Seq};
 use crate::limits;
-use crate::time::Timestamp;
+use crate::time::{Duration, Timestamp};
 use crate::wire::frame::{Range, STAR, TreeIx};
 
 /// Ranges asked of one neighbour at once.
 const WANTS_PER_LINK: usize = 4;
+/// What was asked for is remembered for as many, to see whether it would have come by itself.
+const PULLED_MAX: usize = 64;
 /// Steps of a claim that are waited for apart; more are waited for together.
 const CLAIM_STEPS_MAX: usize = 8;
 
@@ -90,6 +92,10 @@ pub(crate) struct Repair {
     claims: BTreeMap<LogId, BTreeMap<LinkId, Claim>>,
     wants: BTreeMap<u32, Want>,
     n_requests: u32,
+    /// When something came by itself that had been asked for, and how long to wait since, if that was lately.
+    hasty: Option<(Timestamp, Duration)>,
+    /// What came of late because it was asked for.
+    pulled: VecDeque<(LogId, Seq)>,
     /// Nothing changes by itself before this.
     next: Option<Timestamp>,
 }
@@ -204,6 +210,41 @@ impl Repair {
             }
         }
         asked
+    }
+
+    /// How long what was announced may take to come by itself. Where it takes longer than that, because the network or a
+    /// processor on the way is busy, asking for it makes all busier: the time doubles with each that was asked for in
+    /// vain, and shrinks again.
+    pub(crate) fn delay(&self, now: Timestamp) -> Duration {
+        let Some((at, delay)) = self.hasty else { return limits::REPAIR_DELAY };
+        let halvings = (now - at).as_secs() / limits::REPAIR_EASES.as_secs();
+        let shift = u32::try_from(halvings.min(16)).unwrap_or(16);
+        (delay / (1 << shift)).max(limits::REPAIR_DELAY)
+    }
+
+    /// Something came twice. What was asked for in one go counts once.
+    fn on_hasty(&mut self, now: Timestamp) {
+        let delay = self.delay(now);
+        if self.hasty.is_none_or(|(at, _)| now - at >= delay) {
+            self.hasty = Some((now, (delay * 2).min(limits::REPAIR_DELAY_MAX)));
+        }
+    }
+
+    /// Something new came because it was asked for.
+    pub(crate) fn on_pulled(&mut self, log: LogId, seq: Seq) {
+        if self.pulled.len() >= PULLED_MAX {
+            self.pulled.pop_front();
+        }
+        self.pulled.push_back((log, seq));
+    }
+
+    /// Something came by itself, new or not: was it asked for?
+    pub(crate) fn on_pushed(&mut self, now: Timestamp, log: &LogId, seq: Seq) {
+        let covers = |want: &Want| want.range.log == *log && (want.range.from..=want.range.to).contains(&seq);
+        let was_pulled = self.pulled.iter().position(|pulled| *pulled == (*log, seq));
+        if was_pulled.and_then(|at| self.pulled.remove(at)).is_some() || self.wants.values().any(covers) {
+            self.on_hasty(now);
+        }
     }
 
     /// Whether a neighbour said that it has this, as long as it is missing here.
@@ -345,8 +386,6 @@ fn pieces(log: LogId, gaps: &[(Seq, Seq)], asked: &BTreeSet<(Seq, Seq)>) -> Vec<
 
 #[cfg(test)]
 mod tests {
-    use core::time::Duration;
-
     use super::*;
     use crate::id::{Lane, PeerId};
 
@@ -386,6 +425,29 @@ mod tests {
         assert_eq!(ask(&mut repair, late, &[(0, 4)]), [(B, 0, 4)]);
         repair.on_served(Timestamp::from_micros(late), B, 2);
         assert_eq!(ask(&mut repair, late, &[(0, 4)]), [], "nobody is left who claims to have it");
+    }
+
+    /// Goal: where payloads take longer than announcements they are given more time, and less again later.
+    #[test]
+    fn who_was_hasty_waits_longer_for_a_while() {
+        let mut repair = Repair::default();
+        let at = Timestamp::ZERO;
+        repair.claim(A, LOG, 0, 5, (at, STAR));
+        assert_eq!(ask(&mut repair, 0, &[(0, 4)]), [(A, 0, 4)]);
+        repair.on_pushed(at, &LOG, 5);
+        assert_eq!(repair.delay(at), limits::REPAIR_DELAY, "nobody asked for that");
+        repair.on_pushed(at, &LOG, 3);
+        repair.on_pulled(LOG, 4);
+        repair.on_pushed(at, &LOG, 4);
+        assert_eq!(repair.delay(at), limits::REPAIR_DELAY * 2, "a burst counts once");
+        let mut now = at;
+        for _ in 0..20 {
+            now = now + repair.delay(now);
+            repair.on_hasty(now);
+        }
+        assert_eq!(repair.delay(now), limits::REPAIR_DELAY_MAX);
+        assert_eq!(repair.delay(now + limits::REPAIR_EASES), limits::REPAIR_DELAY_MAX / 2);
+        assert_eq!(repair.delay(now + limits::REPAIR_EASES * 100), limits::REPAIR_DELAY);
     }
 
     /// Goal: an answer of which the log took nothing is not asked for again at once, whatever it was said to hold.

@@ -82,6 +82,7 @@ impl Group {
             if is_eager && !passed_over {
                 let class = if is_own { Class::Own } else { Class::Forward };
                 let (group, envelope) = (self.ix, envelope.as_bytes().clone());
+                self.send_riding(cx, link, class);
                 cx.send(link, class, Frame::Data { group, tree, envelope });
                 sent += 1;
             } else if along == Along::Star && !is_own && is_served {
@@ -89,6 +90,9 @@ impl Group {
             } else {
                 self.announce(cx, link, tree, log, envelope);
             }
+        }
+        if along == Along::Flood {
+            cx.counters.add("flooded", 1);
         }
         // A few of them, others each time and at each node.
         let first = usize::from(cx.me.0[0]) + usize::from(envelope.id().0[0]);
@@ -141,10 +145,24 @@ impl Group {
     }
 
     pub(super) fn send_announcements(&mut self, cx: &mut Ctx<'_>) {
-        for ((link, tree), ranges) in self.tree.take_announcements(cx.now) {
-            if self.members.contains_key(&link) && !ranges.is_empty() {
+        for (link, tree, ranges) in self.tree.take_announcements(cx.now) {
+            if self.members.contains_key(&link) {
                 cx.send(link, Class::Control, Announce { group: self.ix, tree, ranges });
             }
+        }
+    }
+
+    /// An envelope goes to this neighbour: what it is to be told goes along, on the same stream, in the same packet.
+    fn send_riding(&mut self, cx: &mut Ctx<'_>, link: LinkId, class: Class) {
+        for (link, tree, ranges) in self.tree.take_riding(cx.now, link) {
+            cx.send(link, class, Announce { group: self.ix, tree, ranges });
+        }
+    }
+
+    /// A neighbour wants to be sent a tree's envelopes by us: what it lacks of late we were about to tell.
+    fn tell_child(&mut self, cx: &mut Ctx<'_>, link: LinkId) {
+        for (link, tree, ranges) in self.tree.take_all(cx.now, link) {
+            cx.send(link, Class::Control, Announce { group: self.ix, tree, ranges });
         }
     }
 
@@ -166,7 +184,7 @@ impl Group {
     /// When what was announced on a tree is asked for, if it does not come: at once if nobody is to bring it.
     pub(super) fn repair_at(&self, cx: &Ctx<'_>, tree: TreeIx) -> Timestamp {
         let comes = tree == STAR || tree == FLOOD || self.forest.is_in(tree);
-        if comes { cx.now + limits::REPAIR_DELAY } else { cx.now }
+        if comes { cx.now + self.repair.delay(cx.now) } else { cx.now }
     }
 
     /// The tree behind the number of an announcement, in ours; [`STAR`] and [`FLOOD`] stand for themselves.
@@ -207,6 +225,9 @@ impl Group {
 
     /// What a neighbour says of the group's trees. `Err` if it is to blame for it.
     pub(crate) fn on_forest_talk(&mut self, cx: &mut Ctx<'_>, link: LinkId, talk: &Frame) -> Result<(), ()> {
+        if let Frame::Graft(_) = talk {
+            self.tell_child(cx, link);
+        }
         self.in_forest(cx, |forest, ground| {
             match talk {
                 Frame::Adverts(adverts) => {

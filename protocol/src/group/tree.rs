@@ -19,11 +19,24 @@ pub(crate) struct Tree {
     children: BTreeMap<PeerId, BTreeSet<LinkId>>,
     /// Whom we asked for an author's envelopes.
     parents: BTreeMap<PeerId, LinkId>,
-    announcements: BTreeMap<(LinkId, TreeIx), Vec<Range>>,
-    announce_at: Option<Timestamp>,
+    announcements: BTreeMap<LinkId, Gathered>,
+    /// When each neighbour was told something last.
+    told_at: BTreeMap<LinkId, Timestamp>,
+    /// When each neighbour announced something last.
+    heard_at: BTreeMap<LinkId, Timestamp>,
     /// What is told only to those who have not told it themselves by then, in the order of times.
     late: VecDeque<(Timestamp, LinkId, TreeIx, Range)>,
 }
+
+/// What waits to be told to one neighbour.
+#[derive(Debug)]
+struct Gathered {
+    due: Timestamp,
+    ranges: BTreeMap<TreeIx, Vec<Range>>,
+}
+
+/// Announcements to leave now, a frame each.
+pub(crate) type Announcements = Vec<(LinkId, TreeIx, Vec<Range>)>;
 
 impl Tree {
     /// A neighbour grafts itself to us for an author.
@@ -67,15 +80,21 @@ impl Tree {
 
     /// An announcement to `link`, to leave with others.
     pub(crate) fn announce(&mut self, now: Timestamp, link: LinkId, tree: TreeIx, range: Range) {
-        let ranges = self.announcements.entry((link, tree)).or_default();
-        let room = ranges.len() < limits::ANNOUNCE_RANGES_MAX;
+        let soon = now + limits::ANNOUNCE_DELAY;
+        let due = self.told_at.get(&link).map_or(soon, |told| soon.max(*told + limits::ANNOUNCE_PAUSE));
+        let gathered =
+            self.announcements.entry(link).or_insert_with(|| Gathered { due, ranges: BTreeMap::new() });
+        let n: usize = gathered.ranges.values().map(Vec::len).sum();
+        let ranges = gathered.ranges.entry(tree).or_default();
         match ranges.iter_mut().find(|last| last.log == range.log && last.to + 1 == range.from) {
             Some(last) => last.to = range.to,
-            None if room => ranges.push(range),
+            None if n < limits::ANNOUNCE_RANGES_MAX => ranges.push(range),
             // What finds no room is found by the next digest.
             None => {}
         }
-        self.announce_at.get_or_insert(now + limits::ANNOUNCE_DELAY);
+        if n + 1 >= limits::ANNOUNCE_RANGES_MAX {
+            gathered.due = gathered.due.min(soon);
+        }
     }
 
     /// The same, to a neighbour that is expected to have it before us and to tell us.
@@ -83,7 +102,15 @@ impl Tree {
         if self.late.len() >= limits::LATE_MAX {
             return self.announce(now, link, tree, range);
         }
-        self.late.push_back((now + limits::ANNOUNCE_LATE, link, tree, range));
+        let late = now + limits::ANNOUNCE_LATE;
+        let due = self.heard_at.get(&link).map_or(late, |heard| late.max(*heard + limits::ANNOUNCE_GATHERED));
+        let at = self.late.partition_point(|(other, ..)| *other <= due);
+        self.late.insert(at, (due, link, tree, range));
+    }
+
+    /// A neighbour has announced something: what it has next it will gather.
+    pub(crate) fn heard(&mut self, now: Timestamp, link: LinkId) {
+        self.heard_at.insert(link, now);
     }
 
     /// The neighbour turned out to have this.
@@ -91,7 +118,8 @@ impl Tree {
         self.late.retain(|(_, to, _, waiting)| {
             (*to, waiting.log) != (link, range.log) || waiting.from < range.from || waiting.to > range.to
         });
-        for (_, ranges) in self.announcements.range_mut((link, TreeIx::MIN)..=(link, TreeIx::MAX)) {
+        let Some(gathered) = self.announcements.get_mut(&link) else { return };
+        for ranges in gathered.ranges.values_mut() {
             ranges.retain(|waiting| {
                 waiting.log != range.log || waiting.from < range.from || waiting.to > range.to
             });
@@ -99,24 +127,51 @@ impl Tree {
     }
 
     /// Announcements whose time has come.
-    pub(crate) fn take_announcements(&mut self, now: Timestamp) -> BTreeMap<(LinkId, TreeIx), Vec<Range>> {
+    pub(crate) fn take_announcements(&mut self, now: Timestamp) -> Announcements {
         while let Some((_, link, tree, range)) = self.late.pop_front_if(|(due, ..)| *due <= now) {
             self.announce(now, link, tree, range);
         }
-        if self.announce_at.is_none_or(|at| at > now) {
-            return BTreeMap::new();
+        let due = self.announcements.iter().filter(|(_, gathered)| gathered.due <= now);
+        let links: Vec<LinkId> = due.map(|(link, _)| *link).collect();
+        links.into_iter().flat_map(|link| self.take(now, link)).collect()
+    }
+
+    /// Announcements that may leave with something else that goes to this neighbour just now: they cost no packet.
+    pub(crate) fn take_riding(&mut self, now: Timestamp, link: LinkId) -> Announcements {
+        let may_ride = self.told_at.get(&link).is_none_or(|told| *told + limits::ANNOUNCE_DELAY <= now);
+        if may_ride { self.take(now, link) } else { Vec::new() }
+    }
+
+    /// All announcements for a neighbour, those that were to wait for its own as well.
+    pub(crate) fn take_all(&mut self, now: Timestamp, link: LinkId) -> Announcements {
+        let (mine, rest) = std::mem::take(&mut self.late).into_iter().partition(|(_, to, ..)| *to == link);
+        self.late = rest;
+        let mine: VecDeque<(Timestamp, LinkId, TreeIx, Range)> = mine;
+        for (_, link, tree, range) in mine {
+            self.announce(now, link, tree, range);
         }
-        self.announce_at = None;
-        std::mem::take(&mut self.announcements)
+        self.take(now, link)
+    }
+
+    fn take(&mut self, now: Timestamp, link: LinkId) -> Announcements {
+        let Some(gathered) = self.announcements.remove(&link) else { return Vec::new() };
+        let ranges = gathered.ranges.into_iter().filter(|(_, ranges)| !ranges.is_empty());
+        let frames: Announcements = ranges.map(|(tree, ranges)| (link, tree, ranges)).collect();
+        if !frames.is_empty() {
+            self.told_at.insert(link, now);
+        }
+        frames
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
         let late = self.late.front().map(|(due, ..)| *due);
-        [self.announce_at, late].into_iter().flatten().min()
+        self.announcements.values().map(|gathered| gathered.due).chain(late).min()
     }
 
     pub(crate) fn link_down(&mut self, link: LinkId) {
-        self.announcements.retain(|(of, _), _| *of != link);
+        self.announcements.remove(&link);
+        self.told_at.remove(&link);
+        self.heard_at.remove(&link);
         self.late.retain(|(_, to, ..)| *to != link);
         self.parents.retain(|_, parent| *parent != link);
         self.children.retain(|_, children| {
@@ -159,9 +214,28 @@ mod tests {
         assert_eq!(tree.next_deadline(), Some(due));
         let early = Timestamp::from_micros(due.as_micros() - 1);
         assert!(tree.take_announcements(early).is_empty());
-        let told = tree.take_announcements(due);
-        assert_eq!(told[&(A, STAR)], [range(1, 7, 8), range(2, 0, 0), range(1, 10, 10)]);
-        assert!(told.get(&(B, STAR)).is_none_or(Vec::is_empty));
+        let gathered = vec![range(1, 7, 8), range(2, 0, 0), range(1, 10, 10)];
+        assert_eq!(tree.take_announcements(due), [(A, STAR, gathered)]);
+        // What there was for B is known to it.
+        assert!(tree.take_announcements(due + limits::ANNOUNCE_DELAY).is_empty());
+        assert_eq!(tree.next_deadline(), None);
+    }
+
+    /// A neighbour that was told lately is told again after ANNOUNCE_PAUSE, or with an envelope that goes there.
+    #[test]
+    fn announcements_of_a_busy_group_share_packets() {
+        let mut tree = Tree::default();
+        let t0 = Timestamp::from_micros(5);
+        tree.announce(t0, A, STAR, range(1, 0, 0));
+        let told_at = t0 + limits::ANNOUNCE_DELAY;
+        assert_eq!(tree.take_announcements(told_at).len(), 1);
+        tree.announce(told_at, A, STAR, range(1, 1, 1));
+        tree.announce(told_at, B, STAR, range(1, 1, 1));
+        assert!(tree.take_riding(told_at, A).is_empty(), "it was told just now");
+        let soon = told_at + limits::ANNOUNCE_DELAY;
+        assert_eq!(tree.take_announcements(soon), [(B, STAR, vec![range(1, 1, 1)])]);
+        assert_eq!(tree.next_deadline(), Some(told_at + limits::ANNOUNCE_PAUSE));
+        assert_eq!(tree.take_riding(soon, A), [(A, STAR, vec![range(1, 1, 1)])]);
         assert_eq!(tree.next_deadline(), None);
     }
 
@@ -177,7 +251,16 @@ mod tests {
         assert!(tree.take_announcements(t0 + limits::ANNOUNCE_DELAY).is_empty());
         assert!(tree.take_announcements(t0 + limits::ANNOUNCE_LATE).is_empty(), "gathered with others");
         let told = tree.take_announcements(t0 + limits::ANNOUNCE_LATE + limits::ANNOUNCE_DELAY);
-        assert_eq!(told, [((B, 7), vec![range(1, 3, 3)])].into());
+        assert_eq!(told, [(B, 7, vec![range(1, 3, 3)])]);
+        // One that has announced something gathers what it has next.
+        tree.heard(t0, B);
+        tree.announce_late(t0, B, 7, range(1, 4, 4));
+        tree.announce_late(t0, A, 7, range(1, 4, 4));
+        assert_eq!(tree.next_deadline(), Some(t0 + limits::ANNOUNCE_LATE));
+        tree.has_it(A, &range(1, 4, 4));
+        assert_eq!(tree.next_deadline(), Some(t0 + limits::ANNOUNCE_GATHERED));
+        // A child is told all at once.
+        assert_eq!(tree.take_all(t0, B), [(B, 7, vec![range(1, 4, 4)])]);
         for n in 0..=limits::LATE_MAX as u64 {
             tree.announce_late(t0, A, 7, range(1, 2 * n, 2 * n));
         }
@@ -197,8 +280,13 @@ mod tests {
         // What continues a range that is there needs no room.
         tree.announce(now, A, STAR, range(1, 1, 1));
         let told = tree.take_announcements(now + limits::ANNOUNCE_DELAY);
-        assert_eq!(told[&(A, STAR)].len(), limits::ANNOUNCE_RANGES_MAX);
-        assert_eq!(told[&(A, STAR)][0], range(1, 0, 1));
+        assert_eq!(told[0].2.len(), limits::ANNOUNCE_RANGES_MAX);
+        assert_eq!(told[0].2[0], range(1, 0, 1));
+        // So many do not wait for the pause.
+        for n in 0..max {
+            tree.announce(now + limits::ANNOUNCE_DELAY, A, STAR, range(1, 2 * n, 2 * n));
+        }
+        assert_eq!(tree.next_deadline(), Some(now + limits::ANNOUNCE_DELAY * 2));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! has none of its own sends along the tree of the nearest root, up and down (borrowing).
 //!
 //! ```text
-//! root: a round every 30 s --Adverts--> neighbour: nearer than before? tell the others
+//! root: a round every 120 s --Adverts--> neighbour: nearer than before? tell the others
 //!                                       60 ms after the first news: choose the parent --Graft--> parent
 //! parent lost: another that is feasible, else of another branch, else --SeqReq--> root
 //! envelope on a tree: Data to parent and children but where it came from, Announce to everybody else
@@ -88,6 +88,8 @@ pub(crate) struct Forest {
     /// Which of our trees a neighbour's number stands for.
     theirs: BTreeMap<(LinkId, TreeIx), TreeIx>,
     last_ix: TreeIx,
+    /// When the last tree came up.
+    grew_at: Option<Timestamp>,
     roots: Roots,
     facts: Vec<Fact>,
     /// Nothing happens by itself before this.
@@ -360,6 +362,7 @@ impl Forest {
             }
         }
         let ix = self.last_ix;
+        self.grew_at = Some(now);
         self.by_root.insert(chain.anchor.root, ix);
         self.trees.insert(ix, Tree::new(now, chain));
         self.look_at(ix);

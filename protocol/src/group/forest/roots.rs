@@ -36,6 +36,7 @@ pub(super) struct Own {
     chain: OwnChain,
     since: Timestamp,
     begun_at: Timestamp,
+    n_rounds: u32,
     /// When the next round begins; none once it has retired.
     next_at: Option<Timestamp>,
 }
@@ -122,7 +123,8 @@ impl Forest {
         // Where many talk, each a little, trees for all would cost more than the messages.
         let is_enough = self.trees.len() >= self.roots.wanted(ground);
         let often = if is_enough { limits::AUTHOR_BUSY } else { limits::AUTHOR_RECENT };
-        if is_own && within(spoke_before, often) && self.trees.len() < limits::TREES_OWN_MAX {
+        let is_early = !self.lacks_roots(ground) && within(self.grew_at, limits::TREE_PAUSE);
+        if is_own && within(spoke_before, often) && !is_early && self.trees.len() < limits::TREES_OWN_MAX {
             self.become_root(ground);
         }
         // One message in a while is not worth trees.
@@ -166,11 +168,15 @@ impl Forest {
         let now = ground.now;
         if let Some(own) = &mut self.roots.own {
             // One that had retired comes back.
-            own.next_at.get_or_insert(now.max(own.begun_at + limits::ADVERT_PAUSE));
+            own.next_at.get_or_insert_with(|| {
+                own.n_rounds = 0;
+                now.max(own.begun_at + limits::ADVERT_PAUSE)
+            });
         } else if !self.by_root.contains_key(&ground.me) && self.trees.len() < limits::TREES_MAX {
             let chain = self.new_chain(ground);
             let ix = self.insert(now, Chain::new(&ground.tag, chain.anchor.clone()));
-            self.roots.own = Some(Own { ix, chain, since: now, begun_at: now, next_at: Some(now) });
+            self.roots.own =
+                Some(Own { ix, chain, since: now, begun_at: now, n_rounds: 0, next_at: Some(now) });
         }
         if let Some(at) = self.roots.next_deadline() {
             self.wake_at(at);
@@ -224,7 +230,9 @@ impl Forest {
         let begun = own.chain.key(seq).is_some_and(|key| tree.chain.go_on(seq, key));
         debug_assert!(begun, "our own chain is ours");
         own.begun_at = now;
-        own.next_at = Some(now + limits::ADVERT_EVERY + limits::ADVERT_EVERY * u32::from(jitter) / 2048);
+        let pause = (limits::ADVERT_MIN * (1 << own.n_rounds.min(8))).min(limits::ADVERT_MAX);
+        own.n_rounds = own.n_rounds.saturating_add(1);
+        own.next_at = Some(now + pause + pause * u32::from(jitter) / 2048);
         tree.begin(now);
         self.tell_all(ground, ix, None);
     }

@@ -337,7 +337,7 @@ fn volunteers_come_and_go() {
         let roots = wood.nodes.iter().filter(|node| node.forest.is_root()).count();
         assert!((wanted / 2..=wanted).contains(&roots), "{roots} roots of {wanted} in {n}");
         assert!(wood.nodes.iter().all(|node| node.forest.len() == roots));
-        wood.run(limits::FOREST_IDLE + limits::TREE_EXPIRES + limits::ADVERT_EVERY * 2);
+        wood.run(limits::FOREST_IDLE + limits::TREE_EXPIRES + limits::ADVERT_MAX * 2);
         assert!(
             wood.nodes.iter().all(|node| node.forest.len() == 0 && node.forest.choose(wood.now).is_none())
         );
@@ -347,20 +347,25 @@ fn volunteers_come_and_go() {
     }
 }
 
-/// Goal: where everybody talks a little not everybody is root. Method: each of 80 publishes every four seconds; then
-/// one of them every second.
+/// Goal: where everybody talks a little not everybody is root, and trees beyond the first come one by one. Method: each
+/// of 80 publishes every four seconds; then one of them every second.
 #[test]
 fn not_every_author_is_root() {
     let mut wood = Wood::new(3, 80, 8);
-    for i in 0..400 {
-        wood.at(i % 80, |forest, ground| forest.on_traffic(ground, true));
-        wood.run(ms(50));
-    }
+    let talk = |wood: &mut Wood, n: usize| {
+        for i in 0..n {
+            wood.at(i % 80, |forest, ground| forest.on_traffic(ground, true));
+            wood.run(ms(50));
+        }
+    };
     let roots = |wood: &Wood| wood.nodes.iter().filter(|node| node.forest.is_root()).count();
     let wanted = super::roots::wanted(80);
+    talk(&mut wood, 400);
+    assert!((wanted / 2..wanted * 3 / 4).contains(&roots(&wood)), "{} of {wanted}", roots(&wood));
+    talk(&mut wood, 2000);
     assert!((wanted..wanted + wanted / 4).contains(&roots(&wood)), "{} of {wanted}", roots(&wood));
     let cold = (0..80).find(|i| !wood.nodes[*i].forest.is_root()).expect("most are none");
-    for _ in 0..2 {
+    for _ in 0..limits::TREE_PAUSE.as_secs() + 2 {
         wood.at(cold, |forest, ground| forest.on_traffic(ground, true));
         wood.run(ms(1000));
     }
@@ -513,7 +518,7 @@ proptest::proptest! {
             }
             wood.run(ms(pause));
         }
-        wood.run(limits::ADVERT_EVERY + limits::ADVERT_EVERY / 4);
+        wood.run(limits::ADVERT_MAX + limits::ADVERT_MAX / 4);
         wood.assert_no_loops(0);
         let everybody = wood.optimum(0).len();
         assert_eq!(wood.reach(0, 0).len(), everybody);
