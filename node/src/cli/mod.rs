@@ -107,11 +107,14 @@ pub fn main() -> ExitCode {
     let entered_ns = scratch::monotonic_ns();
     let cli = Cli::parse();
     log(&cli);
-    let runtime =
-        match tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => return finish(Err(Failure::new(Exit::Failure, format!("cannot start: {error}")))),
-        };
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers(&cli.command))
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return finish(Err(Failure::new(Exit::Failure, format!("cannot start: {error}")))),
+    };
     // On a worker thread, beside the node: from this one, every message would have to wake another.
     let result = runtime.block_on(async {
         let command = tokio::spawn(run(cli, entered_ns));
@@ -123,9 +126,11 @@ pub fn main() -> ExitCode {
 }
 
 /// Threads of the runtime: half the cores. With as many as there are cores a message wakes one thread after the
-/// other; on two cores half of them gave 0.82 of the latency and 1.1 of the rate.
-fn workers() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 4))
+/// other; on two cores half of them gave 0.82 of the latency and 1.1 of the rate. Many nodes in one process use all.
+fn workers(command: &Command) -> usize {
+    let is_crowd = matches!(command, Command::Bench(args) if args.is_crowd());
+    let share = if is_crowd { 1 } else { 2 };
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / share).clamp(1, 4))
 }
 
 fn finish(result: Result<(), Failure>) -> ExitCode {

@@ -2,6 +2,7 @@
 //!
 //! What a delivery costs where not everybody can be linked to everybody: time, bytes on the wire, processor, memory.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -60,6 +61,8 @@ struct Figures {
     idle_cpu_ms_per_node_s: f64,
     links_mean: f64,
     links_max: usize,
+    /// What all nodes counted while messages flowed, by cause: see `status`.
+    counters: BTreeMap<String, u64>,
 }
 
 /// What all readers count together.
@@ -160,6 +163,7 @@ async fn play(
     let (idle_secs, idle_cpu_ns, idle_wire) = Used::now().since(&idle_from);
 
     global.say(format_args!("mesh: {} messages a second for {} s", args.rate, args.secs));
+    let counted = survey(members).await?.counters;
     let from = Used::now();
     let sent = send(args, members, &shared).await?;
     let due = sent * others(&args);
@@ -169,7 +173,11 @@ async fn play(
     }
     let (seconds, cpu, wire) = Used::now().since(&from);
     let rss_after = Own::read().number("VmRSS");
-    let links = links(members).await?;
+    let Survey { links, mut counters } = survey(members).await?;
+    for (cause, before) in counted {
+        counters.entry(cause).and_modify(|n| *n = n.saturating_sub(before));
+    }
+    counters.retain(|_, n| *n > 0);
     let received = shared.received.load(Ordering::Relaxed);
     let tally = shared.tally.lock().unwrap_or_else(PoisonError::into_inner);
     let us = |ns: u64| ns as f64 / 1000.0;
@@ -199,6 +207,7 @@ async fn play(
         idle_cpu_ms_per_node_s: us(idle_cpu_ns) / 1000.0 / nodes / idle_secs,
         links_mean: links.iter().sum::<usize>() as f64 / nodes,
         links_max: links.iter().copied().max().unwrap_or_default(),
+        counters,
     })
 }
 
@@ -327,14 +336,25 @@ async fn publish(
     }
 }
 
-/// Peers that each node is linked to.
-async fn links(members: &[Member]) -> Result<Vec<usize>, Failure> {
-    let mut links = Vec::with_capacity(members.len());
+/// What all nodes say of themselves.
+#[derive(Default)]
+struct Survey {
+    /// Peers that each node is linked to.
+    links: Vec<usize>,
+    /// Of all nodes together.
+    counters: BTreeMap<String, u64>,
+}
+
+async fn survey(members: &[Member]) -> Result<Survey, Failure> {
+    let mut survey = Survey::default();
     for member in members {
         let status = member.node.status().await?;
-        links.push(status.peers.iter().filter(|peer| !peer.path.is_empty()).count());
+        survey.links.push(status.peers.iter().filter(|peer| !peer.path.is_empty()).count());
+        for (cause, n) in status.counters {
+            *survey.counters.entry(cause).or_default() += n;
+        }
     }
-    Ok(links)
+    Ok(survey)
 }
 
 /// For people.
@@ -364,8 +384,14 @@ fn table(figures: &Figures) -> String {
             figures.idle_cpu_ms_per_node_s
         ),
         format!("  links     {:.1} a node, at most {}", figures.links_mean, figures.links_max),
+        format!("  counted   {}", counted(&figures.counters)),
     ]
     .join("\n")
+}
+
+fn counted(counters: &BTreeMap<String, u64>) -> String {
+    let counters: Vec<String> = counters.iter().map(|(cause, n)| format!("{cause} {n}")).collect();
+    if counters.is_empty() { "nothing unusual".to_owned() } else { counters.join(", ") }
 }
 
 const _: () = assert!(HEADER <= 16, "the smallest size that can be asked for");

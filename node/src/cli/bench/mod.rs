@@ -46,6 +46,13 @@ pub(super) struct BenchArgs {
     measure: Measure,
 }
 
+impl BenchArgs {
+    /// Whether this process runs many nodes itself.
+    pub(super) fn is_crowd(&self) -> bool {
+        matches!(self.measure, Measure::Mesh(_))
+    }
+}
+
 /// What to measure.
 #[derive(clap::Subcommand, Clone, Debug)]
 enum Measure {
