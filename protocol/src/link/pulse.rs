@@ -48,11 +48,7 @@ impl Pulse {
 
     /// When to ask, if nothing else goes both ways before. `last_sent` is when anything was sent.
     pub(super) fn next_deadline(&self, last_sent: Timestamp) -> Option<Timestamp> {
-        // The first round trip is wanted soon, also of a link on which much is said: it decides about links and trees.
-        let idle_since = match self.rtt {
-            Some(_) => last_sent.min(self.last_heard).max(self.asked.0),
-            None => self.asked.0,
-        };
+        let idle_since = last_sent.min(self.last_heard).max(self.asked.0);
         self.asks.then(|| idle_since + self.pause())
     }
 
