@@ -445,3 +445,43 @@ fn an_answer_that_had_to_wait_is_given() {
         assert_eq!(bench.presence.incarnation(), Incarnation(now_is), "{incarnation}, {passes} ms");
     }
 }
+
+/// Goal: in a partial overlay who hears a node it voted against lets it know, for others have heard the vote, and only
+/// its target can take it back; votes through the group are not passed on once more.
+#[test]
+fn a_vote_that_was_wrong_is_shown_to_its_target() {
+    for is_partial in [false, true] {
+        let mut bench = Bench::new(4);
+        bench.presence.set_partial(is_partial);
+        bench.pass(4100);
+        assert_eq!(bench.state(), Suspect);
+        bench.frames.clear();
+        let target = bench.id(TARGET);
+        bench.presence.heard(bench.now, target);
+        bench.settle();
+        assert_eq!(bench.state(), Live);
+        let told = bench.frames.iter().filter(|frame| matches!(frame, Frame::Alert(_))).count();
+        assert_eq!(told, usize::from(is_partial), "partial: {is_partial}");
+        let alert = Alert::new(target, Incarnation(5), 3, &bench.identities[2]);
+        bench.presence.alert(bench.now, Way::Group, alert, &bench.identities[0]);
+        bench.settle();
+        assert_eq!(bench.n_spread, 0);
+    }
+}
+
+/// Goal: a node that says it has two neighbours is gone by two votes in a partial overlay too; one that says nothing
+/// may have many, and takes three.
+#[test]
+fn votes_needed_are_those_of_all_who_watch() {
+    for (watched_by, state) in [(Some(2), Dead), (Some(3), Suspect), (None, Suspect)] {
+        let mut bench = Bench::new(0);
+        bench.presence.set_partial(true);
+        if let Some(n) = watched_by {
+            let target = bench.id(TARGET);
+            bench.presence.watched_by(&target, n);
+        }
+        bench.unlink(LinkEnd::Reset).pass(1600);
+        bench.vote(2, 5);
+        assert_eq!(bench.state(), state, "{watched_by:?}");
+    }
+}

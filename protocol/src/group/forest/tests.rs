@@ -347,6 +347,44 @@ fn volunteers_come_and_go() {
     }
 }
 
+/// Goal: news of members, if there are many, grow a few trees, and few news none; nobody has to talk. Method: 60 nodes
+/// hear of seven comings and goings in a minute, and later of eight.
+#[test]
+fn news_grow_a_few_trees() {
+    let mut wood = Wood::new(7, 60, 8);
+    for (n_news, few) in [(limits::NEWS_BUSY - 1, 0..=0), (limits::NEWS_BUSY, 2..=limits::NEWS_ROOTS + 2)] {
+        for _ in 0..n_news {
+            (0..60).for_each(|i| wood.at(i, |forest, ground| forest.on_news(ground)));
+            wood.run(ms(100));
+        }
+        wood.run(limits::VOLUNTEER_MAX);
+        let n = wood.nodes[5].forest.len();
+        assert!(few.contains(&n), "{n} trees for {n_news} news");
+        wood.run(limits::AUTHOR_RECENT);
+    }
+    wood.run(limits::FOREST_IDLE + limits::TREE_EXPIRES + limits::ADVERT_MAX * 2);
+    assert!(wood.nodes.iter().all(|node| node.forest.len() == 0), "let go");
+}
+
+/// Goal: the tree of a root that is gone is let go at once by whoever knows that, and its own by nobody.
+#[test]
+fn the_tree_of_a_dead_root_is_let_go() {
+    let mut wood = Wood::new(8, 30, 6);
+    wood.plant(3);
+    wood.plant(9);
+    wood.run(ms(3000));
+    let root = wood.nodes[3].identity.peer_id();
+    assert!((0..30).all(|i| wood.ix_of(i, 3).is_some()));
+    for i in 0..30 {
+        wood.at(i, |forest, ground| forest.root_gone(ground, &root));
+    }
+    assert!((0..30).all(|i| wood.ix_of(i, 3).is_some() == (i == 3)), "all but its own");
+    assert_eq!(wood.reach(17, 9).len(), 30, "the other one stands");
+    // It was a false alarm: the next round brings it back.
+    wood.run(limits::ADVERT_MAX * 2);
+    assert_eq!(wood.reach(17, 3).len(), 30);
+}
+
 /// Goal: where everybody talks a little not everybody is root, and trees beyond the first come one by one. Method: each
 /// of 80 publishes every four seconds; then one of them every second.
 #[test]
