@@ -1,10 +1,12 @@
 //! The sole owner of engine, transport, store and discovery: feeds inputs, performs outputs in order.
 //!
 //! One task, one loop. Nothing here decides anything about the protocol. What may not grow is bounded by not
-//! reading on: while a subscription is full or the store has no room, no more payload is taken from neighbours,
-//! and their transports feel it.
+//! reading on: while the store has no room, no more payload is taken from neighbours, and their transports feel it.
+//! While a subscription is full the engine is told, which delivers nothing more of that group and lets its neighbours
+//! feel it by their credit.
 
 mod output;
+mod readers;
 mod requests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -38,6 +40,7 @@ use crate::status::Status;
 use crate::store::worker::{Done, Job, Worker};
 use crate::store::{Store, memory, sqlite};
 use crate::transport::{Cause, Inbound, Path, Transport, TransportConfig, TransportEvent};
+use readers::GroupEntry;
 
 /// Requests that wait for the driver.
 pub(crate) const REQUESTS: usize = 64;
@@ -47,22 +50,16 @@ pub(crate) const EVENTS: usize = 256;
 const INBOUND_CONTROL: usize = 256;
 /// Frames with payload that wait for the engine, up to 64 KiB each.
 const INBOUND_DATA: usize = 32;
+/// The engine counts a frame with its length, which the transport has taken off.
+const LENGTH: usize = 4;
 /// Taken from a channel at once.
 const BURST: usize = 64;
 /// The wall clock is told to the engine at most this often.
 const WALL_EVERY: Duration = Duration::from_millis(100);
-/// A subscription that is not read for so long while messages wait is passed over.
-const READER_PATIENCE: Duration = Duration::from_secs(10);
-
 /// How long the store may take to finish when the node ends, before the goodbye goes out without it.
 const STORE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long goodbyes may take to be written.
 const GOODBYE_PATIENCE: Duration = Duration::from_millis(700);
-
-/// A subscription made so soon after joining misses nothing.
-const EARLY: Duration = Duration::from_secs(1);
-/// Envelopes kept for it before no more is taken in.
-const EARLY_MAX: usize = 64;
 
 /// What handles ask of the driver.
 #[derive(Debug)]
@@ -93,36 +90,6 @@ impl Secrets for OsSecrets {
     }
 }
 
-/// One reader of a group.
-struct Reader {
-    sender: mpsc::Sender<Arc<Delivered>>,
-    /// What found no room, and since when.
-    backlog: VecDeque<Arc<Delivered>>,
-    full_since: Option<Instant>,
-    missed: u64,
-}
-
-struct GroupEntry {
-    shared: Arc<GroupShared>,
-    readers: Vec<Reader>,
-    early: Option<Early>,
-}
-
-impl Drop for GroupEntry {
-    /// Whoever waits for a receipt learns that nothing will change any more.
-    fn drop(&mut self) {
-        self.shared.durable.on_ended();
-        self.shared.live.on_ended();
-    }
-}
-
-/// What came between joining a group and the first subscription to it: a node that was away is given what it
-/// missed as soon as it joins, and whoever joined to read it is to have it.
-struct Early {
-    since: Instant,
-    envelopes: VecDeque<Arc<Delivered>>,
-}
-
 struct LinkEntry {
     peer: PeerId,
     path: Path,
@@ -143,6 +110,8 @@ pub(crate) struct Driver {
     data: mpsc::Receiver<Inbound<CheckedFrame>>,
     events: broadcast::Sender<NodeEvent>,
     groups: BTreeMap<GroupId, GroupEntry>,
+    /// Groups of which something was delivered, or read, since the engine was last told of their room.
+    stirred: BTreeSet<GroupId>,
     links: BTreeMap<LinkId, LinkEntry>,
     found_by: BTreeMap<PeerId, BTreeSet<&'static str>>,
     listening: Vec<Multiaddr>,
@@ -230,6 +199,7 @@ impl Driver {
             data,
             events,
             groups: BTreeMap::new(),
+            stirred: BTreeSet::new(),
             links: BTreeMap::new(),
             found_by: BTreeMap::new(),
             listening: Vec::new(),
@@ -305,7 +275,7 @@ impl Driver {
             {
                 timer.as_mut().reset(deadline.into());
             }
-            let is_free = self.jobs.is_empty() && !self.has_full_reader();
+            let is_free = self.jobs.is_empty();
             tokio::select! {
                 biased;
                 _ = self.control.recv_many(&mut talk, BURST), if !talked => {
@@ -313,6 +283,11 @@ impl Driver {
                     talked = true;
                     continue;
                 }
+                // Rare, and somebody waits for the answer; under load transport and store always have something.
+                request = self.requests.recv() => match request {
+                    Some(request) => self.on_request(request),
+                    None => break,
+                },
                 event = self.transport.next_event() => self.on_transport(event),
                 done = self.store.next_done() => match done {
                     Some(done) => self.on_store(done),
@@ -320,10 +295,6 @@ impl Driver {
                         self.store_error = Some("the store's thread has ended".to_owned());
                         break;
                     }
-                },
-                request = self.requests.recv() => match request {
-                    Some(request) => self.on_request(request),
-                    None => break,
                 },
                 _ = self.data.recv_many(&mut frames, BURST), if is_free => self.on_frames(&mut frames),
                 n = self.publish.recv_many(&mut published, BURST), if is_free => {
@@ -422,8 +393,12 @@ impl Driver {
         self.tell_wall_time();
         for inbound in frames.drain(..) {
             self.input(match inbound {
-                Inbound::Frame { link, frame, .. } => Input::Frame { link, frame },
-                Inbound::Bad { link, reject, .. } => Input::Rejected { link, reject },
+                Inbound::Frame { link, class, frame, bytes } => {
+                    Input::Frame { link, class, bytes: bytes + LENGTH, frame }
+                }
+                Inbound::Bad { link, class, reject, bytes } => {
+                    Input::Rejected { link, class, bytes: bytes + LENGTH, reject }
+                }
             });
         }
     }

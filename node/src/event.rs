@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use djembe_protocol::id::{MessageId, PeerId};
-use djembe_protocol::io::{PresenceCause, PresenceState};
+use djembe_protocol::io::{Pace, PresenceCause, PresenceState};
 use tokio::sync::broadcast;
 
 /// Something happened. Clone and keep what you need.
@@ -57,6 +57,13 @@ pub enum NodeEvent {
         advice: String,
         /// Whether it is certain. Without, someone on the LAN may be playing back recorded beacons.
         proven: bool,
+    },
+    /// A neighbour takes less than it is sent, or has caught up.
+    Pace {
+        /// Who.
+        peer: PeerId,
+        /// How far it is behind.
+        pace: Pace,
     },
     /// A subscription was not read for so long that messages passed it by.
     Lagged {

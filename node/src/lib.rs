@@ -44,7 +44,7 @@ mod transport;
 pub use builder::Builder;
 pub use djembe_protocol::error::DraftError;
 pub use djembe_protocol::id::{GroupId, Lane, MessageId, PeerId};
-pub use djembe_protocol::io::{PresenceCause, PresenceState};
+pub use djembe_protocol::io::{Pace, PresenceCause, PresenceState};
 pub use djembe_protocol::message::SubjectPattern;
 pub use error::NodeError;
 pub use event::{Events, NodeEvent};

@@ -46,6 +46,10 @@ pub struct PeerInfo {
     pub queued_bytes: usize,
     /// What is held against it, of 100, at which it is shut out for a while.
     pub blame: u32,
+    /// How it takes them: `prompt`; `slow`, it is only told what there is, and asks; `blocked`, it has taken nothing for
+    /// two seconds.
+    #[serde(default)]
+    pub pace: String,
 }
 
 /// A group.

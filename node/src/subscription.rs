@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::message::Message;
 
-/// Envelopes that wait for one subscription before the node reads no more from its neighbours.
+/// Envelopes that wait for one subscription before the group is given no more.
 pub(crate) const QUEUE: usize = 32;
 
 /// What of a group's messages is wanted.
@@ -26,8 +26,9 @@ pub struct SubscribeOptions {
 /// A stream of messages, from the moment of subscribing on: what others publish, what is fetched because this
 /// node was away, and what this node publishes itself.
 ///
-/// A reader that lags holds up its neighbours (nothing is lost); one that does not read for ten seconds while
-/// messages wait is passed over and told by [`crate::NodeEvent::Lagged`].
+/// A reader that lags is given the rest later: durable messages wait in the store, those who send are slowed down, other
+/// groups are not. One that does not read for ten seconds while messages wait is passed over and told by
+/// [`crate::NodeEvent::Lagged`].
 #[derive(Debug)]
 pub struct Subscription {
     pub(crate) receiver: mpsc::Receiver<Arc<Delivered>>,

@@ -12,6 +12,7 @@
 //! came in. A peer's mistakes are counted and end in [`Output::Disconnect`]; our own are assertions.
 
 mod conduct;
+mod credit;
 mod digest;
 mod links;
 mod talk;
@@ -26,11 +27,12 @@ use crate::crypto::Identity;
 use crate::group::{Ctx, Group, Heard, Tokens};
 use crate::id::{GroupId, Incarnation, Lane, LinkId, PeerId};
 use crate::io::{
-    Command, Counters, Event, Input, Outbox, Output, OverlayStatus, PeerStatus, PresenceState, Secrets,
+    Command, Counters, Event, Input, Outbox, Output, OverlayStatus, Pace, PeerStatus, PresenceState, Secrets,
     Status,
 };
 use crate::limits;
 use crate::link::Link;
+use crate::link::slow_peers::SlowPeers;
 use crate::overlay::{self, Overlay};
 use crate::presence::{self, Presence};
 use crate::time::{Duration, Hlc, Timestamp, WallTime};
@@ -66,6 +68,7 @@ pub struct Engine {
     conduct: Conduct,
     /// Of the frame in hand.
     toll: Toll,
+    slow_peers: SlowPeers,
     overlay: Overlay,
     presence: Presence,
     groups: BTreeMap<GroupId, Box<Group>>,
@@ -104,6 +107,7 @@ impl Engine {
             links: BTreeMap::new(),
             conduct: Conduct::default(),
             toll: Toll::default(),
+            slow_peers: SlowPeers::default(),
             groups: BTreeMap::new(),
             n_groups: 0,
             n_words: 0,
@@ -131,9 +135,12 @@ impl Engine {
     /// Takes one input in. Drain [`Engine::poll_output`] afterwards.
     pub fn handle_input(&mut self, now: Timestamp, input: Input) {
         assert!(now >= self.now, "time does not go back: {now:?} after {:?}", self.now);
-        self.now = now;
+        let since = std::mem::replace(&mut self.now, now);
         if self.shut_down {
             return;
+        }
+        if now - since > limits::STOOD_STILL {
+            self.forgive_links();
         }
         self.presence.set_partial(self.overlay.is_partial());
         if self.presence.on_time(now) >= limits::SLEPT {
@@ -144,8 +151,9 @@ impl Engine {
             Input::WallTime(wall) => self.wall = wall,
             Input::LinkUp { link, peer, dialed } => self.on_link_up(link, peer, dialed),
             Input::LinkDown { link, cause } => self.on_link_down(link, cause),
-            Input::Frame { link, frame } => self.on_frame(link, frame),
-            Input::Rejected { link, reject } => self.on_rejected(link, reject),
+            Input::Frame { link, class, bytes, frame } => self.on_frame(link, class, bytes, frame),
+            Input::Rejected { link, class, bytes, reject } => self.on_rejected(link, class, bytes, reject),
+            Input::Inbox { group, has_room } => self.on_inbox(group, has_room),
             Input::Written { link, class, bytes } => self.on_written(link, class, bytes),
             Input::Found { peer, addresses } => self.overlay.found(now, peer, addresses),
             Input::DialFailed { peer, refused } => self.on_dial_failed(peer, refused),
@@ -233,8 +241,8 @@ impl Engine {
                 link: link.map(|link| link.id),
                 rtt: link.and_then(Link::rtt),
                 queued: link.map_or(0, Link::queued),
-                full_since: link.and_then(Link::full_since),
                 blame: self.conduct.held_against(self.now, &peer),
+                pace: link.map_or(Pace::Prompt, Link::pace),
             }
         });
         Status {
@@ -275,10 +283,11 @@ impl Engine {
                 let group = Box::new(Group::join(&mut self.cx(), key, name, ix));
                 self.groups.insert(id, group);
             }
-            Command::Leave { group } => {
-                if let Some(group) = self.groups.remove(&group) {
+            Command::Leave { group: id } => {
+                if let Some(group) = self.groups.remove(&id) {
                     self.overlay.set_record(None);
                     group.leave(&mut self.cx());
+                    self.release_credit(&id);
                 }
             }
             Command::Publish { group, lane, ttl_secs, draft, ticket } => {
@@ -333,6 +342,14 @@ impl Engine {
         }
     }
 
+    /// Whoever was late itself does not hold it against its neighbours that nothing was heard of them.
+    fn forgive_links(&mut self) {
+        let now = self.now;
+        if let Some(due) = self.next_deadline().filter(|due| now - *due > limits::STOOD_STILL) {
+            self.links.values_mut().for_each(|link| link.forgive(now, now - due));
+        }
+    }
+
     fn tell_peers_soon(&mut self) {
         let delay = if self.overlay.is_partial() { PEERS_DELAY_PARTIAL } else { PEERS_DELAY };
         self.tell_peers_at.get_or_insert(self.now + delay);
@@ -381,7 +398,11 @@ impl Engine {
             }
             for fact in overlay {
                 match fact {
-                    overlay::Fact::Connect { peer, .. } if self.conduct.is_banned(self.now, &peer) => {
+                    // One that was too slow would be as slow as before; if it wants something, it dials.
+                    overlay::Fact::Connect { peer, .. }
+                        if self.conduct.is_banned(self.now, &peer)
+                            || self.slow_peers.is_shunned(self.now, &peer) =>
+                    {
                         let choice = self.choices.next_u32();
                         self.overlay.dial_failed(self.now, peer, choice);
                     }
@@ -389,7 +410,9 @@ impl Engine {
                         self.out.push_back(Output::Connect { peer, addresses });
                     }
                     overlay::Fact::Disconnect { link, cause } => self.disconnect(link, cause),
-                    overlay::Fact::Send { link, frame } => self.cx().send(link, Class::Control, frame),
+                    overlay::Fact::Send { link, frame } => {
+                        self.cx().send(link, Class::Control, frame);
+                    }
                     overlay::Fact::Part { link, peer, refuse } => {
                         self.cx().send(link, Class::Control, refuse);
                         self.part(link, peer);

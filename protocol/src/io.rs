@@ -10,7 +10,7 @@ use crate::error::Reject;
 use crate::id::{GroupId, Incarnation, Lane, LinkId, LogId, PeerId, Seq};
 use crate::message::{Body, Draft};
 use crate::persist::{Answer, Query, StoreOp, Token};
-use crate::time::{Duration, Timestamp, WallTime};
+use crate::time::{Duration, WallTime};
 use crate::wire::frame::{Address, CheckedFrame, Class, Frame};
 
 /// Everything that can happen to an engine.
@@ -40,6 +40,10 @@ pub enum Input {
     Frame {
         /// From which neighbour.
         link: LinkId,
+        /// On which stream.
+        class: Class,
+        /// Its bytes with their length, before anything was elided.
+        bytes: usize,
         /// The frame.
         frame: CheckedFrame,
     },
@@ -47,6 +51,10 @@ pub enum Input {
     Rejected {
         /// From which neighbour.
         link: LinkId,
+        /// On which stream.
+        class: Class,
+        /// Its bytes, as those of a good one.
+        bytes: usize,
         /// Why.
         reject: Reject,
     },
@@ -58,6 +66,14 @@ pub enum Input {
         class: Class,
         /// Bytes.
         bytes: usize,
+    },
+    /// The application reads a group too slowly, or has caught up. Until it has, nothing more of that group is
+    /// delivered, and credit for what comes is held back.
+    Inbox {
+        /// Which group.
+        group: GroupId,
+        /// There is room for more.
+        has_room: bool,
     },
     /// Discovery knows where a peer can be reached.
     Found {
@@ -282,11 +298,43 @@ pub enum Event {
         /// Why.
         cause: PresenceCause,
     },
+    /// A neighbour lags behind what is sent to it, or has caught up.
+    Pace {
+        /// Who.
+        peer: PeerId,
+        /// How far.
+        pace: Pace,
+    },
     /// The store failed; what was to be kept is not.
     StoreFailed {
         /// For people.
         error: String,
     },
+}
+
+/// How well a neighbour takes what is sent to it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Pace {
+    /// It gets payload.
+    Prompt,
+    /// It gets announcements and asks for what it can take.
+    Slow,
+    /// It has taken nothing for long; nothing is kept for it but what its transport holds.
+    Blocked,
+    /// Its link was closed. It gets what it missed when it comes back.
+    Closed,
+}
+
+impl Pace {
+    /// The word in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Prompt => "prompt",
+            Self::Slow => "slow",
+            Self::Blocked => "blocked",
+            Self::Closed => "closed",
+        }
+    }
 }
 
 /// One envelope's messages on their way to the application.
@@ -436,8 +484,8 @@ pub struct PeerStatus {
     pub rtt: Option<Duration>,
     /// Bytes waiting for it.
     pub queued: usize,
-    /// Since when its queue has been full.
-    pub full_since: Option<Timestamp>,
+    /// How well it takes them.
+    pub pace: Pace,
     /// What is held against it: nothing, up to [`crate::limits::BLAME_MAX`], at which it is shut out.
     pub blame: u32,
 }

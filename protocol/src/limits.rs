@@ -66,20 +66,65 @@ pub const KNOWN_PEERS_MAX: usize = 1024;
 pub const GROUPS_MAX: usize = 256;
 /// Subscriptions of a peer that match none of our groups, kept in case we join one.
 pub const UNMATCHED_SUBSCRIPTIONS_MAX: usize = GROUPS_MAX;
-/// Bytes queued for one link beyond which a publisher has to wait.
-pub const LINK_QUEUE_HIGH: usize = 512 * 1024;
-/// Bytes queued for one link below which it may go on.
-pub const LINK_QUEUE_LOW: usize = 256 * 1024;
+/// Bytes of live payload (own and forward) that may wait for one link, here and at the host. With
+/// [`BULK_QUEUE_MAX`] a neighbour that does not read costs 512 KiB. What finds no room is announced instead.
+pub const LINK_QUEUE_MAX: usize = 384 * 1024;
+/// Bytes of live payload waiting for one link beyond which a publisher has to wait: one envelope below the end.
+pub const LINK_QUEUE_HIGH: usize = LINK_QUEUE_MAX - FRAME_MAX;
+/// Bytes of live payload waiting for one link below which it may go on.
+pub const LINK_QUEUE_LOW: usize = LINK_QUEUE_HIGH / 2;
+/// Bytes of live payload that the host has and has not written. The rest waits in the engine, which can take it back;
+/// enough for a gigabit a second while the host looks away for two milliseconds.
+pub const LINK_WINDOW: usize = 256 * 1024;
 /// Bytes of talk queued for one link beyond which it is closed: a neighbour that asks and does not listen. The
 /// longest honest burst is the clock of a group with [`AUTHORS_MAX`] authors, some 200 KB.
 pub const CONTROL_QUEUE_MAX: usize = 1024 * 1024;
-/// Bytes of history queued for one link beyond which a WANT is answered with nothing.
-pub const BULK_QUEUE_MAX: usize = 1024 * 1024;
-/// Bytes of history and answers queued for one link beyond which it is closed. Below [`BULK_QUEUE_MAX`] all of
-/// [`SERVING_MAX`] answers of [`FETCH_BYTES_MAX`] may come at once, and what is recent.
-pub const ANSWER_QUEUE_MAX: usize = BULK_QUEUE_MAX + SERVING_MAX * FETCH_BYTES_MAX + RECENT_BYTES_MAX;
-/// How long a full link holds up the publisher before it is passed over and left to repair.
-pub const LINK_PATIENCE: Duration = Duration::from_secs(2);
+/// Bytes of history that may wait for one link. Further answers wait as requests.
+pub const BULK_QUEUE_MAX: usize = 128 * 1024;
+/// The same of what the host has and has not written.
+pub const BULK_WINDOW: usize = 64 * 1024 + 32 * 1024;
+/// Bytes of answers queued for one link beyond which it is closed: envelopes are within [`BULK_QUEUE_MAX`], so the
+/// rest is the ends of thousands of answers.
+pub const ANSWER_QUEUE_MAX: usize = 2 * BULK_QUEUE_MAX;
+/// Bytes of live payload that a receiver has not taken in yet, on one link: 8 ms of a gigabit, and more than a round
+/// trip's worth of what a fast node sends on a LAN.
+pub const CREDIT_LIVE: u64 = 1024 * 1024;
+/// The same of history.
+pub const CREDIT_BULK: u64 = 1024 * 1024;
+/// An envelope of our own that has waited for a link for so long is announced instead.
+pub const OWN_DEADLINE: Duration = Duration::from_secs(5);
+/// An envelope passed on that has waited for so long is announced instead.
+pub const FORWARD_DEADLINE: Duration = Duration::from_secs(1);
+/// So much waiting for a link is a queue, whose age counts; what there is less of is on its way, and heard of or not.
+pub const SLOW_FROM: usize = 64 * 1024;
+/// How long a neighbour may take nothing of what waits for it, or leave a question unanswered while it is sent payload,
+/// before it is slow: no publisher waits for it, it gets announcements. A round trip comes on top.
+pub const SLOW_AFTER: Duration = Duration::from_millis(250);
+/// It is asked once so long nothing was heard of it...
+pub const ASK_AFTER: Duration = Duration::from_millis(100);
+/// ... since so much was sent to it: less is not worth a question.
+pub const ASK_FROM: usize = 4 * 1024;
+/// Whoever asks is told at once that it may send more, if it is so much more: of a neighbour with a thin line a quarter
+/// of the window may take seconds to come.
+pub const CREDIT_ASKED: u64 = 16 * 1024;
+/// How old the queue of one that moves may get while most others have none: publishers are held to some 400 KB/s by
+/// then, for the sake of one.
+pub const FAR_BEHIND: Duration = Duration::from_secs(1);
+/// A node that looks at the clock so much later than it meant to has stood still itself: that time does not count
+/// against its neighbours.
+pub const STOOD_STILL: Duration = Duration::from_millis(50);
+/// How long before it is blocked: what waits for it is dropped, the application is told.
+pub const BLOCKED_AFTER: Duration = Duration::from_secs(2);
+/// How long before the link is closed.
+pub const CLOSED_AFTER: Duration = Duration::from_secs(10);
+/// How long one that was slow twice and has caught up still counts as slow; doubles with each time.
+pub const SLOW_CALM: Duration = Duration::from_secs(1);
+/// A peer that was closed for being slow is not dialled for so long; doubles with each time.
+pub const SLOW_BACKOFF: Duration = Duration::from_secs(30);
+/// The longest such pause.
+pub const SLOW_BACKOFF_MAX: Duration = Duration::from_secs(960);
+/// Peers remembered for having been closed for being slow. The one whose pause ends first makes room.
+pub const SLOW_PEERS_MAX: usize = 256;
 /// How long the link that loses against another to the same peer is still listened to: what was under way on it
 /// arrives, and the other has time to take over.
 pub const RETIRE: Duration = Duration::from_secs(1);
@@ -494,6 +539,10 @@ const _: () = {
     assert!(
         REPAIR_DELAY.as_millis() < WANT_PATIENCE.as_millis() && DIGEST_MIN.as_secs() < DIGEST_MAX.as_secs()
     );
+    assert!(LINK_WINDOW >= FRAME_MAX && BULK_WINDOW >= FRAME_MAX);
+    assert!(BULK_QUEUE_MAX >= 2 * FRAME_MAX);
+    // A quarter of a window is gathered and half of it may be held back: the rest has to take the largest frame.
+    assert!(CREDIT_LIVE / 4 >= FRAME_MAX as u64 && CREDIT_BULK / 4 >= FRAME_MAX as u64);
     assert!(SEQ_BLOCK < SEQ_JUMP_MAX);
     assert!(PARTITION_WINDOW.as_millis() > BEAT_STEADY.as_millis());
     assert!(BEAT_STEADY.as_millis() < EVASIVE_AFTER.as_millis());

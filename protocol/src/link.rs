@@ -1,16 +1,27 @@
-//! One neighbour: the HELLO, whose groups are shared, what waits to be written, beats and digests.
+//! One neighbour: the HELLO, whose groups are shared, what waits to be written and how far it lags, beats and digests.
 //!
 //! Not here: whether the peer is alive (presence), whether to be linked to it (overlay).
 
+pub(crate) mod intake;
+pub(crate) mod ladder;
+pub(crate) mod outflow;
 mod pulse;
+pub(crate) mod slow_peers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::pulse::Pulse;
 use crate::id::{GroupId, LinkId, PeerId};
+use crate::io::Pace;
 use crate::limits;
 use crate::time::{Duration, Timestamp};
-use crate::wire::frame::{Beat, Class, GroupIx, Hello};
+use crate::wire::frame::{Beat, Class, Credit, Frame, GroupIx, Hello};
+use intake::Intake;
+use ladder::{Ladder, Queue, Step};
+use outflow::{Flow, Outflow, Pushed};
+
+/// The round trip to a peer that has answered no question yet.
+const RTT_UNKNOWN: Duration = Duration::from_millis(100);
 
 /// State of one link.
 #[derive(Debug)]
@@ -37,10 +48,13 @@ pub(crate) struct Link {
     unmatched: BTreeMap<GroupIx, [u8; 32]>,
     /// Whom it says it is linked to.
     pub(crate) neighbours: BTreeSet<PeerId>,
-    queued: [usize; 4],
-    full_since: Option<Timestamp>,
-    /// Full for so long that payload is left to repair.
-    passed_over: bool,
+    pub(crate) intake: Intake,
+    outflow: Outflow,
+    ladder: Ladder,
+    /// So much live payload waits that publishers have to.
+    is_full: bool,
+    /// A request for history waits until there is room for the answer.
+    has_deferred: bool,
     last_sent: Timestamp,
     pulse: Pulse,
     /// When the next digest goes out, once a group is shared.
@@ -65,9 +79,11 @@ impl Link {
             shared: BTreeMap::new(),
             unmatched: BTreeMap::new(),
             neighbours: BTreeSet::new(),
-            queued: [0; 4],
-            full_since: None,
-            passed_over: false,
+            intake: Intake::new(),
+            outflow: Outflow::new(),
+            ladder: Ladder::default(),
+            is_full: false,
+            has_deferred: false,
             last_sent: now,
             pulse: Pulse::new(now, dialed),
             digest_at: None,
@@ -136,73 +152,155 @@ impl Link {
 
     // What waits to be written.
 
-    /// Counts what is on its way. False if talk piles up: the peer speaks and does not listen.
+    /// Counts talk on its way. False if it piles up: the peer speaks and does not listen.
     #[must_use]
-    pub(crate) fn on_sent(&mut self, now: Timestamp, class: Class, bytes: usize) -> bool {
+    pub(crate) fn on_talk(&mut self, now: Timestamp, len: usize) -> bool {
         self.last_sent = now;
-        self.queued[class as usize] += bytes;
-        if self.full_since.is_none() && self.waiting() >= limits::LINK_QUEUE_HIGH {
-            self.full_since = Some(now);
-        }
-        self.queued[Class::Control as usize] <= limits::CONTROL_QUEUE_MAX
-            && self.queued[Class::Bulk as usize] <= limits::ANSWER_QUEUE_MAX
+        self.outflow.push_talk(len)
     }
 
-    /// Whether more history may be queued.
-    pub(crate) fn takes_history(&self) -> bool {
-        self.queued[Class::Bulk as usize] < limits::BULK_QUEUE_MAX
+    /// Takes a frame of a class with payload.
+    pub(crate) fn push(&mut self, now: Timestamp, class: Class, len: usize, frame: Frame) -> Pushed {
+        let pushed = self.outflow.push(now, class, len, frame);
+        if matches!(pushed, Pushed::Goes(_)) {
+            self.last_sent = now;
+        }
+        self.is_full |= self.outflow.pending(Flow::Live) >= limits::LINK_QUEUE_HIGH;
+        pushed
     }
 
-    /// The transport has written. True if a full link has become free.
-    pub(crate) fn on_written(&mut self, class: Class, bytes: usize) -> bool {
-        let queued = &mut self.queued[class as usize];
-        *queued = queued.saturating_sub(bytes);
-        let free = self.full_since.is_some() && self.waiting() <= limits::LINK_QUEUE_LOW;
-        if free {
-            self.full_since = None;
-            self.passed_over = false;
+    /// The next frame that may go to the host.
+    pub(crate) fn pop(&mut self, now: Timestamp) -> Option<(Class, Frame)> {
+        let next = self.outflow.pop();
+        if next.is_some() {
+            self.last_sent = now;
         }
-        free
+        next
+    }
+
+    /// The transport has written.
+    pub(crate) fn on_written(&mut self, now: Timestamp, class: Class, bytes: usize) {
+        self.outflow.on_written(now, class, bytes);
+    }
+
+    /// The peer takes more.
+    pub(crate) fn on_credit(&mut self, now: Timestamp, credit: &Credit) {
+        self.outflow.grant(now, Flow::Live, credit.live);
+        self.outflow.grant(now, Flow::Bulk, credit.bulk);
+    }
+
+    /// Takes back what has waited too long for a live class.
+    pub(crate) fn take_expired(&mut self, now: Timestamp) -> Vec<Frame> {
+        self.outflow.take_expired(now, self.pace() == Pace::Blocked)
+    }
+
+    /// True once a full link has become free.
+    pub(crate) fn take_freed(&mut self) -> bool {
+        let is_free = self.outflow.pending(Flow::Live) <= limits::LINK_QUEUE_LOW;
+        is_free && std::mem::take(&mut self.is_full)
     }
 
     pub(crate) fn queued(&self) -> usize {
-        self.queued.iter().sum()
+        self.outflow.queued()
     }
 
-    /// What a publisher has to wait for; history is bounded by the requests for it.
-    fn waiting(&self) -> usize {
-        self.queued[Class::Own as usize] + self.queued[Class::Forward as usize]
+    /// Whether an answer with history may be begun.
+    pub(crate) fn takes_history(&self) -> bool {
+        self.outflow.takes_history()
     }
 
-    pub(crate) fn full_since(&self) -> Option<Timestamp> {
-        self.full_since
+    /// So many requests wait for their answers' ends that the peer cannot be reading them.
+    pub(crate) fn reads_no_answers(&self) -> bool {
+        self.outflow.pending(Flow::Bulk) > limits::ANSWER_QUEUE_MAX
     }
 
-    /// Full, and a publisher should still wait for it.
+    /// A request waits for room; it is to be told of it.
+    pub(crate) fn defer(&mut self) {
+        self.has_deferred = true;
+    }
+
+    /// True once there is room for a request that waits.
+    pub(crate) fn take_deferred(&mut self) -> bool {
+        self.outflow.takes_history() && std::mem::take(&mut self.has_deferred)
+    }
+
+    // How far it lags.
+
+    pub(crate) fn pace(&self) -> Pace {
+        self.ladder.pace()
+    }
+
+    /// It was closed for being slow before.
+    pub(crate) fn begin_slow(&mut self, now: Timestamp, spells: u32) {
+        self.ladder = Ladder::begin_slow(now, spells);
+    }
+
+    /// It is sent payload; else it is told what there is, and asks for it.
+    pub(crate) fn is_prompt(&self) -> bool {
+        self.pace() == Pace::Prompt
+    }
+
+    /// Full, and a publisher should wait for it.
     pub(crate) fn holds_up(&self) -> bool {
-        self.full_since.is_some() && !self.passed_over
+        self.is_full && self.is_prompt()
     }
 
-    /// Payload is left to repair: it has been full for too long, or what is passed on has doubled the queue.
-    pub(crate) fn is_passed_over(&self) -> bool {
-        self.passed_over || self.waiting() >= 2 * limits::LINK_QUEUE_HIGH
+    /// Slow, and still at what made it so: worth waiting for if there is nobody else.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.ladder.is_stuck()
     }
 
-    /// True when the publisher stops waiting for this link.
-    pub(crate) fn lose_patience(&mut self, now: Timestamp) -> bool {
-        let lost =
-            !self.passed_over && self.full_since.is_some_and(|since| now - since >= limits::LINK_PATIENCE);
-        self.passed_over |= lost;
-        lost
+    /// Looks again at how it takes what it is sent. `is_alone`: most others do not lag as it does.
+    pub(crate) fn look_at_pace(&mut self, now: Timestamp, is_alone: bool) -> Option<Step> {
+        let is_far_behind = is_alone && self.is_behind(now, limits::FAR_BEHIND);
+        let queue = Queue { is_far_behind, ..self.queue(self.outflow.is_drained(now)) };
+        self.ladder.look(now, &queue)
+    }
+
+    fn queue(&self, is_drained: bool) -> Queue {
+        Queue {
+            stalled_since: self.outflow.stalled_since(),
+            slow_at: self.outflow.slow_at(self.rtt().unwrap_or(RTT_UNKNOWN)),
+            is_far_behind: false,
+            is_drained,
+            is_full: self.is_full,
+        }
+    }
+
+    /// What waits for it has waited for so long.
+    pub(crate) fn is_behind(&self, now: Timestamp, age: Duration) -> bool {
+        self.outflow.behind_since().is_some_and(|since| since + age <= now)
+    }
+
+    /// It is sent live payload, so that others can be compared with it.
+    pub(crate) fn is_sent_to(&self) -> bool {
+        self.is_prompt() && !self.closing && self.outflow.is_used()
+    }
+
+    /// It has been sent something, and nothing was heard of it for a while.
+    pub(crate) fn wants_question(&self, now: Timestamp) -> bool {
+        self.hello.is_some() && self.outflow.ask_at().is_some_and(|at| at <= now)
+    }
+
+    /// This node has stood still.
+    pub(crate) fn forgive(&mut self, now: Timestamp, still: Duration) {
+        self.outflow.forgive(now, still);
     }
 
     // Beats.
 
-    pub(crate) fn heard(&mut self, now: Timestamp) {
+    /// Something came. True if that may make it less slow than it was.
+    #[must_use]
+    pub(crate) fn heard(&mut self, now: Timestamp) -> bool {
         self.pulse.heard(now);
+        self.outflow.on_heard(now);
+        !self.is_prompt()
     }
 
     pub(crate) fn beat(&mut self, now: Timestamp, ask: bool) -> Beat {
+        if ask {
+            self.outflow.on_asked(now);
+        }
         self.pulse.beat(now, ask)
     }
 
@@ -224,9 +322,10 @@ impl Link {
             Some(_) => self.pulse.next_deadline(self.last_sent),
             None => Some(self.up_at + limits::HELLO_PATIENCE),
         };
-        let waits = self.full_since.filter(|_| !self.passed_over);
-        let patience = waits.map(|since| since + limits::LINK_PATIENCE);
-        [beat, self.digest_at, patience, self.retire_at].into_iter().flatten().min()
+        let pace = self.ladder.next_deadline(&self.queue(false));
+        let ask = self.outflow.ask_at().filter(|_| self.hello.is_some());
+        let expiry = self.outflow.next_expiry();
+        [beat, self.digest_at, pace, ask, expiry, self.retire_at].into_iter().flatten().min()
     }
 
     /// Another link takes over.
@@ -304,3 +403,6 @@ impl Link {
         self.digest_at = Some(now + self.digest_pause + self.digest_pause * jitter / 1024);
     }
 }
+
+#[cfg(test)]
+mod tests;

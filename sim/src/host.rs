@@ -40,6 +40,8 @@ pub struct Host {
     pub is_paused: bool,
     /// Its sockets are not read.
     pub is_stalled: bool,
+    /// Its streams with payload are not read; talk is.
+    pub is_clogged: bool,
     /// The machine is off: dials are not even refused.
     pub is_off: bool,
     /// The one deadline that counts.
@@ -88,6 +90,7 @@ impl Host {
             network,
             is_paused: false,
             is_stalled: false,
+            is_clogged: false,
             is_off: false,
             timer: None,
             disk_free: Timestamp::ZERO,
@@ -133,6 +136,12 @@ impl Host {
         self.links.clear();
         self.is_paused = false;
         self.is_stalled = false;
+        self.is_clogged = false;
+    }
+
+    /// Whether it reads this stream.
+    pub fn reads(&self, class: Class) -> bool {
+        !self.is_stalled && (class == Class::Control || !self.is_clogged)
     }
 
     /// Gives an input to the engine and returns what it wants, in order. A paused node gets it later.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use djembe_protocol::id::{GroupId, Lane, LogId, PeerId, Seq};
-use djembe_protocol::io::{Delivered, Event, PresenceCause, PresenceState};
+use djembe_protocol::io::{Delivered, Event, Pace, PresenceCause, PresenceState};
 use djembe_protocol::time::Timestamp;
 use djembe_protocol::wire::frame::Encoded;
 
@@ -92,6 +92,8 @@ pub struct Ledger {
     pub violations: Vec<Violation>,
     /// Other events of note, by node: forks, clones, gaps, store failures, drops.
     pub notes: Vec<(Timestamp, NodeIx, String)>,
+    /// What nodes said of neighbours that lag: when, who, of whom.
+    pub paces: Vec<(Timestamp, NodeIx, PeerId, Pace)>,
     /// Whom a node sees in a group.
     pub members: BTreeMap<(NodeIx, GroupId), BTreeSet<PeerId>>,
     /// Which members a node has seen going, in its present run.
@@ -197,6 +199,9 @@ impl Ledger {
             }
             Event::Fork { seq, .. } => self.notes.push((now, node, format!("fork at {seq}"))),
             Event::Cloned { .. } => self.notes.push((now, node, "cloned".to_owned())),
+            Event::Pace { peer, pace } => {
+                self.paces.push((now, node, peer, pace));
+            }
             Event::StoreFailed { error } => self.notes.push((now, node, format!("store: {error}"))),
             Event::Joined { .. } | Event::Stored { .. } | Event::Presence { .. } => {}
         }

@@ -118,10 +118,7 @@ pub fn check_bounds(world: &mut World) {
             continue;
         };
         let status = engine.status();
-        let queued_max = limits::LINK_QUEUE_HIGH
-            + limits::CONTROL_QUEUE_MAX
-            + 2 * limits::BULK_QUEUE_MAX
-            + limits::DRAFT_BYTES_MAX;
+        let queued_max = limits::LINK_QUEUE_MAX + limits::ANSWER_QUEUE_MAX + limits::CONTROL_QUEUE_MAX;
         let links = status.peers.iter().filter(|peer| peer.link.is_some()).count();
         let queue = status.peers.iter().map(|peer| peer.queued).max().unwrap_or(0);
         let drafts = status.groups.iter().map(|group| group.drafts).max().unwrap_or(0);

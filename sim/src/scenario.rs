@@ -12,9 +12,10 @@ use crate::rng::{Purpose, Rng};
 use crate::world::{Fault, World, WorldConfig};
 
 /// Scenarios that are compiled in, by name.
-pub const SHIPPED: [(&str, &str); 4] = [
+pub const SHIPPED: [(&str, &str); 5] = [
     ("lan-30", include_str!("../scenarios/lan-30.toml")),
     ("faults-12", include_str!("../scenarios/faults-12.toml")),
+    ("slow-reader", include_str!("../scenarios/slow-reader.toml")),
     ("mesh-1000", include_str!("../scenarios/mesh-1000.toml")),
     ("forest-200", include_str!("../scenarios/forest-200.toml")),
 ];

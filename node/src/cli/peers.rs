@@ -32,25 +32,34 @@ struct Shown<'a> {
     path: &'a str,
     found_by: &'a [String],
     rtt_ms: Option<f64>,
+    pace: &'a str,
 }
 
 impl<'a> Shown<'a> {
     fn of(peer: &'a PeerInfo, change: Option<(&'a str, &'a str)>) -> Self {
-        let PeerInfo { peer_id, state, path, found_by, rtt_ms, .. } = peer;
+        let PeerInfo { peer_id, state, path, found_by, rtt_ms, pace, .. } = peer;
         let (state, cause) = change.map_or((state.as_str(), None), |(state, cause)| (state, Some(cause)));
-        Self { peer_id, state, cause, path, found_by, rtt_ms: *rtt_ms }
+        Self { peer_id, state, cause, path, found_by, rtt_ms: *rtt_ms, pace }
     }
 
     fn row(&self) -> String {
         let rtt = self.rtt_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
         let found_by = if self.found_by.is_empty() { "-".to_owned() } else { self.found_by.join(",") };
         let path = if self.path.is_empty() { "-" } else { self.path };
-        let state =
-            self.cause.map_or_else(|| self.state.to_owned(), |cause| format!("{} ({cause})", self.state));
+        let state = match (self.cause, lags(self.pace)) {
+            (Some(cause), _) => format!("{} ({cause})", self.state),
+            (None, true) => format!("{}, {}", self.state, self.pace),
+            (None, false) => self.state.to_owned(),
+        };
         format!("{:<8}  {state:<18}  {found_by:<16}  {rtt:<8}  {path}", short(self.peer_id))
             .trim_end()
             .to_owned()
     }
+}
+
+/// Whether a peer takes less than it is sent.
+pub(super) fn lags(pace: &str) -> bool {
+    matches!(pace, "slow" | "blocked")
 }
 
 pub(super) async fn run(args: PeersArgs, session: &Session, global: &Global) -> Result<(), Failure> {
@@ -114,7 +123,12 @@ async fn follow(
             reply = events.next() => reply?,
             () = stdout.closed() => return Err(stdout.failure().await),
         };
-        let Reply::Event(EventRecord::Peer { peer_id, state, cause }) = reply else { continue };
+        let (peer_id, state, cause) = match reply {
+            Reply::Event(EventRecord::Peer { peer_id, state, cause }) => (peer_id, state, cause),
+            // How it is has not changed, but what it takes.
+            Reply::Event(EventRecord::Pace { peer_id, pace }) => (peer_id, "alive".to_owned(), pace),
+            _ => continue,
+        };
         let status = looking.status().await?;
         if let Some(peer) = status.peers.into_iter().find(|peer| peer.peer_id == peer_id) {
             last.insert(peer_id.clone(), peer);
@@ -128,6 +142,7 @@ async fn follow(
             rtt_ms: None,
             queued_bytes: 0,
             blame: 0,
+            pace: String::new(),
         });
         print(stdout, global, &Shown::of(peer, Some((&state, &cause))));
         stdout.flush().await?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::exit::Failure;
 use super::global::Global;
 use super::output::{Stdout, harmless};
-use super::peers::first_look;
+use super::peers::{first_look, lags};
 use super::waiting::{count, linked, short};
 use crate::control::Session;
 use crate::status::Status;
@@ -94,7 +94,8 @@ fn screen(status: &Status) -> String {
     lines.push(format!("{} known", count(status.peers.len(), "peer")));
     for peer in &status.peers {
         let rtt = peer.rtt_ms.map_or_else(String::new, |ms| format!("{ms:.1} ms"));
-        let line = format!("  {:<8}  {:<7}  {:<8}  {}", short(&peer.peer_id), peer.state, rtt, peer.path);
+        let state = if lags(&peer.pace) { &peer.pace } else { &peer.state };
+        let line = format!("  {:<8}  {:<7}  {:<8}  {}", short(&peer.peer_id), state, rtt, peer.path);
         lines.push(line.trim_end().to_owned());
     }
     lines.push(String::new());

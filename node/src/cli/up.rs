@@ -117,6 +117,15 @@ pub(super) fn sentence(event: &EventRecord) -> Option<String> {
         EventRecord::Peer { peer_id, state, cause } => {
             Some(format!("{} is {state} ({cause})", short(peer_id)))
         }
+        EventRecord::Pace { peer_id, pace } => {
+            let peer = short(peer_id);
+            Some(match pace.as_str() {
+                "prompt" => format!("{peer} keeps up again"),
+                "slow" => format!("{peer} is slow: it asks for what it can take"),
+                "blocked" => format!("{peer} takes nothing: it gets what it missed when it reads again"),
+                _ => format!("{peer} took nothing for too long: its link was closed"),
+            })
+        }
         EventRecord::MemberJoined { group, peer_id } => Some(format!("{} is in \"{group}\"", short(peer_id))),
         EventRecord::MemberLeft { group, peer_id, cause } => {
             Some(format!("{} left \"{group}\" ({cause})", short(peer_id)))

@@ -226,6 +226,10 @@ pub(crate) enum EventRecord {
         advice: String,
         proven: bool,
     },
+    Pace {
+        peer_id: String,
+        pace: String,
+    },
     Lagged {
         group: String,
         messages: u64,
@@ -259,6 +263,9 @@ impl From<NodeEvent> for EventRecord {
             }
             NodeEvent::Fork { group, id } => Self::Fork { group: group.to_string(), id: id.to_string() },
             NodeEvent::Cloned { advice, proven } => Self::Cloned { advice, proven },
+            NodeEvent::Pace { peer, pace } => {
+                Self::Pace { peer_id: peer.to_string(), pace: pace.name().to_owned() }
+            }
             NodeEvent::Lagged { group, messages } => Self::Lagged { group: group.to_string(), messages },
             NodeEvent::StoreFailed { error } => Self::StoreFailed { error },
         }

@@ -1,23 +1,29 @@
 //! Performs what the engine wants, in the order in which it wants it.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
 
 use djembe_protocol::id::{GroupId, LogId, MessageId};
-use djembe_protocol::io::{Delivered, Event, Output};
+use djembe_protocol::io::{Event, Input, Output};
 use djembe_protocol::wire::frame::Address;
 use libp2p::Multiaddr;
-use tokio::sync::mpsc;
 
-use super::{CLONED_ADVICE, Driver, EARLY, EARLY_MAX, Early, GroupEntry, READER_PATIENCE, Reader};
+use super::{CLONED_ADVICE, Driver};
 use crate::event::NodeEvent;
 use crate::store::worker::Job;
 use crate::transport::Transmit;
 
 impl Driver {
-    /// Drains the engine.
+    /// Drains the engine, and tells it of groups that have got too much or have room again.
     pub(super) fn perform_outputs(&mut self) {
+        self.drain();
+        while let Some((group, has_room)) = self.next_turn() {
+            let now = self.now();
+            self.engine.handle_input(now, Input::Inbox { group, has_room });
+            self.drain();
+        }
+    }
+
+    fn drain(&mut self) {
         // Frames for one link come together: its writer is to find them all, for each of its writes is a packet.
         let mut fed = None;
         while let Some(output) = self.engine.poll_output() {
@@ -99,6 +105,7 @@ impl Driver {
             Event::Cloned { .. } => {
                 self.tell(NodeEvent::Cloned { advice: CLONED_ADVICE.to_owned(), proven: true });
             }
+            Event::Pace { peer, pace } => self.tell(NodeEvent::Pace { peer, pace }),
             Event::Presence { peer, state, cause } => self.tell(NodeEvent::Peer { peer, state, cause }),
             Event::MemberJoined { group, peer } => {
                 self.tell_of(group, |group| NodeEvent::MemberJoined { group, peer });
@@ -117,144 +124,6 @@ impl Driver {
         if let Some(entry) = self.groups.get(&group) {
             self.tell(event(entry.shared.name.clone()));
         }
-    }
-
-    // Readers.
-
-    fn deliver(&mut self, delivered: Arc<Delivered>) {
-        let Some(entry) = self.groups.get_mut(&delivered.group) else { return };
-        entry.readers.retain_mut(|reader| reader.offer(&delivered));
-        if let Some(early) = &mut entry.early {
-            if early.is_over() {
-                entry.early = None;
-            } else if delivered.log.author != self.me {
-                early.envelopes.push_back(delivered);
-            }
-        }
-    }
-
-    /// Whether somebody reads too slowly: then no more is taken in.
-    pub(super) fn has_full_reader(&self) -> bool {
-        let early = |entry: &GroupEntry| entry.early.as_ref().is_some_and(Early::is_full);
-        self.groups.values().any(|entry| early(entry) || entry.readers.iter().any(Reader::is_full))
-    }
-
-    /// Whether something waits for a reader, or one is to be told what it missed.
-    pub(super) fn has_waiting_reader(&self) -> bool {
-        let early = |entry: &GroupEntry| entry.early.as_ref().is_some_and(Early::is_full);
-        self.groups.values().any(|entry| early(entry) || entry.readers.iter().any(Reader::is_waiting))
-    }
-
-    /// Waits until one of them has room, has gone, or has run out of patience.
-    pub(super) async fn reader_ready(groups: &BTreeMap<GroupId, GroupEntry>) {
-        let early = groups.values().filter_map(|entry| entry.early.as_ref()).find(|early| early.is_full());
-        let waiting = groups.values().flat_map(|entry| &entry.readers).filter(|reader| reader.is_waiting());
-        let waiting: Vec<_> = waiting.map(|reader| Box::pin(reader.ready())).collect();
-        match early {
-            Some(early) => tokio::time::sleep_until((early.since + EARLY).into()).await,
-            None if waiting.is_empty() => std::future::pending().await,
-            None => drop(futures::future::select_all(waiting).await),
-        }
-    }
-
-    pub(super) fn refill_readers(&mut self) {
-        let mut lagged = Vec::new();
-        for entry in self.groups.values_mut() {
-            entry.readers.retain_mut(Reader::refill);
-            for reader in entry.readers.iter_mut().filter(|reader| reader.has_room()) {
-                if reader.missed > 0 {
-                    let messages = std::mem::take(&mut reader.missed);
-                    lagged.push(NodeEvent::Lagged { group: entry.shared.name.clone(), messages });
-                }
-            }
-        }
-        for event in lagged {
-            self.tell(event);
-        }
-    }
-}
-
-impl Early {
-    pub(super) fn is_over(&self) -> bool {
-        self.since.elapsed() >= EARLY
-    }
-
-    /// Nobody has subscribed yet, and there is no room for more.
-    fn is_full(&self) -> bool {
-        self.envelopes.len() >= EARLY_MAX && !self.is_over()
-    }
-}
-
-impl Reader {
-    /// A reader for whom there is something already.
-    pub(super) fn new(sender: mpsc::Sender<Arc<Delivered>>, backlog: VecDeque<Arc<Delivered>>) -> Self {
-        let full_since = (!backlog.is_empty()).then(Instant::now);
-        let mut reader = Self { sender, backlog, full_since, missed: 0 };
-        reader.refill();
-        reader
-    }
-
-    /// Its queue is full, and its patience is not: no more is taken in.
-    fn is_full(&self) -> bool {
-        self.full_since.is_some_and(|since| since.elapsed() < READER_PATIENCE)
-    }
-
-    fn is_waiting(&self) -> bool {
-        !self.backlog.is_empty() || self.missed > 0
-    }
-
-    fn has_room(&self) -> bool {
-        self.full_since.is_none()
-    }
-
-    /// Until there is room, the reader is gone, or what waits is given up.
-    async fn ready(&self) {
-        let room = self.sender.reserve();
-        match self.full_since.filter(|_| !self.backlog.is_empty()) {
-            Some(since) => {
-                let _ = tokio::time::timeout_at((since + READER_PATIENCE).into(), room).await;
-            }
-            None => drop(room.await),
-        }
-    }
-
-    /// Takes an envelope; false if the reader is gone.
-    fn offer(&mut self, delivered: &Arc<Delivered>) -> bool {
-        if !self.refill() {
-            return false;
-        }
-        match self.full_since {
-            None => match self.sender.try_send(delivered.clone()) {
-                Ok(()) => return true,
-                Err(mpsc::error::TrySendError::Closed(_)) => return false,
-                Err(mpsc::error::TrySendError::Full(_)) => {
-                    self.full_since = Some(Instant::now());
-                    self.backlog.push_back(delivered.clone());
-                }
-            },
-            // Grows by what was in the engine already: nothing more is taken in.
-            Some(_) if self.is_full() => self.backlog.push_back(delivered.clone()),
-            Some(_) => self.missed += delivered.messages.len() as u64,
-        }
-        true
-    }
-
-    /// Moves on what waited, or gives it up; false if the reader is gone.
-    fn refill(&mut self) -> bool {
-        while let Some(next) = self.backlog.front() {
-            match self.sender.try_send(next.clone()) {
-                Ok(()) => drop(self.backlog.pop_front()),
-                Err(mpsc::error::TrySendError::Closed(_)) => return false,
-                Err(mpsc::error::TrySendError::Full(_)) if self.is_full() => return true,
-                Err(mpsc::error::TrySendError::Full(_)) => {
-                    self.missed += self.backlog.drain(..).map(|d| d.messages.len() as u64).sum::<u64>();
-                }
-            }
-        }
-        if self.sender.capacity() > 0 {
-            self.full_since = None;
-        }
-        !self.sender.is_closed()
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Instant;
 use djembe_protocol::id::{GroupId, Lane};
 use djembe_protocol::io::{Command, Input};
 
-use super::{Driver, Early, GroupEntry, Reader, Request};
+use super::readers::{Early, GroupEntry, Reader};
+use super::{Driver, Request};
 use crate::group::GroupShared;
 use crate::receipt::LaneShared;
 use crate::status::{GapInfo, GroupInfo, PeerInfo, Status};
@@ -37,6 +38,8 @@ impl Driver {
                     let early = entry.early.take().filter(|early| !early.is_over());
                     let envelopes = early.map(|early| early.envelopes).unwrap_or_default();
                     entry.readers.push(Reader::new(sender, envelopes));
+                    self.stirred.insert(group.id);
+                    self.perform_outputs();
                 }
                 let _ = reply.send(());
             }
@@ -63,6 +66,7 @@ impl Driver {
             }),
             readers: Vec::new(),
             early: Some(Early { since: Instant::now(), envelopes: VecDeque::new() }),
+            is_held: false,
         });
         entry.shared.clone()
     }
@@ -86,6 +90,7 @@ impl Driver {
                 rtt_ms: peer.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
                 queued_bytes: peer.queued,
                 blame: peer.blame,
+                pace: peer.pace.name().to_owned(),
             }
         });
         let groups = status.groups.iter().map(|group| GroupInfo {

@@ -17,8 +17,8 @@ use super::{Cause, Class, NotSent, Path};
 /// Bytes queued for one link at which it is given up: more than the engine ever queues, so this is met only by a
 /// flood of tiny frames, or when its count and ours have come apart. It stops after one frame past each limit.
 pub(super) const QUEUE_MAX: usize = limits::CONTROL_QUEUE_MAX
-    + 2 * limits::LINK_QUEUE_HIGH
-    + limits::ANSWER_QUEUE_MAX
+    + limits::LINK_WINDOW
+    + limits::BULK_WINDOW
     + Class::ALL.len() * limits::FRAME_MAX;
 /// What a queued frame costs beside its bytes, so that a flood of tiny frames is bounded too.
 const ENTRY_COST: usize = size_of::<Transmit>();

@@ -82,10 +82,8 @@ pub(crate) type CheckFn<T> = Arc<dyn Fn(Expanded) -> Result<T, Reject> + Send + 
 #[derive(Debug)]
 pub(crate) enum Inbound<T> {
     /// A frame that was found good.
-    #[cfg_attr(not(test), expect(dead_code, reason = "credits will be counted by class and bytes"))]
     Frame { link: LinkId, class: Class, frame: T, bytes: usize },
     /// A frame that was not. Reading goes on; whether the link does is the engine's decision.
-    #[cfg_attr(not(test), expect(dead_code, reason = "credits will be counted by class and bytes"))]
     Bad { link: LinkId, class: Class, reject: Reject, bytes: usize },
 }
 

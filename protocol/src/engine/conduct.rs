@@ -4,12 +4,16 @@ use super::Engine;
 use crate::conduct::{self, Offence, Toll};
 use crate::error::Reject;
 use crate::id::LinkId;
-use crate::wire::frame::Frame;
+use crate::wire::frame::{Class, Frame};
 
 impl Engine {
-    pub(super) fn on_rejected(&mut self, link: LinkId, reject: Reject) {
+    pub(super) fn on_rejected(&mut self, link: LinkId, class: Class, bytes: usize, reject: Reject) {
         tracing::debug!(link = link.0, %reject, "frame refused");
         self.counters.add(reject.cause(), 1);
+        // Of a header that could not be made whole nobody knows how long it was; and it is the last.
+        if !self.takes_in(link, class, bytes) {
+            return;
+        }
         self.offend(
             link,
             match reject {
@@ -21,6 +25,7 @@ impl Engine {
             // What comes next on the stream cannot be read either.
             self.disconnect(link, "elided header");
         }
+        self.give_credit(link, false);
     }
 
     /// Lays blame on the peer at the other end of a link.

@@ -4,10 +4,12 @@ use rand_core::Rng;
 
 use super::{Engine, conduct};
 use crate::id::{LinkId, PeerId};
-use crate::io::{LinkEnd, Output, PresenceCause};
+use crate::io::{Event, LinkEnd, Output, Pace, PresenceCause};
+use crate::limits;
 use crate::link::Link;
+use crate::link::ladder::Step;
 use crate::overlay::find::Cover;
-use crate::wire::frame::{self, Class, Digest, Hello, PeerRecord, mate_tag};
+use crate::wire::frame::{self, Class, Digest, Frame, Hello, PeerRecord, mate_tag};
 
 impl Engine {
     pub(super) fn on_link_up(&mut self, link: LinkId, peer: PeerId, dialed: bool) {
@@ -18,7 +20,11 @@ impl Engine {
         self.conduct.link_up(self.now, peer);
         let mut nonce = [0; 16];
         self.secrets.fill(&mut nonce);
-        self.links.insert(link, Link::new(self.now, link, peer, dialed, nonce));
+        let mut state = Link::new(self.now, link, peer, dialed, nonce);
+        if let Some(spells) = self.slow_peers.spells(self.now, &peer) {
+            state.begin_slow(self.now, spells);
+        }
+        self.links.insert(link, state);
         self.overlay.link_up(self.now, link, peer, dialed);
         // Who is choosy hears first why it was dialled, and greets only whom it keeps.
         if dialed || !self.overlay.is_partial() {
@@ -141,9 +147,88 @@ impl Engine {
     }
 
     pub(super) fn on_written(&mut self, link: LinkId, class: Class, bytes: usize) {
-        let freed = self.links.get_mut(&link).is_some_and(|state| state.on_written(class, bytes));
-        if freed {
+        let Some(state) = self.links.get_mut(&link) else {
+            return;
+        };
+        state.on_written(self.now, class, bytes);
+        self.flow(link);
+    }
+
+    /// Something changed about what waits for a link: hands over what may go, and tells those who wait for room.
+    pub(super) fn flow(&mut self, link: LinkId) {
+        let Some(state) = self.links.get_mut(&link) else {
+            return;
+        };
+        while let Some((class, frame)) = state.pop(self.now) {
+            self.out.push_back(Output::Send { link, class, frame });
+        }
+        let (is_freed, has_room) = (state.take_freed(), state.take_deferred());
+        self.look_at_pace(link);
+        if has_room {
+            for id in self.groups.keys().copied().collect::<Vec<_>>() {
+                self.with_group(id, |group, cx| group.serve_deferred(cx, link));
+            }
+        }
+        if is_freed {
             self.pump_groups();
+        }
+    }
+
+    /// A neighbour may have become slower, or have caught up.
+    fn look_at_pace(&mut self, link: LinkId) {
+        let is_alone = self.lags_alone(link);
+        while let Some(state) = self.links.get_mut(&link).filter(|state| !state.is_closing())
+            && let Some(step) = state.look_at_pace(self.now, is_alone)
+        {
+            let peer = state.peer;
+            let pace = match step {
+                Step::To(pace) => pace,
+                Step::Close => Pace::Closed,
+            };
+            tracing::debug!(peer = %peer.short(), pace = pace.name(), "pace");
+            self.event(Event::Pace { peer, pace });
+            match pace {
+                Pace::Prompt => {}
+                Pace::Slow => self.counters.add("slow-peer", 1),
+                Pace::Blocked => self.counters.add("blocked-peer", 1),
+                Pace::Closed => {
+                    self.counters.add("closed-slow-peer", 1);
+                    self.slow_peers.closed(self.now, peer);
+                    self.disconnect(link, "slow");
+                }
+            }
+            self.take_expired(link);
+            // Nobody waits for one that is slow.
+            self.pump_groups();
+        }
+    }
+
+    /// Whether a link is far behind while at least half of the others take what they are sent in time. If all lag it is
+    /// this node, or the network, that is slow.
+    fn lags_alone(&self, link: LinkId) -> bool {
+        let now = self.now;
+        if !self.links.get(&link).is_some_and(|state| state.is_behind(now, limits::FAR_BEHIND)) {
+            return false;
+        }
+        let others = self.links.values().filter(|other| other.id != link && other.is_sent_to());
+        let (n_others, n_behind) = others.fold((0, 0), |(all, behind), other| {
+            (all + 1, behind + usize::from(other.is_behind(now, limits::SLOW_AFTER)))
+        });
+        n_others > 0 && 2 * n_behind <= n_others
+    }
+
+    /// What has waited too long for a link is told instead.
+    fn take_expired(&mut self, link: LinkId) {
+        let expired = self.links.get_mut(&link).map(|state| state.take_expired(self.now)).unwrap_or_default();
+        for frame in expired {
+            let Frame::Data { group: ix, tree, envelope } = frame else {
+                continue;
+            };
+            self.counters.add("overdue", 1);
+            let group = self.groups.iter().find(|(_, group)| group.ix() == ix).map(|(id, _)| *id);
+            if let Some(id) = group {
+                self.with_group(id, |group, cx| group.announce_overdue(cx, link, tree, envelope));
+            }
         }
     }
 
@@ -165,10 +250,8 @@ impl Engine {
         if link.is_parting() {
             return;
         }
-        if link.lose_patience(now) {
-            self.counters.add("passed-over", 1);
-            self.pump_groups();
-        }
+        self.take_expired(id);
+        self.flow(id);
         let is_busy = self.overlay.is_partial() && self.groups.values().any(|group| group.was_busy(now));
         let Some(link) = self.links.get_mut(&id) else { return };
         if link.digest_at.is_some_and(|at| at <= now) && !(is_busy && link.postpone_digest(now)) {
@@ -188,7 +271,7 @@ impl Engine {
             }
         }
         let Some(link) = self.links.get_mut(&id) else { return };
-        if link.wants_beat(now) {
+        if link.wants_beat(now) || link.wants_question(now) {
             let beat = link.beat(now, true);
             self.cx().send(id, Class::Control, beat);
         }

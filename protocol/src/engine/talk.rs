@@ -13,11 +13,30 @@ use crate::wire::frame::{
 };
 
 impl Engine {
-    pub(super) fn on_frame(&mut self, link: LinkId, frame: CheckedFrame) {
+    /// A frame came. It is counted first, whatever becomes of it.
+    pub(super) fn on_frame(&mut self, link: LinkId, class: Class, bytes: usize, frame: CheckedFrame) {
+        if !self.takes_in(link, class, bytes) {
+            return;
+        }
+        if let Some(group) = frame.group().filter(|_| class != Class::Control) {
+            self.withhold(link, group, class, bytes);
+        }
+        if class == Class::Control && frame.group().is_some() {
+            // It would be paid for by nobody.
+            self.counters.add("wrong-class", 1);
+            return self.offend(link, Offence::Unreadable);
+        }
+        if self.links.get_mut(&link).is_some_and(|state| state.heard(self.now)) {
+            self.flow(link);
+        }
+        self.on_counted_frame(link, frame);
+        self.give_credit(link, false);
+    }
+
+    fn on_counted_frame(&mut self, link: LinkId, frame: CheckedFrame) {
         let Some(state) = self.links.get_mut(&link) else {
             return;
         };
-        state.heard(self.now);
         let (peer, greeted) = (state.peer, state.hello.is_some());
         let (is_closing, is_parting) = (state.is_closing(), state.is_parting());
         if is_closing && (!greeted || self.conduct.is_banned(self.now, &peer)) {
@@ -94,6 +113,7 @@ impl Engine {
                 if beat.ask {
                     let answer = state.beat(self.now, false);
                     self.cx().send(link, Class::Control, answer);
+                    self.give_credit(link, true);
                 }
             }
             Frame::Goodbye(_) => self.on_goodbye(link, peer),
@@ -113,6 +133,7 @@ impl Engine {
             Frame::Shuffle(shuffle) => self.overlay.shuffle(self.now, peer, shuffle),
             Frame::Find(find) => self.overlay.find(self.now, peer, find),
             Frame::Found(found) => self.overlay.found_mate(self.now, peer, found),
+            Frame::Credit(credit) => self.on_credit(link, &credit),
             Frame::Digest(digest) => self.on_digest(link, &digest),
             Frame::Roots(roots) => self.on_roots(link, &roots),
             Frame::Clock(clock) => self.with_shared(link, clock.group, |group, cx| {

@@ -13,6 +13,7 @@ mod census;
 mod compare;
 mod forest;
 mod gaps;
+mod inbox;
 mod log;
 mod members;
 mod news;
@@ -34,6 +35,7 @@ use crate::id::{GroupId, Incarnation, Lane, LinkId, LogId, PeerId, Seq, TopicTag
 use crate::io::{Counters, Event, GapStatus, GroupStatus, Outbox, Output, Secrets};
 use crate::limits;
 use crate::link::Link;
+use crate::link::outflow::Pushed;
 use crate::message::Body;
 use crate::persist::{Query, StoreOp};
 use crate::presence::Presence;
@@ -43,11 +45,13 @@ use census::Census;
 pub(crate) use census::Heard;
 use forest::Forest;
 use gaps::Gaps;
+use inbox::Inbox;
 use log::Log;
 use news::Outgoing;
 use publish::OwnLane;
 use recent::Recent;
 use repair::Repair;
+use serve::Serving;
 pub(crate) use store::{Purpose, Tokens};
 use tree::Tree;
 
@@ -79,18 +83,31 @@ pub(crate) struct Ctx<'a> {
 }
 
 impl Ctx<'_> {
-    pub(crate) fn send(&mut self, link: LinkId, class: Class, frame: impl Into<Frame>) {
+    /// Sends a frame, now or when its turn comes. False if it is an envelope for which there is no room.
+    pub(crate) fn send(&mut self, link: LinkId, class: Class, frame: impl Into<Frame>) -> bool {
         let frame = frame.into();
         let Some(state) = self.links.get_mut(&link).filter(|state| !state.is_closing()) else {
-            return;
+            return false;
         };
-        let listens = state.on_sent(self.now, class, frame.encoded_len());
-        self.out.push_back(Output::Send { link, class, frame });
+        let len = frame.encoded_len();
+        let (goes, listens, taken) = if class == Class::Control {
+            (Some(frame), state.on_talk(self.now, len), true)
+        } else {
+            match state.push(self.now, class, len, frame) {
+                Pushed::Goes(frame) => (Some(frame), true, true),
+                Pushed::Waits => (None, !state.reads_no_answers(), true),
+                Pushed::Full => (None, true, false),
+            }
+        };
+        if let Some(frame) = goes {
+            self.out.push_back(Output::Send { link, class, frame });
+        }
         if !listens && state.close() {
             self.counters.add("does-not-listen", 1);
             let cause = "does not listen";
             self.out.push_back(Output::Disconnect { link, cause });
         }
+        taken
     }
 
     pub(crate) fn event(&mut self, event: Event) {
@@ -152,7 +169,8 @@ pub(crate) struct Group {
     gaps: Gaps,
     recent: Recent,
     held_bytes: usize,
-    serving: BTreeMap<LinkId, usize>,
+    inbox: Inbox,
+    serving: BTreeMap<LinkId, Serving>,
     /// Live gaps being waited for.
     live_gaps: BTreeMap<LogId, Timestamp>,
     /// What is on our disk and its authors have not been told.
@@ -241,6 +259,7 @@ impl Group {
             gaps: Gaps::default(),
             recent: Recent::default(),
             held_bytes: 0,
+            inbox: Inbox::default(),
             serving: BTreeMap::new(),
             live_gaps: BTreeMap::new(),
             unacknowledged: BTreeMap::new(),

@@ -75,6 +75,7 @@ impl Group {
             return;
         }
         let id = self.id;
+        self.release_kept(cx, lane);
         loop {
             let is_held_up = self.is_held_up(cx, lane);
             self.lane(lane).set_held_up(is_held_up);
@@ -133,7 +134,15 @@ impl Group {
         (!lane.is_kept() && self.members.is_empty())
             || self.hold_until.is_some_and(|at| cx.now < at)
             || lane.is_kept() && (cx.tokens.is_failing(&self.id) || self.is_taking_back(cx, lane))
-            || self.members.keys().any(|link| cx.links.get(link).is_some_and(Link::holds_up))
+            || self.is_full()
+            || self.waits_for_links(cx)
+    }
+
+    /// A full link holds publishers up until its peer is slow; if all are slow, until they have caught up or one is
+    /// given up.
+    fn waits_for_links(&self, cx: &Ctx<'_>) -> bool {
+        let links = || self.members.keys().filter_map(|link| cx.links.get(link));
+        links().any(Link::holds_up) || links().next().is_some() && links().all(Link::is_stuck)
     }
 
     fn is_taking_back(&self, cx: &Ctx<'_>, lane: Lane) -> bool {
@@ -143,9 +152,11 @@ impl Group {
             && self.repair.first_claimed(&log).is_some()
     }
 
-    /// Releases what is on disk with everything before it.
+    /// Releases what is on disk with everything before it, while links have room for it.
     pub(super) fn release_kept(&mut self, cx: &mut Ctx<'_>, lane: Lane) {
-        while let Some(first) = self.unreleased.range((lane, 0)..=(lane, Seq::MAX)).next()
+        while !self.is_full()
+            && !self.waits_for_links(cx)
+            && let Some(first) = self.unreleased.range((lane, 0)..=(lane, Seq::MAX)).next()
             && first.1.is_kept
         {
             let key = *first.0;

@@ -240,6 +240,7 @@ impl Group {
             self.held_bytes -= held.sum::<usize>();
         }
         self.live_gaps.remove(log);
+        self.inbox.forget(log);
         self.recent.forget(log);
         self.repair.forget(log);
     }
@@ -404,8 +405,10 @@ impl Group {
             };
             if let Some((from, to)) = state.log.skip_gap() {
                 cx.counters.add("live-gap", to - from + 1);
-                cx.event(Event::Gap { group: self.id, log, from, to });
-                state.delivered = to + 1;
+                if state.delivered >= from {
+                    cx.event(Event::Gap { group: self.id, log, from, to });
+                    state.delivered = to + 1;
+                }
                 if state.log.has_gap() {
                     self.live_gaps.insert(log, cx.now + limits::LIVE_GAP_PATIENCE);
                 }
@@ -422,9 +425,13 @@ impl Group {
         };
         let header = held.envelope.header();
         let first = header.seq - u64::from(header.skip).min(header.seq);
-        if first <= state.delivered {
+        if first <= state.delivered && !self.inbox.is_full() {
             self.hand_over(cx, log, held);
             self.deliver_held(cx, log);
+            return;
+        }
+        if log.lane.is_kept() && self.inbox.is_full() {
+            // The store has it, and has patience.
             return;
         }
         let bytes = held.envelope.as_bytes().len();
@@ -439,7 +446,10 @@ impl Group {
     }
 
     /// Everything whose turn has come.
-    fn deliver_held(&mut self, cx: &mut Ctx<'_>, log: LogId) {
+    pub(super) fn deliver_held(&mut self, cx: &mut Ctx<'_>, log: LogId) {
+        if self.inbox.is_full() {
+            return;
+        }
         while let Some(state) = self.logs.get_mut(&log) {
             if state.delivered >= state.log.next() {
                 return;
@@ -460,10 +470,14 @@ impl Group {
                 continue;
             }
             if !log.lane.is_kept() {
-                state.delivered = state.next_to_be_had(None);
+                let next = state.next_to_be_had(None);
+                let from = std::mem::replace(&mut state.delivered, next);
+                if from < next {
+                    cx.event(Event::Gap { group: self.id, log, from, to: next - 1 });
+                }
                 continue;
             }
-            if state.fetching.is_none() {
+            if state.fetching.is_none() && self.inbox.begin_fetch(log) {
                 state.fetching = Some(state.n_written);
                 let (from, to) = (state.delivered, state.log.next() - 1);
                 let query =
@@ -476,10 +490,20 @@ impl Group {
 
     /// The store gave what was kept before its turn had come.
     pub(super) fn deliver_fetched(&mut self, cx: &mut Ctx<'_>, log: LogId, answer: Answer) {
+        self.inbox.on_fetched();
+        self.deliver_answer(cx, log, answer);
+        self.deliver_next(cx);
+    }
+
+    fn deliver_answer(&mut self, cx: &mut Ctx<'_>, log: LogId, answer: Answer) {
         let Some(state) = self.logs.get_mut(&log) else {
             return;
         };
         let asked_at = state.fetching.take();
+        if self.inbox.is_full() {
+            // It is read again when it is wanted.
+            return;
+        }
         let is_outdated = asked_at != Some(state.n_written);
         let stored = match answer {
             Answer::Range(stored) => stored,

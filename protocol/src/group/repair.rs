@@ -201,15 +201,15 @@ impl Repair {
         log: &LogId,
         seq: Seq,
     ) -> Option<TreeIx> {
-        let mut asked = None;
-        for want in self.wants.values_mut() {
-            if want.link == link && want.range.log == *log && (want.range.from..=want.range.to).contains(&seq)
-            {
-                want.deadline = now + limits::WANT_PATIENCE;
-                asked = Some(want.tree);
-            }
+        let is_asked = |want: &&Want| {
+            want.link == link && want.range.log == *log && (want.range.from..=want.range.to).contains(&seq)
+        };
+        let tree = self.wants.values().find(is_asked)?.tree;
+        // It answers in order: what else it was asked for waits there for this.
+        for want in self.wants.values_mut().filter(|want| want.link == link) {
+            want.deadline = now + limits::WANT_PATIENCE;
         }
-        asked
+        Some(tree)
     }
 
     /// How long what was announced may take to come by itself. Where it takes longer than that, because the network or a

@@ -1,5 +1,7 @@
 //! Answering WANT: from what is recent in memory, else from the store, as history.
 
+use std::collections::VecDeque;
+
 use super::{Ctx, Group, Purpose};
 use crate::id::{LinkId, Seq};
 use crate::io::Event;
@@ -7,6 +9,15 @@ use crate::limits;
 use crate::link::Link;
 use crate::persist::{Answer, Query};
 use crate::wire::frame::{Class, Frame, Prune, Range, STAR, Served, Want};
+
+/// Requests of one neighbour.
+#[derive(Debug, Default)]
+pub(super) struct Serving {
+    /// The store was asked for one.
+    is_looking: bool,
+    /// These wait until there is room for the answer, as what they are and not as what they ask for.
+    deferred: VecDeque<Want>,
+}
 
 impl Group {
     /// A member asks for a range; with `graft` also for everything of that author from now on.
@@ -20,35 +31,70 @@ impl Group {
         let to = want.range.to.min(want.range.from.saturating_add(limits::FETCH_RANGE_MAX - 1));
         let range = Range { to, ..want.range };
         let want = Want { range, ..want };
-        if !cx.links.get(&link).is_some_and(Link::takes_history) {
+        if !range.log.lane.is_kept() {
+            return self.serve_recent(cx, link, &want, Class::Forward);
+        }
+        let has_room = cx.links.get(&link).is_some_and(Link::takes_history);
+        let serving = self.serving.entry(link).or_default();
+        if has_room && !serving.is_looking && serving.deferred.is_empty() {
+            self.serve(cx, link, want);
+        } else if serving.deferred.len() < limits::SERVING_MAX {
+            serving.deferred.push_back(want);
+            self.wait_for_room(cx, link);
+        } else {
             // It asks faster than it reads; it will ask again.
             cx.counters.add("history-refused", 1);
-            return self.send_range(cx, link, &want, Class::Bulk, Vec::new(), range.from);
+            self.end_answer(cx, link, &want, Class::Bulk, 0, range.from);
         }
-        let recent: Vec<_> = self.recent.range(&range).map(|envelope| envelope.as_bytes().clone()).collect();
-        let covers_start = self.recent.find(range.log, range.from).is_some();
-        if !range.log.lane.is_kept() || covers_start {
-            let class = if range.log.lane.is_kept() { Class::Bulk } else { Class::Forward };
-            let upto = range.to;
-            self.send_range(cx, link, &want, class, recent, upto);
-            return;
+    }
+
+    /// There is room for an answer to what was asked before.
+    pub(crate) fn serve_deferred(&mut self, cx: &mut Ctx<'_>, link: LinkId) {
+        while cx.links.get(&link).is_some_and(Link::takes_history)
+            && let Some(serving) = self.serving.get_mut(&link)
+            && !serving.is_looking
+        {
+            match serving.deferred.pop_front() {
+                Some(want) => self.serve(cx, link, want),
+                None => return,
+            }
+        }
+        self.wait_for_room(cx, link);
+    }
+
+    fn wait_for_room(&self, cx: &mut Ctx<'_>, link: LinkId) {
+        let waits = self.serving.get(&link).is_some_and(|serving| !serving.deferred.is_empty());
+        if let Some(state) = cx.links.get_mut(&link).filter(|_| waits) {
+            state.defer();
+        }
+    }
+
+    fn serve(&mut self, cx: &mut Ctx<'_>, link: LinkId, want: Want) {
+        let range = want.range;
+        if self.recent.find(range.log, range.from).is_some() {
+            return self.serve_recent(cx, link, &want, Class::Bulk);
         }
         let known = self.logs.get(&range.log).is_some_and(|state| state.log.contains(range.from));
-        let serving = self.serving.entry(link).or_default();
-        if !known || *serving >= limits::SERVING_MAX {
-            self.send_range(cx, link, &want, Class::Bulk, Vec::new(), range.from);
-            return;
+        if !known {
+            return self.end_answer(cx, link, &want, Class::Bulk, 0, range.from);
         }
-        *serving += 1;
+        self.serving.entry(link).or_default().is_looking = true;
         let query = Query::Range {
             group: self.id,
             log: range.log,
             from: range.from,
             to: range.to,
-            bytes_max: limits::FETCH_BYTES_MAX,
+            bytes_max: limits::BULK_QUEUE_MAX,
         };
         let beyond = false;
         cx.fetch(self.id, Purpose::Serve { link, want, beyond }, query);
+    }
+
+    fn serve_recent(&mut self, cx: &mut Ctx<'_>, link: LinkId, want: &Want, class: Class) {
+        let recent = self.recent.range(&want.range);
+        let recent: Vec<_> =
+            recent.map(|envelope| (envelope.header().seq, envelope.as_bytes().clone())).collect();
+        self.send_range(cx, link, want, class, recent, want.range.to);
     }
 
     pub(super) fn serve_fetched(
@@ -72,7 +118,7 @@ impl Group {
             return cx.fetch(self.id, Purpose::Serve { link, want, beyond }, query);
         }
         if let Some(serving) = self.serving.get_mut(&link) {
-            *serving = serving.saturating_sub(1);
+            serving.is_looking = false;
         }
         if !self.members.contains_key(&link) {
             return;
@@ -86,24 +132,34 @@ impl Group {
             Answer::Group(_) => Vec::new(),
         };
         let upto = stored.last().map_or(want.range.from, |last| last.seq);
-        let envelopes = stored.into_iter().map(|stored| stored.bytes).collect();
+        let envelopes = stored.into_iter().map(|stored| (stored.seq, stored.bytes)).collect();
         self.send_range(cx, link, &want, Class::Bulk, envelopes, upto);
+        self.serve_deferred(cx, link);
     }
 
-    /// The envelopes, then [`Served`] on the same stream, so that it comes after them.
+    /// The envelopes for which there is room, then [`Served`]. For the rest the other side asks again.
     fn send_range(
         &mut self,
         cx: &mut Ctx<'_>,
         link: LinkId,
         want: &Want,
         class: Class,
-        envelopes: Vec<bytes::Bytes>,
-        upto: Seq,
+        envelopes: Vec<(Seq, bytes::Bytes)>,
+        mut upto: Seq,
     ) {
-        let count = u32::try_from(envelopes.len()).unwrap_or(u32::MAX);
-        for envelope in envelopes {
-            cx.send(link, class, Frame::Data { group: self.ix, tree: STAR, envelope });
+        let mut count = 0;
+        for (seq, envelope) in envelopes {
+            if !cx.send(link, class, Frame::Data { group: self.ix, tree: STAR, envelope }) {
+                upto = seq.saturating_sub(1);
+                break;
+            }
+            count += 1;
         }
+        self.end_answer(cx, link, want, class, count, upto);
+    }
+
+    /// On the stream of the answer, so that it comes after it.
+    fn end_answer(&self, cx: &mut Ctx<'_>, link: LinkId, want: &Want, class: Class, count: u32, upto: Seq) {
         cx.send(link, class, Served { request: want.request, group: self.ix, count, floor: 0, upto });
     }
 

@@ -1,6 +1,8 @@
 //! Which neighbours are sent an envelope at once and which only hear of it: along a tree of the forest, or, where
 //! everybody is a neighbour, as a star.
 
+use bytes::Bytes;
+
 use super::forest::{Forest, Ground, Junk};
 use super::{Ctx, Group};
 use crate::crypto::CheckedEnvelope;
@@ -8,6 +10,7 @@ use crate::id::{LinkId, LogId, PeerId};
 use crate::limits;
 use crate::link::Link;
 use crate::time::Timestamp;
+use crate::wire::envelope::Envelope;
 use crate::wire::frame::{Announce, Class, FLOOD, Frame, Range, STAR, TreeIx};
 
 /// How an envelope came to be here, which says how it goes on.
@@ -68,7 +71,7 @@ impl Group {
             if state.is_retiring() && self.has_better_link(cx, link, peer) {
                 continue;
             }
-            let (passed_over, is_served) = (state.is_passed_over(), state.neighbours.contains(&log.author));
+            let (is_prompt, is_served) = (state.is_prompt(), state.neighbours.contains(&log.author));
             if along != Along::Star && self.repair.is_claimed(link, &log, seq) {
                 // It has announced it.
                 continue;
@@ -79,13 +82,14 @@ impl Group {
                 Along::Tree(ix) => self.forest.has(ix, link),
                 Along::Nothing => false,
             };
-            if is_eager && !passed_over {
-                let class = if is_own { Class::Own } else { Class::Forward };
-                let (group, envelope) = (self.ix, envelope.as_bytes().clone());
+            let class = if is_own { Class::Own } else { Class::Forward };
+            if is_eager && is_prompt {
                 self.send_riding(cx, link, class);
-                cx.send(link, class, Frame::Data { group, tree, envelope });
+            }
+            let data = || Frame::Data { group: self.ix, tree, envelope: envelope.as_bytes().clone() };
+            if is_eager && is_prompt && cx.send(link, class, data()) {
                 sent += 1;
-            } else if along == Along::Star && !is_own && is_served {
+            } else if along == Along::Star && is_prompt && !is_eager && is_served {
                 served.push(link);
             } else {
                 self.announce(cx, link, tree, log, envelope);
@@ -132,6 +136,15 @@ impl Group {
         self.members.iter().any(|(other, member)| {
             *other != link && *member == peer && cx.links.get(other).is_some_and(|other| !other.is_retiring())
         })
+    }
+
+    /// An envelope waited too long for a link.
+    pub(crate) fn announce_overdue(&mut self, cx: &Ctx<'_>, link: LinkId, tree: TreeIx, envelope: Bytes) {
+        if let Ok(envelope) = Envelope::parse(envelope) {
+            let header = envelope.header();
+            let log = LogId { author: header.author, lane: header.lane };
+            self.tree.announce(cx.now, link, tree, Range { log, from: header.seq, to: header.seq });
+        }
     }
 
     fn announce(&mut self, cx: &Ctx<'_>, link: LinkId, tree: TreeIx, log: LogId, envelope: &CheckedEnvelope) {

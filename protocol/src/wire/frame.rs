@@ -311,6 +311,16 @@ pub struct Served {
     pub upto: Seq,
 }
 
+/// "So much you may have sent me in all, since the link came up." Counted are the bytes of frames of the classes
+/// with payload, lengths included, as they are before headers are elided. Numbers only grow.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Credit {
+    /// Of own and forward together.
+    pub live: u64,
+    /// Of bulk.
+    pub bulk: u64,
+}
+
 /// "Stop pushing this author to me" (Plumtree's Prune).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Prune {
@@ -444,6 +454,7 @@ frames! {
     42 => Graft,
     43 => Ungraft,
     44 => SeqReq,
+    50 => Credit,
 }
 
 /// A frame ready for a stream: what is written first, and the shared bytes that follow.
@@ -640,7 +651,8 @@ impl Frame {
             | Self::Prune(_)
             | Self::Graft(_)
             | Self::Ungraft(_)
-            | Self::SeqReq(_) => Ok(()),
+            | Self::SeqReq(_)
+            | Self::Credit(_) => Ok(()),
         }
     }
 }
@@ -701,6 +713,14 @@ pub(crate) enum Checked {
 }
 
 impl CheckedFrame {
+    /// The sender's number of the group whose envelope it carries.
+    pub(crate) fn group(&self) -> Option<GroupIx> {
+        match &self.0 {
+            Checked::Data { group, .. } | Checked::Seen { group, .. } => Some(*group),
+            Checked::Talk(_) | Checked::Skipped => None,
+        }
+    }
+
     /// The id of the envelope that was verified here for the first time: the host marks it seen.
     pub fn verified(&self) -> Option<EnvelopeId> {
         match &self.0 {

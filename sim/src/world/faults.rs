@@ -24,6 +24,10 @@ pub enum Fault {
     Stall(NodeIx),
     /// They are read again.
     Unstall(NodeIx),
+    /// It listens to talk and takes no payload.
+    Clog(NodeIx),
+    /// It does again.
+    Unclog(NodeIx),
     /// It says goodbye and ends.
     Shutdown(NodeIx),
     /// These are cut off from all others.
@@ -64,6 +68,11 @@ impl World {
             Fault::Unstall(node) => {
                 self.hosts[node].is_stalled = false;
                 self.ledger.on_disturbed(now, node);
+                self.let_go();
+            }
+            Fault::Clog(node) => self.hosts[node].is_clogged = true,
+            Fault::Unclog(node) => {
+                self.hosts[node].is_clogged = false;
                 self.let_go();
             }
             Fault::Shutdown(node) => {

@@ -120,7 +120,7 @@ impl World {
         else {
             return;
         };
-        if self.hosts[node].is_stalled || !self.hosts[node].links.contains(&link) {
+        if !self.hosts[node].reads(class) || !self.hosts[node].links.contains(&link) {
             return;
         }
         let Some(packet) = self.network.receive(self.calendar.now(), link, from, class) else {
@@ -143,9 +143,9 @@ impl World {
                 if let Some(id) = frame.verified() {
                     self.hosts[node].mark_seen(id);
                 }
-                Input::Frame { link, frame }
+                Input::Frame { link, class, bytes, frame }
             }
-            Err(reject) => Input::Rejected { link, reject },
+            Err(reject) => Input::Rejected { link, class, bytes, reject },
         };
         self.input(node, input);
         // An acknowledgement would travel back; the writer learns of it at once, which changes nothing much.

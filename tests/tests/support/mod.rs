@@ -58,7 +58,7 @@ impl Drop for Data {
 /// A running `djembe`.
 pub(crate) struct Node {
     child: Child,
-    lines: Receiver<String>,
+    lines: Receiver<(Instant, String)>,
     read: Vec<String>,
     talk: Arc<Mutex<String>>,
     ticking: Option<std::thread::JoinHandle<()>>,
@@ -74,7 +74,7 @@ impl Node {
         let stdout = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
+                if sender.send((Instant::now(), line)).is_err() {
                     return;
                 }
             }
@@ -109,6 +109,19 @@ impl Node {
         }));
     }
 
+    /// Writes these lines, one every `period`, and closes stdin. Returns when each was written.
+    pub(crate) fn say(&mut self, lines: &[String], period: Duration) -> Vec<Instant> {
+        let mut stdin = self.child.stdin.take().unwrap();
+        let mut due = Instant::now();
+        let say = |line: &String| {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            due += period;
+            writeln!(stdin, "{line}").and_then(|()| stdin.flush()).unwrap();
+            Instant::now()
+        };
+        lines.iter().map(say).collect()
+    }
+
     pub(crate) fn wait(&mut self, patience: Duration) -> ExitStatus {
         let deadline = Instant::now() + patience;
         loop {
@@ -122,7 +135,7 @@ impl Node {
 
     pub(crate) fn next_line(&mut self, patience: Duration) -> String {
         let line = self.lines.recv_timeout(patience);
-        let line = line.unwrap_or_else(|_| panic!("no line within {patience:?}: {}", self.talk()));
+        let (_, line) = line.unwrap_or_else(|_| panic!("no line within {patience:?}: {}", self.talk()));
         self.read.push(line.clone());
         line
     }
@@ -133,13 +146,18 @@ impl Node {
 
     /// What has come and was not read.
     pub(crate) fn buffered_json(&mut self) -> Vec<Value> {
-        self.lines.try_iter().map(|line| serde_json::from_str(&line).unwrap()).collect()
+        self.lines.try_iter().map(|(_, line)| serde_json::from_str(&line).unwrap()).collect()
     }
 
     /// Everything on stdout, once it has ended.
     pub(crate) fn stdout(&mut self) -> String {
-        self.read.extend(self.lines.iter());
+        self.read.extend(self.lines.iter().map(|(_, line)| line));
         self.read.iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    /// Each line that was not read yet, and when it came, once it has ended.
+    pub(crate) fn arrivals(&mut self) -> Vec<(Instant, String)> {
+        self.lines.iter().collect()
     }
 
     /// Everything on stderr.

@@ -28,7 +28,7 @@ fn until_cut_off(bench: &mut Bench, link: LinkId, frame: &Frame) -> u32 {
             assert_eq!(bench.closed, ["misconduct"]);
             return n;
         }
-        bench.input(Input::Frame { link, frame: frame.clone() });
+        bench.input(Input::Frame { link, class: Class::Own, bytes: 0, frame: frame.clone() });
     }
     panic!("it can go on for ever");
 }
