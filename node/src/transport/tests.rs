@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::*;
 
 mod elision;
+mod floors;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 /// The check of these tests refuses frames that begin with this byte.
@@ -251,7 +252,7 @@ async fn link_up_says_who_and_how() {
 async fn a_slow_reader_holds_the_writer_up_and_loses_nothing() {
     const FRAMES: u32 = 2000;
     const LENGTH: usize = 48 * 1024;
-    const ROUND: u32 = 50;
+    const ROUND: u32 = 30;
     let (mut a, mut b, at_a, _) = linked().await;
     let numbered = |n: u32| {
         let mut bytes = vec![0; LENGTH];
