@@ -103,7 +103,7 @@ pub const SLOW_AFTER: Duration = Duration::from_millis(250);
 /// It is asked once so long nothing was heard of it...
 pub const ASK_AFTER: Duration = Duration::from_millis(100);
 /// ... since so much was sent to it: less is not worth a question.
-pub const ASK_FROM: usize = 4 * 1024;
+pub const ASK_FROM: usize = 16 * 1024;
 /// Whoever asks is told at once that it may send more, if it is so much more: of a neighbour with a thin line a quarter
 /// of the window may take seconds to come.
 pub const CREDIT_ASKED: u64 = 16 * 1024;
@@ -380,7 +380,7 @@ pub const AUTHOR_RECENT: Duration = Duration::from_secs(60);
 pub const AUTHOR_BUSY: Duration = Duration::from_secs(2);
 /// Where volunteers have seen to it that there are trees an author waits so long after any other new one: each costs
 /// about as much as a message to everybody.
-pub const TREE_PAUSE: Duration = Duration::from_secs(5);
+pub const TREE_PAUSE: Duration = Duration::from_secs(3);
 /// Without a message for so long a group lets its trees go, and an author its own.
 pub const FOREST_IDLE: Duration = Duration::from_secs(300);
 /// A larger envelope is not sent to everybody by everybody when nobody knows a tree, but announced.

@@ -313,8 +313,8 @@ impl Talk {
 fn silence_is_slowness_and_a_word_is_not() {
     let written = |outflow: &mut Outflow, now| outflow.on_written(now, Class::Own, usize::MAX);
     let mut talk = Talk::new();
-    assert_eq!(talk.send(1000, 100, written), Some(352), "a question, a quarter of a second, a round trip");
-    assert_eq!(talk.asked, [101]);
+    assert_eq!(talk.send(1000, 100, written), Some(402), "a question, a quarter of a second, a round trip");
+    assert_eq!(talk.asked, [151]);
     assert_eq!(talk.outflow.queued(), 0);
     let mut talk = Talk::new();
     let answered = |outflow: &mut Outflow, now: Timestamp| {

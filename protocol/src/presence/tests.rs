@@ -485,3 +485,20 @@ fn votes_needed_are_those_of_all_who_watch() {
         assert_eq!(bench.state(), state, "{watched_by:?}");
     }
 }
+
+/// Goal: after a cut a group repeats the votes of the time of the cut; a neighbour that is back and whose first link
+/// breaks is not gone for them. Method: three votes by way of the group, then a reset; then the same votes from the
+/// neighbours themselves.
+#[test]
+fn what_a_group_repeats_of_a_neighbour_counts_nothing_in_a_mesh() {
+    for (is_repeated, state) in [(true, Suspect), (false, Dead)] {
+        let mut bench = Bench::new(4);
+        for observer in 2..5 {
+            let alert = Alert::new(bench.id(TARGET), Incarnation(5), 5, &bench.identities[observer]);
+            let way = if is_repeated { Way::Group } else { Way::Neighbour(bench.id(observer)) };
+            bench.presence.alert(bench.now, way, alert, &bench.identities[0]);
+        }
+        bench.unlink(LinkEnd::Reset).pass(2_000);
+        assert_eq!(bench.state(), state);
+    }
+}

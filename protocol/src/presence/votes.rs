@@ -17,6 +17,11 @@ impl Presence {
         if peer == self.me {
             return self.accused(now, way, &alert, identity);
         }
+        if way == Way::Group && !self.is_partial {
+            // Here everybody votes to everybody. What a group repeats for those who come back from a cut is old news of
+            // a neighbour, and would make it gone when it loses its first link.
+            return;
+        }
         if self.is_partial
             && observer != self.me
             && self.rumours.vote(now, way, &alert)
