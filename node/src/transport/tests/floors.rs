@@ -21,6 +21,7 @@ async fn every_class_gets_a_tenth_of_a_full_link() {
                 let transmit = Transmit { head: body(1, 1), body: body(1, LENGTH - 1) };
                 transport.send(at_a, class, transmit).expect("queued");
             }
+            transport.wake(at_a);
         }
     };
     for class in Class::ALL {
