@@ -162,6 +162,14 @@ impl Conduct {
         })
     }
 
+    /// See [`crate::engine::Engine::census`].
+    pub(crate) fn census(&self) -> [(&'static str, usize, usize); 2] {
+        [
+            ("offenders", self.peers.len(), limits::OFFENDERS_MAX),
+            ("allowances", self.neighbours.len(), limits::OFFENDERS_MAX + 2 * limits::CONNECTIONS_MAX),
+        ]
+    }
+
     /// Whether a peer is shut out.
     pub(crate) fn is_banned(&self, now: Timestamp, peer: &PeerId) -> bool {
         self.peers.get(peer).is_some_and(|record| record.until > now)

@@ -11,6 +11,7 @@
 //! `now` never goes back. No clock is read, nothing waits, nothing is random but the seed and the secrets that
 //! came in. A peer's mistakes are counted and end in [`Output::Disconnect`]; our own are assertions.
 
+mod census;
 mod conduct;
 mod credit;
 mod digest;
@@ -37,6 +38,8 @@ use crate::overlay::{self, Overlay};
 use crate::presence::{self, Presence};
 use crate::time::{Duration, Hlc, Timestamp, WallTime};
 use crate::wire::frame::{Address, Class, Frame, Goodbye, PeerRecord, Peers};
+
+pub use census::Tally;
 
 /// What an engine is told once.
 pub struct Config {
@@ -253,6 +256,11 @@ impl Engine {
             counters: self.counters.clone(),
             health: self.presence.health(),
         }
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// The overlay as it is now, for people.

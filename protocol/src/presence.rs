@@ -118,6 +118,14 @@ impl Presence {
         }
     }
 
+    /// See [`crate::engine::Engine::census`].
+    pub(crate) fn census(&self) -> [(&'static str, usize, usize); 2] {
+        [
+            ("presence", self.peers.len(), limits::GONE_MAX + limits::LINKS_MAX),
+            ("rumours", self.rumours.len(), limits::RUMOURS_MAX),
+        ]
+    }
+
     /// Whether the overlay has links to some only.
     pub(crate) fn set_partial(&mut self, is_partial: bool) {
         self.is_partial = is_partial;

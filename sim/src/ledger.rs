@@ -60,6 +60,10 @@ pub struct Sent {
 #[derive(Debug, Default)]
 pub struct Ledger {
     peers: Vec<PeerId>,
+    /// All honest nodes. What others publish is not in these books.
+    honest: BTreeSet<PeerId>,
+    /// Messages of others that were delivered.
+    pub n_foreign: u64,
     /// All messages, by number; the number is the message's content.
     pub messages: Vec<Sent>,
     tickets: BTreeMap<(NodeIx, GroupId, Lane), Vec<usize>>,
@@ -106,8 +110,18 @@ pub struct Ledger {
 impl Ledger {
     pub(crate) fn add_node(&mut self, peer: PeerId) {
         self.peers.push(peer);
+        self.honest.insert(peer);
         self.disturbed.push(Timestamp::ZERO);
         self.started.push(Timestamp::ZERO);
+    }
+
+    /// Whether an author is a node that is no attacker.
+    pub fn is_honest(&self, author: &PeerId) -> bool {
+        self.honest.contains(author)
+    }
+
+    pub(crate) fn set_hostile(&mut self, node: NodeIx) {
+        self.honest.remove(&self.peers[node]);
     }
 
     pub(crate) fn on_start(&mut self, now: Timestamp, node: NodeIx) {
@@ -225,6 +239,10 @@ impl Ledger {
     }
 
     fn on_delivered(&mut self, now: Timestamp, node: NodeIx, delivered: &Delivered) {
+        if !self.honest.contains(&delivered.log.author) {
+            self.n_foreign += delivered.messages.len() as u64;
+            return;
+        }
         let is_own = delivered.log.author == self.peers[node];
         let mut is_first = false;
         for body in &delivered.messages {

@@ -13,6 +13,7 @@
 //! assert!(world.ledger.violations.is_empty());
 //! ```
 
+pub mod attack;
 pub mod disk;
 pub mod host;
 pub mod ledger;

@@ -1,13 +1,17 @@
 //! What came of a run: a table for people, one JSON object for machines.
 
+mod attack;
+
 use core::fmt;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
 use djembe_protocol::limits;
+use djembe_protocol::persist::Frontier;
 use djembe_protocol::time::Timestamp;
 use serde::Serialize;
 
+pub use self::attack::AttackReport;
 use crate::ledger::Violation;
 use crate::scenario::Scenario;
 use crate::world::World;
@@ -41,6 +45,8 @@ pub struct Report {
     pub latency_p99_ms: f64,
     /// The same.
     pub latency_max_ms: f64,
+    /// Of what was published in the second half of the talk.
+    pub late_p99_ms: f64,
     /// Envelopes that arrived for each that was new.
     pub copies: f64,
     /// Everything on the wire, overhead included, for each byte of content delivered.
@@ -61,6 +67,9 @@ pub struct Report {
     pub events: u64,
     /// The hash over all of them.
     pub hash: String,
+    /// What an attack came to, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attack: Option<AttackReport>,
     /// What must never be.
     pub violations: Vec<Violation>,
 }
@@ -72,8 +81,17 @@ impl Report {
     }
 }
 
-/// Runs a scenario to its end.
+/// Runs a scenario to its end; one with attackers without them before.
 pub fn run(scenario: &Scenario, mut progress: impl FnMut(Timestamp)) -> Report {
+    let clean = scenario.attack.map(|_| run_once(&scenario.clean(), &mut progress));
+    let mut report = run_once(scenario, progress);
+    if let (Some(attack), Some(clean)) = (&mut report.attack, clean) {
+        attack.compare(&clean);
+    }
+    report
+}
+
+fn run_once(scenario: &Scenario, mut progress: impl FnMut(Timestamp)) -> Report {
     let mut world = scenario.world();
     let end = Timestamp::ZERO + scenario.duration;
     let mesh = world.run_while(scenario.duration, |world| !world.is_full_mesh());
@@ -98,13 +116,18 @@ pub fn run(scenario: &Scenario, mut progress: impl FnMut(Timestamp)) -> Report {
 /// After faults and messages have stopped, all running nodes hold the same kept logs.
 pub fn check_same_logs(world: &mut World) {
     let group = world.group_id(0);
-    let up: Vec<usize> = (0..world.n_nodes()).filter(|node| world.host(*node).engine.is_some()).collect();
+    let up: Vec<usize> = world.honest().filter(|node| world.host(*node).engine.is_some()).collect();
     let Some((first, rest)) = up.split_first() else {
         return;
     };
-    let frontiers = world.host(*first).disk.frontiers(&group);
+    // What attackers publish is no business of this.
+    let frontiers = |world: &World, node: usize| -> Vec<Frontier> {
+        let all = world.host(node).disk.frontiers(&group);
+        all.into_iter().filter(|frontier| world.ledger.is_honest(&frontier.log.author)).collect()
+    };
+    let expected = frontiers(world, *first);
     for node in rest {
-        if world.host(*node).disk.frontiers(&group) != frontiers {
+        if frontiers(world, *node) != expected {
             let text = format!("its logs differ from those of node {first}");
             world.ledger.violate(world.now(), *node, "convergence", text);
         }
@@ -113,7 +136,8 @@ pub fn check_same_logs(world: &mut World) {
 
 /// Queues and tables stay within their limits.
 pub fn check_bounds(world: &mut World) {
-    for node in 0..world.n_nodes() {
+    attack::check_census(world);
+    for node in world.honest().collect::<Vec<_>>() {
         let Some(engine) = &world.host(node).engine else {
             continue;
         };
@@ -147,7 +171,7 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>) -> Repo
         }
         // What is kept is due to all that run at the end; what is live to those who were there.
         let due: Vec<usize> = if sent.lane.is_kept() {
-            (0..world.n_nodes()).filter(is_up).collect()
+            world.honest().filter(is_up).collect()
         } else {
             sent.expected.iter().copied().filter(is_up).collect()
         };
@@ -177,6 +201,7 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>) -> Repo
         latency_p50_ms: quantile(0.5),
         latency_p99_ms: quantile(0.99),
         latency_max_ms: quantile(1.0),
+        late_p99_ms: attack::late_p99(scenario, world),
         copies: ratio(ledger.n_copies, ledger.n_envelopes),
         bytes_per_payload_byte: ratio(world.network().bytes, ledger.payload),
         wire_bytes_per_node_second: world.network().bytes as f64 / scenario.nodes as f64 / seconds,
@@ -187,6 +212,7 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>) -> Repo
         frames: world.frames.clone(),
         events: world.n_events,
         hash: world.trace_hash(),
+        attack: attack::summarize(scenario, world),
         violations: ledger.violations.clone(),
     }
 }
@@ -234,6 +260,9 @@ impl fmt::Display for Report {
         line("presence flaps", self.presence_flaps.to_string())?;
         line("events", self.events.to_string())?;
         line("hash", self.hash.clone())?;
+        if let Some(attack) = &self.attack {
+            attack.write(&mut line)?;
+        }
         for violation in self.violations.iter().take(10) {
             let Violation { at, node, check, text } = violation;
             line("violation", format!("{check} at node {node}, {:.6} s: {text}", *at as f64 / 1e6))?;

@@ -24,6 +24,8 @@ pub enum Purpose {
     Workload = 6,
     /// How long a disk takes.
     Disk = 7,
+    /// What an attacker does.
+    Attack = 8,
 }
 
 /// A stream of random numbers.

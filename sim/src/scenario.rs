@@ -7,17 +7,19 @@ use djembe_protocol::id::Lane;
 use djembe_protocol::time::Timestamp;
 use serde::{Deserialize, Deserializer};
 
+use crate::attack::Kind;
 use crate::network::Conditions;
 use crate::rng::{Purpose, Rng};
 use crate::world::{Fault, World, WorldConfig};
 
 /// Scenarios that are compiled in, by name.
-pub const SHIPPED: [(&str, &str); 5] = [
+pub const SHIPPED: [(&str, &str); 6] = [
     ("lan-30", include_str!("../scenarios/lan-30.toml")),
     ("faults-12", include_str!("../scenarios/faults-12.toml")),
     ("slow-reader", include_str!("../scenarios/slow-reader.toml")),
     ("mesh-1000", include_str!("../scenarios/mesh-1000.toml")),
     ("forest-200", include_str!("../scenarios/forest-200.toml")),
+    ("hostile", include_str!("../scenarios/hostile.toml")),
 ];
 
 /// A network and what happens in it. Every field has a default but `nodes` and `duration`.
@@ -74,6 +76,18 @@ pub struct Scenario {
     /// Who publishes what.
     #[serde(default)]
     pub messages: Messages,
+    /// Hostile nodes beside the others: numbered after them, and not counted in `nodes`.
+    #[serde(default)]
+    pub attackers: usize,
+    /// What they do; see [`Kind`].
+    #[serde(default, deserialize_with = "attack")]
+    pub attack: Option<Kind>,
+    /// How many IP addresses they have together; 0 is one each.
+    #[serde(default)]
+    pub operators: usize,
+    /// They start one after the other within a second from then on.
+    #[serde(default, deserialize_with = "time")]
+    pub attack_at: Duration,
     /// The first so many nodes are cut off for a while.
     #[serde(default)]
     pub partitions: Vec<Partition>,
@@ -227,6 +241,12 @@ impl Scenario {
         if self.messages.size > size_max {
             return Err(format!("messages.size: at most {size_max}"));
         }
+        if self.attackers > 0 && self.attack.is_none() {
+            return Err("attackers: what is their attack?".to_owned());
+        }
+        if self.attackers > 10_000 {
+            return Err(format!("attackers = {}: expected 0 to 10000", self.attackers));
+        }
         for partition in &self.partitions {
             in_order("partitions", partition.at, partition.until)?;
         }
@@ -284,9 +304,26 @@ impl Scenario {
             self.nodes,
             self.joins,
         );
+        self.schedule_attack(&mut world);
         self.schedule_faults(&mut world);
         self.schedule_messages(&mut world);
         world
+    }
+
+    fn schedule_attack(&self, world: &mut World) {
+        let Some(attack) = self.attack else { return };
+        for n in 0..self.attackers {
+            let operator = if self.operators == 0 { n } else { n % self.operators };
+            let node = world.add_attacker(attack, u16::try_from(operator).unwrap_or(u16::MAX));
+            let after = Duration::from_secs(1) * u32::try_from(n).unwrap_or(u32::MAX)
+                / u32::try_from(self.attackers).unwrap_or(1);
+            world.attack_at(Timestamp::ZERO + self.attack_at + after, node);
+        }
+    }
+
+    /// The same without the attack.
+    pub fn clean(&self) -> Self {
+        Self { attackers: 0, attack: None, ..self.clone() }
     }
 
     fn schedule_faults(&self, world: &mut World) {
@@ -402,6 +439,10 @@ fn lane<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Lane, D::Error> {
             "{other:?} is not a lane: expected \"durable\" or \"live\""
         ))),
     }
+}
+
+fn attack<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Kind>, D::Error> {
+    String::deserialize(deserializer)?.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
 fn one() -> u64 {

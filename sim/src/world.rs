@@ -4,6 +4,7 @@
 
 mod events;
 mod faults;
+mod hostile;
 mod links;
 pub mod overlay;
 
@@ -19,6 +20,8 @@ use djembe_protocol::wire::frame::Address;
 
 use self::events::Happening;
 pub use self::faults::Fault;
+use self::hostile::Villain;
+use crate::attack::{Club, Strain};
 use crate::host::Host;
 use crate::ledger::Ledger;
 use crate::network::{Conditions, Network, NodeIx};
@@ -72,6 +75,8 @@ pub struct World {
     calendar: Scheduler<Happening>,
     hosts: Vec<Host>,
     by_peer: BTreeMap<PeerId, Vec<NodeIx>>,
+    addresses: Vec<Address>,
+    by_address: BTreeMap<Address, NodeIx>,
     network: Network,
     groups: Vec<(String, GroupId)>,
     /// Which groups a node joins when it starts.
@@ -81,6 +86,10 @@ pub struct World {
     /// What was sent and who got it.
     pub ledger: Ledger,
     trace: blake3::Hasher,
+    villains: BTreeMap<NodeIx, Villain>,
+    club: Club,
+    /// What attackers cost the honest.
+    pub strain: Strain,
     spins: (Timestamp, NodeIx, u32),
     /// Events so far.
     pub n_events: u64,
@@ -100,6 +109,8 @@ impl World {
             calendar: Scheduler::new(),
             hosts: Vec::new(),
             by_peer: BTreeMap::new(),
+            addresses: Vec::new(),
+            by_address: BTreeMap::new(),
             network: Network::new(config.network),
             groups: Vec::new(),
             memberships: Vec::new(),
@@ -107,6 +118,9 @@ impl World {
             verdicts: BTreeMap::new(),
             ledger: Ledger::default(),
             trace: blake3::Hasher::new(),
+            villains: BTreeMap::new(),
+            club: Club::default(),
+            strain: Strain::default(),
             spins: (Timestamp::ZERO, 0, 0),
             n_events: 0,
             frames: BTreeMap::new(),
@@ -179,6 +193,8 @@ impl World {
         self.hosts.push(host);
         self.network.add_node(self.config.seed);
         self.memberships.push(Vec::new());
+        self.addresses.push(own_address(ix));
+        self.by_address.insert(own_address(ix), ix);
         self.discovery.push(Rng::split(self.config.seed, ix, 0, Purpose::Discovery));
         ix
     }
@@ -202,9 +218,13 @@ impl World {
         self.ledger.on_start(self.now(), node);
         let run = self.hosts[node].run;
         self.tell_wall(node, run);
-        self.input(node, Input::Listening(vec![address_of(node)]));
+        let address = self.address(node);
+        self.input(node, Input::Listening(vec![address]));
         for group in self.memberships[node].clone() {
             self.join(node, group);
+        }
+        if self.is_hostile(node) {
+            self.on_villain_started(node);
         }
         if let Some(contact) = self.config.contact {
             if contact != node {
@@ -230,6 +250,17 @@ impl World {
         let at = self.now() + self.discovery[node].time_below(within);
         let run = self.hosts[node].run;
         self.calendar.schedule(at, source(node), Happening::Discover { node, run, about });
+    }
+
+    /// Where a node listens.
+    pub fn address(&self, node: NodeIx) -> Address {
+        self.addresses[node].clone()
+    }
+
+    fn set_address(&mut self, node: NodeIx, address: Address) {
+        let old = std::mem::replace(&mut self.addresses[node], address.clone());
+        self.by_address.remove(&old);
+        self.by_address.insert(address, node);
     }
 
     // Looking.
@@ -352,7 +383,7 @@ impl World {
         }
         let receivers = (0..self.hosts.len())
             .filter(|other| self.hosts[*other].is_up() && self.network.reaches(node, *other))
-            .filter(|other| self.memberships[*other].contains(&group));
+            .filter(|other| self.memberships[*other].contains(&group) && !self.is_hostile(*other));
         let receivers: Vec<NodeIx> = receivers.collect();
         let (number, ticket, content) =
             self.ledger.on_publish(self.calendar.now(), node, id, lane, size, &receivers);
@@ -378,12 +409,20 @@ fn key_of(name: &str) -> GroupKey {
     GroupKey::open("sim", name, None).expect("a simulated group has a name")
 }
 
-/// A node's number is its address.
-pub fn address_of(node: NodeIx) -> Address {
-    Address((node as u32).to_le_bytes().to_vec())
+/// A node has an IP address of its own.
+fn own_address(node: NodeIx) -> Address {
+    let [_, b, c, d] = (node as u32).to_be_bytes();
+    ip4([10, b, c, d], 24_365)
 }
 
-fn node_at(address: &Address) -> Option<NodeIx> {
-    let bytes: [u8; 4] = address.0[..].try_into().ok()?;
-    Some(u32::from_le_bytes(bytes) as usize)
+/// An attacker shares that of its operator.
+fn operators_address(operator: u16, node: NodeIx) -> Address {
+    let [c, d] = operator.to_be_bytes();
+    ip4([172, 16, c, d], node as u16)
+}
+
+/// A multiaddr.
+fn ip4([a, b, c, d]: [u8; 4], port: u16) -> Address {
+    let [p, q] = port.to_be_bytes();
+    Address(vec![4, a, b, c, d, 6, p, q])
 }

@@ -47,6 +47,10 @@ impl Gaps {
         self.logs.retain(|log, gap| next(log) < gap.end);
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.logs.len()
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.logs.len() >= limits::GAPS_MAX
     }

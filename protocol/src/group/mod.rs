@@ -305,6 +305,20 @@ impl Group {
         }
     }
 
+    /// See [`crate::engine::Engine::census`].
+    pub(crate) fn census(&self) -> [(&'static str, usize, usize); 7] {
+        let (grafted, late) = self.tree.sizes();
+        [
+            ("authors", self.logs.len(), limits::AUTHORS_MAX),
+            ("held bytes", self.held_bytes, limits::HELD_BYTES_MAX),
+            ("claims", self.repair.n_logs(), limits::AUTHORS_MAX),
+            ("trees", self.forest.len(), limits::TREES_MAX),
+            ("gaps", self.gaps.len(), limits::GAPS_MAX),
+            ("grafted authors", grafted, limits::AUTHORS_MAX),
+            ("late announcements", late, limits::LATE_MAX),
+        ]
+    }
+
     fn gap_status(&self, now: Timestamp) -> Vec<GapStatus> {
         let told = self.gaps.iter(now).into_iter().filter_map(|(log, end, claimed_by, age)| {
             let missing = self.missing(&log, end).iter().map(|(from, to)| to - from + 1).sum();

@@ -30,6 +30,7 @@ impl Group {
             self.on_duplicate(cx, link, tree, log, header.seq);
             return Ok(());
         }
+        cx.counters.add("signatures-checked", 1);
         let envelope = crypto::check(envelope).map_err(|_| ())?;
         self.on_envelope(cx, link, tree, envelope)
     }

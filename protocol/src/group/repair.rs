@@ -289,6 +289,11 @@ impl Repair {
         self.wants.retain(|_, want| want.range.log != *log);
     }
 
+    /// Logs of which somebody claims more than is here.
+    pub(crate) fn n_logs(&self) -> usize {
+        self.claims.len()
+    }
+
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
         self.next
     }

@@ -230,6 +230,10 @@ impl Group {
             n_members,
         };
         let result = f(&mut self.forest, &mut ground);
+        let n_checked = self.forest.take_checked();
+        if n_checked > 0 {
+            cx.counters.add("signatures-checked", n_checked);
+        }
         for (link, frame) in self.forest.take_facts() {
             cx.send(link, Class::Control, frame);
         }

@@ -163,6 +163,11 @@ impl Tree {
         frames
     }
 
+    /// Authors that somebody asked us for, and announcements that wait for the other side's.
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        (self.children.len(), self.late.len())
+    }
+
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
         let late = self.late.front().map(|(due, ..)| *due);
         self.announcements.values().map(|gathered| gathered.due).chain(late).min()

@@ -33,13 +33,6 @@ pub(super) struct Searches {
     crumbs: BTreeMap<(MateTag, PeerId), Crumb>,
 }
 
-#[cfg(test)]
-impl Searches {
-    pub(super) fn n_crumbs(&self) -> usize {
-        self.crumbs.len()
-    }
-}
-
 #[derive(Debug)]
 struct Search {
     n_mates: usize,
@@ -55,6 +48,11 @@ struct Crumb {
 }
 
 impl Overlay {
+    /// Searches of others that are remembered.
+    pub(super) fn n_crumbs(&self) -> usize {
+        self.searches.crumbs.len()
+    }
+
     /// Our groups with their linked members, told at each tick in partial mode. Looks for more where there are too
     /// few, and gives up links that no group needs any more.
     pub(crate) fn cover(&mut self, now: Timestamp, groups: &[Cover]) {

@@ -81,6 +81,8 @@ pub(crate) struct Overlay {
     /// When this node found itself to be one of few.
     left_at: Option<Timestamp>,
     searches: find::Searches,
+    /// A record that was passed on with the frame in hand was checked.
+    has_checked: bool,
 }
 
 #[derive(Debug, Default)]
@@ -177,6 +179,7 @@ impl Overlay {
             partial: None,
             left_at: None,
             searches: find::Searches::default(),
+            has_checked: false,
         }
     }
 
@@ -205,6 +208,7 @@ impl Overlay {
     }
 
     pub(crate) fn take_facts(&mut self) -> Vec<Fact> {
+        self.has_checked = false;
         std::mem::take(&mut self.facts)
     }
 

@@ -241,6 +241,19 @@ impl Overlay {
         }
     }
 
+    /// See [`crate::engine::Engine::census`].
+    pub(crate) fn census(&self) -> [(&'static str, usize, usize); 2] {
+        let max = match self.partial {
+            None => limits::KNOWN_PEERS_MAX + limits::LINKS_MAX,
+            // Those being dialled and linked are beside the passive ones.
+            Some(_) => {
+                let passive = limits::PASSIVE_MAX + limits::LOST_MAX;
+                passive + limits::CONNECTIONS_MAX + limits::DIALS_MAX
+            }
+        };
+        [("known peers", self.known.len(), max), ("searches", self.n_crumbs(), limits::CRUMBS_MAX)]
+    }
+
     // Counting.
 
     pub(super) fn kept(&self) -> impl Iterator<Item = (PeerId, &Known, &Standing)> + '_ {

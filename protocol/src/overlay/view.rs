@@ -32,9 +32,16 @@ impl Overlay {
         if known.record.as_ref().is_some_and(|old| old.seq >= record.seq) {
             return;
         }
-        // What is known to be good is not given up for what may be forged.
-        if known.is_verified && (known.link.is_some() || record.check().is_err()) {
-            return;
+        // What is known to be good is not given up for what may be forged. One forgery in a frame costs a signature, the
+        // others nothing; what is true comes again.
+        if known.is_verified {
+            if known.link.is_some() || std::mem::replace(&mut self.has_checked, true) {
+                return;
+            }
+            self.facts.push(Fact::Count("signatures-checked"));
+            if record.check().is_err() {
+                return self.facts.push(Fact::Count("bad-record"));
+            }
         }
         known.record = Some(Box::new(record));
         if known.is_verified {
@@ -48,6 +55,7 @@ impl Overlay {
             return false;
         };
         if let Some(record) = known.record.as_ref().filter(|_| !known.is_verified) {
+            self.facts.push(Fact::Count("signatures-checked"));
             if record.check().is_err() {
                 known.record = None;
                 self.facts.push(Fact::Count("bad-record"));

@@ -34,6 +34,10 @@ struct Rumour {
 }
 
 impl Rumours {
+    pub(super) fn len(&self) -> usize {
+        self.about.len()
+    }
+
     /// Takes a vote. True if it is news, to be passed on if it came from a neighbour.
     pub(super) fn vote(&mut self, now: Timestamp, way: Way, alert: &Alert) -> bool {
         let known = self.about.get(&alert.target);

@@ -8,7 +8,7 @@ use djembe_protocol::persist::{Query, StoreOp, Token};
 use djembe_protocol::time::{Timestamp, WallTime};
 use djembe_protocol::wire::frame::Class;
 
-use super::{Fault, World, address_of, node_at, source};
+use super::{Fault, World, source};
 use crate::host::Wish;
 use crate::network::{NodeIx, Side};
 
@@ -50,6 +50,8 @@ pub(super) enum Happening {
     Looked { node: NodeIx, run: u64, token: Token, query: Query },
     /// Somebody publishes.
     Publish { node: NodeIx, group: usize, lane: Lane, size: usize },
+    /// An attacker acts.
+    Attack { node: NodeIx, run: u64 },
     /// Something breaks or heals.
     Fault(Fault),
 }
@@ -112,6 +114,11 @@ impl World {
             Happening::Publish { node, group, lane, size } => {
                 self.publish(node, group, lane, size);
             }
+            Happening::Attack { node, run } => {
+                if self.is_run(node, run) {
+                    self.act(node);
+                }
+            }
             Happening::Fault(fault) => self.fault(fault),
         }
     }
@@ -141,7 +148,7 @@ impl World {
         }
         if self.network.reaches(node, about) && !self.hosts[about].is_paused {
             let peer = self.hosts[about].peer;
-            let addresses = vec![address_of(about)];
+            let addresses = vec![self.address(about)];
             self.input(node, Input::Found { peer, addresses });
         }
         if !self.config.beacon.is_zero() {
@@ -181,17 +188,29 @@ impl World {
     }
 
     fn grant(&mut self, node: NodeIx, wish: Wish) {
+        if !self.is_hostile(node) {
+            return self.grant_as_it_is(node, wish);
+        }
+        if let Some(wish) = self.villain_wishes(node, wish) {
+            self.grant_as_it_is(node, wish);
+        }
+    }
+
+    pub(super) fn grant_as_it_is(&mut self, node: NodeIx, wish: Wish) {
         let now = self.now();
         let run = self.hosts[node].run;
         match wish {
             Wish::Send(link, class, frame) => self.send(node, link, class, &frame),
             Wish::Connect(peer, addresses) => {
-                let to = addresses.iter().find_map(node_at);
+                let to = addresses.iter().find_map(|address| self.by_address.get(address).copied());
                 let at = now + self.network.latency(node, to.unwrap_or(node));
                 let from = node;
                 self.calendar.schedule(at, source(node), Happening::Dial { from, run, to, peer });
             }
-            Wish::Probe(peer, addresses) => self.probe(node, run, peer, addresses.iter().find_map(node_at)),
+            Wish::Probe(peer, addresses) => {
+                let to = addresses.iter().find_map(|address| self.by_address.get(address).copied());
+                self.probe(node, run, peer, to);
+            }
             Wish::Disconnect(link, cause) => {
                 *self.disconnects.entry(cause).or_default() += 1;
                 let Some(side) = self.network.side(link, node) else {
@@ -231,10 +250,17 @@ impl World {
     }
 
     fn on_event(&mut self, node: NodeIx, event: Event) {
+        if self.is_hostile(node) {
+            return;
+        }
         self.trace.update(format!("{node} {event:?}").as_bytes());
         let now = self.now();
         if let Event::Presence { peer, state, cause } = &event {
             let subject = self.by_peer.get(peer).map_or(&[][..], |nodes| &nodes[..]);
+            if subject.iter().any(|subject| self.is_hostile(*subject)) {
+                // Whatever becomes of it is right.
+                return;
+            }
             // Who does not read cannot answer, and hears nobody.
             let is_there = !self.hosts[node].is_stalled
                 && subject.iter().any(|subject| {

@@ -8,7 +8,7 @@ use djembe_protocol::error::Reject;
 use djembe_protocol::id::{EnvelopeId, LinkId, PeerId};
 use djembe_protocol::io::{Input, LinkEnd};
 use djembe_protocol::wire::envelope::Envelope;
-use djembe_protocol::wire::frame::{Class, Frame, check_with};
+use djembe_protocol::wire::frame::{Class, Encoded, Frame, check_with, talk_signatures};
 
 use super::events::Happening;
 use super::{World, source};
@@ -96,12 +96,17 @@ impl World {
     }
 
     pub(super) fn send(&mut self, node: NodeIx, link: LinkId, class: Class, frame: &Frame) {
+        self.send_bytes(node, link, class, frame.kind(), &frame.encode());
+    }
+
+    /// The same of bytes that may be no frame; `kind` is what they are counted as.
+    pub(super) fn send_bytes(&mut self, node: NodeIx, link: LinkId, class: Class, kind: u8, bytes: &Encoded) {
         let Some(from) = self.network.side(link, node) else {
             return;
         };
-        let sent = self.network.send(self.calendar.now(), link, from, class, &frame.encode());
+        let sent = self.network.send(self.calendar.now(), link, from, class, bytes);
         if let Some((at, len)) = sent {
-            let kind = self.frames.entry(frame.kind()).or_default();
+            let kind = self.frames.entry(kind).or_default();
             *kind = (kind.0 + 1, kind.1 + len as u64);
             self.calendar.schedule(at, source(node), Happening::Arrive { link, from, class });
         }
@@ -129,13 +134,26 @@ impl World {
         self.trace.update(&packet.frame.head);
         self.trace.update(&packet.frame.body[..packet.frame.body.len().min(320)]);
         let bytes = packet.whole;
-        let verdicts = &mut self.verdicts;
-        let host = &self.hosts[node];
         let Some(expanded) = self.network.expand(link, from, class, &packet) else {
             return;
         };
+        if self.is_hostile(node)
+            && let Ok(frame) = &expanded
+            && let Ok(Some(frame)) = Frame::decode(frame.as_bytes().clone())
+            && !self.villain_hears(node, link, &frame)
+        {
+            return self.written(sender, link, class, bytes);
+        }
+        let is_strain = self.is_hostile(sender) && !self.is_hostile(node);
+        let before = if is_strain { self.checks_of(node) } else { 0 };
+        let (verdicts, host) = (&mut self.verdicts, &self.hosts[node]);
+        let mut checks = expanded.as_ref().map_or(0, |frame| talk_signatures(frame.as_bytes()) as u64);
         let checked = expanded.map_err(Reject::Elided).and_then(|frame| {
-            check_with(frame, |id| host.has_seen(id), |envelope| remember(verdicts, envelope))
+            let verify = |envelope| {
+                checks += 1;
+                remember(verdicts, envelope)
+            };
+            check_with(frame, |id| host.has_seen(id), verify)
         });
         self.ledger.on_arrival(node, &packet.frame);
         let input = match checked {
@@ -148,7 +166,15 @@ impl World {
             Err(reject) => Input::Rejected { link, class, bytes, reject },
         };
         self.input(node, input);
-        // An acknowledgement would travel back; the writer learns of it at once, which changes nothing much.
+        if is_strain {
+            let checks = checks + self.checks_of(node).saturating_sub(before);
+            self.on_strained(bytes, checks);
+        }
+        self.written(sender, link, class, bytes);
+    }
+
+    /// An acknowledgement would travel back; the writer learns of it at once, which changes nothing much.
+    fn written(&mut self, sender: NodeIx, link: LinkId, class: Class, bytes: usize) {
         if self.hosts[sender].links.contains(&link) {
             self.input(sender, Input::Written { link, class, bytes });
         }

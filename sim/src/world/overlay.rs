@@ -42,7 +42,8 @@ pub type Ways = Vec<Option<(Duration, usize)>>;
 impl World {
     /// Links as both ends see them, with the mean time of a packet.
     fn graph(&self) -> Vec<Vec<(NodeIx, Duration)>> {
-        let links: Vec<Vec<NodeIx>> = (0..self.n_nodes()).map(|node| self.neighbours(node)).collect();
+        let honest = |node: NodeIx| if self.is_hostile(node) { Vec::new() } else { self.neighbours(node) };
+        let links: Vec<Vec<NodeIx>> = (0..self.n_nodes()).map(honest).collect();
         let time = |a, b| {
             let distance = self.network.distance(a, b);
             distance + self.network.mean_jitter(distance)
@@ -62,7 +63,7 @@ impl World {
     /// Measures the overlay from `n_authors` nodes drawn from the seed.
     pub fn overlay_report(&self, n_authors: usize) -> OverlayReport {
         let graph = self.graph();
-        let up: Vec<NodeIx> = (0..self.n_nodes()).filter(|node| self.hosts[*node].engine.is_some()).collect();
+        let up: Vec<NodeIx> = self.honest().filter(|node| self.hosts[*node].engine.is_some()).collect();
         let mut rng = Rng::split(self.config.seed, 0, 1, Purpose::Workload);
         let (mut sum_max, mut sum_p99, mut hops, mut unreached) = (0.0, 0.0, 0, 0);
         let n_authors = n_authors.min(up.len());

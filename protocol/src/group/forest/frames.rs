@@ -158,6 +158,7 @@ impl Forest {
         if anchor.root == ground.me || is_full || !self.may_check(ground.now, link) {
             return Ok(None);
         }
+        self.n_checked += 1;
         anchor.verify(&ground.tag).map_err(|_| Junk)?;
         let chain = Chain::new(&ground.tag, anchor.clone());
         if let Some(ix) = known

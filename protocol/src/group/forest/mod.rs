@@ -92,6 +92,8 @@ pub(crate) struct Forest {
     grew_at: Option<Timestamp>,
     roots: Roots,
     facts: Vec<Fact>,
+    /// Signatures checked since last asked.
+    n_checked: u64,
     /// Nothing happens by itself before this.
     next: Option<Timestamp>,
 }
@@ -111,6 +113,11 @@ struct Neighbour {
 impl Forest {
     pub(crate) fn take_facts(&mut self) -> Vec<Fact> {
         std::mem::take(&mut self.facts)
+    }
+
+    /// How many signatures were checked since last asked.
+    pub(crate) fn take_checked(&mut self) -> u64 {
+        std::mem::take(&mut self.n_checked)
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {

@@ -116,7 +116,7 @@ fn breadcrumbs_are_bounded() {
         bench.overlay.find(bench.now, peer(0), Find { tag: [n.to_be_bytes()[0] + 1; 8], record, hops: 0 });
         bench.now = bench.now + Duration::from_millis(10);
     }
-    assert_eq!(bench.overlay.searches.n_crumbs(), limits::CRUMBS_MAX);
+    assert_eq!(bench.overlay.n_crumbs(), limits::CRUMBS_MAX);
 }
 
 /// Goal: a link that was made for a group goes when no group needs it.

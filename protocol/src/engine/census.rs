@@ -1,0 +1,19 @@
+//! How full the tables are that others can fill, beside their bounds.
+
+use super::Engine;
+use crate::limits;
+
+/// A table: its name, how many entries it has (or bytes, where the bound is in bytes), and how many it may have.
+pub type Tally = (&'static str, usize, usize);
+
+impl Engine {
+    /// Every table that a peer can grow. What grows with the application's own messages alone is not here.
+    pub fn census(&self) -> Vec<Tally> {
+        let mut tables = vec![("connections", self.links.len(), 2 * limits::CONNECTIONS_MAX)];
+        tables.extend(self.conduct.census());
+        tables.extend(self.overlay.census());
+        tables.extend(self.presence.census());
+        tables.extend(self.groups.values().flat_map(|group| group.census()));
+        tables
+    }
+}

@@ -1,0 +1,144 @@
+//! Every kind of attacker among honest nodes in a partial overlay: these get everything, in their order, once, hold no
+//! more in memory than they may, and check at most one signature for each that an attacker sends.
+//!
+//! Two dozen honest nodes here; a hundred in `djembe-sim run hostile --set attack=KIND`, whose figures the threat model has.
+
+use djembe_sim::attack::Kind;
+use djembe_sim::report::{self, AttackReport, Report};
+use djembe_sim::scenario::{SHIPPED, Scenario};
+
+/// The shipped scenario, smaller.
+fn attacked(kind: Kind, attackers: usize, sets: &[&str]) -> (Report, AttackReport) {
+    let (_, text) = SHIPPED.iter().find(|(name, _)| *name == "hostile").expect("shipped");
+    let small = [
+        "nodes=24",
+        "duration=\"38s\"",
+        "joins=\"300ms\"",
+        "settle=\"12s\"",
+        "attack_at=\"6s\"",
+        "messages.start=\"12s\"",
+        "messages.stop=\"26s\"",
+        "messages.senders=6",
+    ];
+    let mut all: Vec<String> = small.iter().chain(sets).map(|set| (*set).to_owned()).collect();
+    all.extend([format!("attack={kind}"), format!("attackers={attackers}")]);
+    let scenario = Scenario::parse(text, &all).expect("a scenario");
+    let report = report::run(&scenario, |_| ());
+    let attack = report.attack.clone().expect("there was one");
+    println!("{report}");
+    (report, attack)
+}
+
+/// What holds whoever attacks.
+fn assert_withstood(report: &Report, attack: &AttackReport) {
+    assert_eq!(report.violations, []);
+    assert_eq!(report.delivered, report.expected);
+    assert!(report.messages > 0 && report.not_sent == 0);
+    assert!(attack.strain.frames > 0, "there was an attack");
+    assert!(attack.fullest.1 <= attack.fullest.2);
+}
+
+/// And where each frame carries at most one signature.
+fn assert_cheap(attack: &AttackReport) {
+    assert!(attack.strain.checks_max <= 1, "{} signatures for a frame", attack.strain.checks_max);
+}
+
+/// Once attackers are known they delay little: at most twice what is without them.
+fn assert_quick(attack: &AttackReport) {
+    let (late, clean) = (attack.late_p99_ms, attack.clean_late_p99_ms);
+    assert!(late <= 2.0 * clean, "{late} ms in place of {clean} ms");
+}
+
+/// Goal: neighbours that take links and places in trees and bring nothing are gone round, also where packets are lost.
+#[test]
+fn the_silent_are_gone_round() {
+    let (report, attack) = attacked(Kind::Silent, 3, &["loss=0.01"]);
+    assert_withstood(&report, &attack);
+    assert_cheap(&attack);
+}
+
+/// Goal: bytes that are no frame and forged envelopes cost a signature each at most, and their sender its links.
+#[test]
+fn junk_is_shut_out() {
+    let (report, attack) = attacked(Kind::Junk, 3, &[]);
+    assert_withstood(&report, &attack);
+    assert_cheap(&attack);
+    assert_quick(&attack);
+    assert!(attack.refused.get("cut-off").is_some_and(|n| *n >= 3), "{:?}", attack.refused);
+    assert!(attack.refused.get("banned").is_some_and(|n| *n > 0), "and comes back in vain");
+}
+
+/// Goal: a member that talks without end does not keep others from being heard.
+#[test]
+fn who_talks_without_end_drowns_nobody() {
+    let (report, attack) = attacked(Kind::Flood, 2, &[]);
+    assert_withstood(&report, &attack);
+    assert_cheap(&attack);
+    assert_quick(&attack);
+    assert!(attack.foreign > 0, "it is a member");
+}
+
+/// Goal: authors that somebody makes up fill no table beyond its bound.
+#[test]
+fn made_up_authors_stay_within_bounds() {
+    let (report, attack) = attacked(Kind::Authors, 2, &[]);
+    assert_withstood(&report, &attack);
+    assert_cheap(&attack);
+    assert_quick(&attack);
+}
+
+/// Goal: who says that it has what it does not have is asked in vain, and others after it, also across a partition.
+#[test]
+fn false_claims_cost_little() {
+    let partition = "partitions=[{nodes=9, at=\"14s\", until=\"20s\"}]";
+    let (report, attack) = attacked(Kind::Claims, 3, &[partition]);
+    assert_withstood(&report, &attack);
+    assert_cheap(&attack);
+}
+
+/// Goal: who says that it is next to every root, and forwards nothing, is found out and left alone.
+#[test]
+fn black_holes_are_left_alone() {
+    let (report, attack) = attacked(Kind::Near, 3, &[]);
+    assert_withstood(&report, &attack);
+    assert_cheap(&attack);
+}
+
+/// Goal: storms that rearrange trees leave them what they are for others.
+#[test]
+fn storms_of_grafts_and_prunes_pass() {
+    for kind in [Kind::Grafts, Kind::Prunes] {
+        let (report, attack) = attacked(kind, 2, &[]);
+        assert_withstood(&report, &attack);
+        assert_cheap(&attack);
+        assert_quick(&attack);
+    }
+}
+
+/// Goal: attackers with an address each who all want one victim do not cut it off.
+#[test]
+fn a_victim_is_not_surrounded() {
+    let (report, attack) = attacked(Kind::Eclipse, 8, &[]);
+    assert_withstood(&report, &attack);
+    assert_cheap(&attack);
+    assert!(attack.hostile_links_max < 100.0, "{attack:?}");
+}
+
+/// Goal: what was said before changes nothing when it is said again.
+#[test]
+fn old_frames_change_nothing() {
+    let (report, attack) = attacked(Kind::Replay, 2, &[]);
+    assert_withstood(&report, &attack);
+}
+
+/// Goal: whoever votes together against the living buries nobody. Method: votes, some of incarnations to come, and
+/// lists of them; presence of the honest is checked at every step.
+#[test]
+fn false_votes_bury_nobody() {
+    let (report, attack) = attacked(Kind::Votes, 4, &[]);
+    assert_withstood(&report, &attack);
+    assert_quick(&attack);
+    assert_eq!((report.presence_false_alarms, report.presence_flaps), (0, 0));
+    // A list carries up to eight signatures.
+    assert!(attack.strain.checks_max <= 8);
+}
