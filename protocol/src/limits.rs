@@ -273,6 +273,8 @@ pub const ANNOUNCE_DELAY: Duration = Duration::from_millis(20);
 /// after [`ANNOUNCE_DELAY`], and those of a busy group together. The packet around an announcement costs fifteen times
 /// as much as the announcement.
 pub const ANNOUNCE_PAUSE: Duration = Duration::from_millis(1000);
+/// Who asked for an envelope that others did not bring is told without that pause for so long.
+pub const ANNOUNCE_HURRIED: Duration = Duration::from_secs(10);
 /// On a tree the neighbour that is nearer to the root announces; the other one only if it has heard nothing for this
 /// long, so that one announcement crosses a link and not two. Most of what it costs is the packet around it.
 pub const ANNOUNCE_LATE: Duration = Duration::from_millis(150);

@@ -25,6 +25,7 @@ impl Group {
         if !self.members.contains_key(&link) {
             return;
         }
+        self.tree.asked(cx.now, link);
         if want.graft {
             self.tree.graft(want.range.log.author, link);
         }

@@ -22,6 +22,8 @@ pub(crate) struct Tree {
     announcements: BTreeMap<LinkId, Gathered>,
     /// When each neighbour was told something last.
     told_at: BTreeMap<LinkId, Timestamp>,
+    /// When each neighbour asked for something last.
+    asked_at: BTreeMap<LinkId, Timestamp>,
     /// When each neighbour announced something last.
     heard_at: BTreeMap<LinkId, Timestamp>,
     /// What is told only to those who have not told it themselves by then, in the order of times.
@@ -81,7 +83,9 @@ impl Tree {
     /// An announcement to `link`, to leave with others.
     pub(crate) fn announce(&mut self, now: Timestamp, link: LinkId, tree: TreeIx, range: Range) {
         let soon = now + limits::ANNOUNCE_DELAY;
-        let due = self.told_at.get(&link).map_or(soon, |told| soon.max(*told + limits::ANNOUNCE_PAUSE));
+        let is_lacking = self.asked_at.get(&link).is_some_and(|at| now - *at < limits::ANNOUNCE_HURRIED);
+        let told_at = self.told_at.get(&link).filter(|_| !is_lacking);
+        let due = told_at.map_or(soon, |told| soon.max(*told + limits::ANNOUNCE_PAUSE));
         let gathered =
             self.announcements.entry(link).or_insert_with(|| Gathered { due, ranges: BTreeMap::new() });
         let n: usize = gathered.ranges.values().map(Vec::len).sum();
@@ -106,6 +110,14 @@ impl Tree {
         let due = self.heard_at.get(&link).map_or(late, |heard| late.max(*heard + limits::ANNOUNCE_GATHERED));
         let at = self.late.partition_point(|(other, ..)| *other <= due);
         self.late.insert(at, (due, link, tree, range));
+    }
+
+    /// A neighbour lacks something that others did not bring: what comes next it may lack as well, and is told soon.
+    pub(crate) fn asked(&mut self, now: Timestamp, link: LinkId) {
+        self.asked_at.insert(link, now);
+        if let Some(gathered) = self.announcements.get_mut(&link) {
+            gathered.due = gathered.due.min(now + limits::ANNOUNCE_DELAY);
+        }
     }
 
     /// A neighbour has announced something: what it has next it will gather.
@@ -177,6 +189,7 @@ impl Tree {
         self.announcements.remove(&link);
         self.told_at.remove(&link);
         self.heard_at.remove(&link);
+        self.asked_at.remove(&link);
         self.late.retain(|(_, to, ..)| *to != link);
         self.parents.retain(|_, parent| *parent != link);
         self.children.retain(|_, children| {
@@ -242,6 +255,21 @@ mod tests {
         assert_eq!(tree.next_deadline(), Some(told_at + limits::ANNOUNCE_PAUSE));
         assert_eq!(tree.take_riding(soon, A), [(A, STAR, vec![range(1, 1, 1)])]);
         assert_eq!(tree.next_deadline(), None);
+        // Who has to ask for what it lacks is told soon for a while.
+        tree.announce(soon, A, STAR, range(1, 2, 2));
+        tree.asked(soon, A);
+        assert_eq!(tree.next_deadline(), Some(soon + limits::ANNOUNCE_DELAY));
+        assert_eq!(tree.take_announcements(soon + limits::ANNOUNCE_DELAY).len(), 1);
+        let later = soon + limits::ANNOUNCE_DELAY * 2;
+        tree.announce(later, A, STAR, range(1, 3, 3));
+        assert_eq!(tree.next_deadline(), Some(later + limits::ANNOUNCE_DELAY));
+        assert_eq!(tree.take_announcements(later + limits::ANNOUNCE_DELAY).len(), 1);
+        let calm = soon + limits::ANNOUNCE_HURRIED;
+        tree.announce(calm, A, STAR, range(1, 4, 4));
+        let told_at = calm + limits::ANNOUNCE_DELAY;
+        assert_eq!(tree.take_announcements(told_at).len(), 1);
+        tree.announce(told_at, A, STAR, range(1, 5, 5));
+        assert_eq!(tree.next_deadline(), Some(told_at + limits::ANNOUNCE_PAUSE));
     }
 
     /// Who is expected to have it first is told only if it does not tell us.

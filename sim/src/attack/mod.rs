@@ -2,7 +2,7 @@
 //! what their engine does not, and who act by themselves.
 //!
 //! Most attackers run the real engine, because a liar that keeps to the protocol in everything else is harder to
-//! tell from an honest node. What they share (whom to attack, each other's records) is the [`Club`]: they conspire
+//! tell from an honest node. What they share (whom to attack, each other's records) is the `Club`: they conspire
 //! outside the network. They break no cryptography: everybody signs with keys of their own.
 //!
 //! One file a kind. Not here: broken networks and machines (faults), malformed connections (the tests of the node).
