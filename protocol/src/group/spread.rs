@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use super::forest::{Forest, Ground, Junk};
+use super::tree::Announcements;
 use super::{Ctx, Group};
 use crate::crypto::CheckedEnvelope;
 use crate::id::{LinkId, LogId, PeerId};
@@ -82,12 +83,7 @@ impl Group {
                 Along::Tree(ix) => self.forest.has(ix, link),
                 Along::Nothing => false,
             };
-            let class = if is_own { Class::Own } else { Class::Forward };
-            if is_eager && is_prompt {
-                self.send_riding(cx, link, class);
-            }
-            let data = || Frame::Data { group: self.ix, tree, envelope: envelope.as_bytes().clone() };
-            if is_eager && is_prompt && cx.send(link, class, data()) {
+            if is_eager && is_prompt && self.push(cx, link, is_own, tree, envelope) {
                 sent += 1;
             } else if along == Along::Star && is_prompt && !is_eager && is_served {
                 served.push(link);
@@ -157,25 +153,32 @@ impl Group {
         }
     }
 
+    /// Sends an envelope. What the neighbour is to be told goes along: on the same stream, in the same packet. False if
+    /// there is no room for the envelope.
+    fn push(
+        &mut self,
+        cx: &mut Ctx<'_>,
+        link: LinkId,
+        is_own: bool,
+        tree: TreeIx,
+        envelope: &CheckedEnvelope,
+    ) -> bool {
+        let class = if is_own { Class::Own } else { Class::Forward };
+        let riding = self.tree.take_riding(cx.now, link);
+        self.send_announced(cx, class, riding);
+        cx.send(link, class, Frame::Data { group: self.ix, tree, envelope: envelope.as_bytes().clone() })
+    }
+
     pub(super) fn send_announcements(&mut self, cx: &mut Ctx<'_>) {
-        for (link, tree, ranges) in self.tree.take_announcements(cx.now) {
+        let due = self.tree.take_announcements(cx.now);
+        self.send_announced(cx, Class::Control, due);
+    }
+
+    fn send_announced(&self, cx: &mut Ctx<'_>, class: Class, announcements: Announcements) {
+        for (link, tree, ranges) in announcements {
             if self.members.contains_key(&link) {
-                cx.send(link, Class::Control, Announce { group: self.ix, tree, ranges });
+                cx.send(link, class, Announce { group: self.ix, tree, ranges });
             }
-        }
-    }
-
-    /// An envelope goes to this neighbour: what it is to be told goes along, on the same stream, in the same packet.
-    fn send_riding(&mut self, cx: &mut Ctx<'_>, link: LinkId, class: Class) {
-        for (link, tree, ranges) in self.tree.take_riding(cx.now, link) {
-            cx.send(link, class, Announce { group: self.ix, tree, ranges });
-        }
-    }
-
-    /// A neighbour wants to be sent a tree's envelopes by us: what it lacks of late we were about to tell.
-    fn tell_child(&mut self, cx: &mut Ctx<'_>, link: LinkId) {
-        for (link, tree, ranges) in self.tree.take_all(cx.now, link) {
-            cx.send(link, Class::Control, Announce { group: self.ix, tree, ranges });
         }
     }
 
@@ -243,7 +246,9 @@ impl Group {
     /// What a neighbour says of the group's trees. `Err` if it is to blame for it.
     pub(crate) fn on_forest_talk(&mut self, cx: &mut Ctx<'_>, link: LinkId, talk: &Frame) -> Result<(), ()> {
         if let Frame::Graft(_) = talk {
-            self.tell_child(cx, link);
+            // It wants to be sent a tree's envelopes by us: what it lacks of late we were about to tell.
+            let all = self.tree.take_all(cx.now, link);
+            self.send_announced(cx, Class::Control, all);
         }
         self.in_forest(cx, |forest, ground| {
             match talk {

@@ -2,8 +2,8 @@
 //!
 //! Plumtree's terms (Leitão, Pereira, Rodrigues 2007), one tree per author. Where every member is a neighbour
 //! the author's own push reaches all and the tree is a star. A member that has no link to the author grafts
-//! itself to the neighbour whose announcement came first. The forest of shared trees comes with the overlay of
-//! thousands of nodes.
+//! itself to the neighbour whose announcement came first. In larger networks the forest says who is sent what; what is
+//! only told is kept here all the same.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -20,14 +20,19 @@ pub(crate) struct Tree {
     /// Whom we asked for an author's envelopes.
     parents: BTreeMap<PeerId, LinkId>,
     announcements: BTreeMap<LinkId, Gathered>,
-    /// When each neighbour was told something last.
-    told_at: BTreeMap<LinkId, Timestamp>,
-    /// When each neighbour asked for something last.
-    asked_at: BTreeMap<LinkId, Timestamp>,
-    /// When each neighbour announced something last.
-    heard_at: BTreeMap<LinkId, Timestamp>,
+    lately: BTreeMap<LinkId, Lately>,
     /// What is told only to those who have not told it themselves by then, in the order of times.
     late: VecDeque<(Timestamp, LinkId, TreeIx, Range)>,
+}
+
+/// What one neighbour and this node have last said to each other, of a group's envelopes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lately {
+    told_at: Option<Timestamp>,
+    /// When it asked for something.
+    asked_at: Option<Timestamp>,
+    /// When it announced something.
+    heard_at: Option<Timestamp>,
 }
 
 /// What waits to be told to one neighbour.
@@ -83,9 +88,10 @@ impl Tree {
     /// An announcement to `link`, to leave with others.
     pub(crate) fn announce(&mut self, now: Timestamp, link: LinkId, tree: TreeIx, range: Range) {
         let soon = now + limits::ANNOUNCE_DELAY;
-        let is_lacking = self.asked_at.get(&link).is_some_and(|at| now - *at < limits::ANNOUNCE_HURRIED);
-        let told_at = self.told_at.get(&link).filter(|_| !is_lacking);
-        let due = told_at.map_or(soon, |told| soon.max(*told + limits::ANNOUNCE_PAUSE));
+        let lately = self.lately(link);
+        let is_lacking = lately.asked_at.is_some_and(|at| now - at < limits::ANNOUNCE_HURRIED);
+        let told_at = lately.told_at.filter(|_| !is_lacking);
+        let due = told_at.map_or(soon, |told| soon.max(told + limits::ANNOUNCE_PAUSE));
         let gathered =
             self.announcements.entry(link).or_insert_with(|| Gathered { due, ranges: BTreeMap::new() });
         let n: usize = gathered.ranges.values().map(Vec::len).sum();
@@ -107,14 +113,15 @@ impl Tree {
             return self.announce(now, link, tree, range);
         }
         let late = now + limits::ANNOUNCE_LATE;
-        let due = self.heard_at.get(&link).map_or(late, |heard| late.max(*heard + limits::ANNOUNCE_GATHERED));
+        let heard_at = self.lately(link).heard_at;
+        let due = heard_at.map_or(late, |heard| late.max(heard + limits::ANNOUNCE_GATHERED));
         let at = self.late.partition_point(|(other, ..)| *other <= due);
         self.late.insert(at, (due, link, tree, range));
     }
 
     /// A neighbour lacks something that others did not bring: what comes next it may lack as well, and is told soon.
     pub(crate) fn asked(&mut self, now: Timestamp, link: LinkId) {
-        self.asked_at.insert(link, now);
+        self.lately.entry(link).or_default().asked_at = Some(now);
         if let Some(gathered) = self.announcements.get_mut(&link) {
             gathered.due = gathered.due.min(now + limits::ANNOUNCE_DELAY);
         }
@@ -122,7 +129,11 @@ impl Tree {
 
     /// A neighbour has announced something: what it has next it will gather.
     pub(crate) fn heard(&mut self, now: Timestamp, link: LinkId) {
-        self.heard_at.insert(link, now);
+        self.lately.entry(link).or_default().heard_at = Some(now);
+    }
+
+    fn lately(&self, link: LinkId) -> Lately {
+        self.lately.get(&link).copied().unwrap_or_default()
     }
 
     /// The neighbour turned out to have this.
@@ -150,15 +161,16 @@ impl Tree {
 
     /// Announcements that may leave with something else that goes to this neighbour just now: they cost no packet.
     pub(crate) fn take_riding(&mut self, now: Timestamp, link: LinkId) -> Announcements {
-        let may_ride = self.told_at.get(&link).is_none_or(|told| *told + limits::ANNOUNCE_DELAY <= now);
+        let told_at = self.lately(link).told_at;
+        let may_ride = told_at.is_none_or(|told| told + limits::ANNOUNCE_DELAY <= now);
         if may_ride { self.take(now, link) } else { Vec::new() }
     }
 
     /// All announcements for a neighbour, those that were to wait for its own as well.
     pub(crate) fn take_all(&mut self, now: Timestamp, link: LinkId) -> Announcements {
-        let (mine, rest) = std::mem::take(&mut self.late).into_iter().partition(|(_, to, ..)| *to == link);
+        let (mine, rest): (VecDeque<_>, _) =
+            std::mem::take(&mut self.late).into_iter().partition(|(_, to, ..)| *to == link);
         self.late = rest;
-        let mine: VecDeque<(Timestamp, LinkId, TreeIx, Range)> = mine;
         for (_, link, tree, range) in mine {
             self.announce(now, link, tree, range);
         }
@@ -170,7 +182,7 @@ impl Tree {
         let ranges = gathered.ranges.into_iter().filter(|(_, ranges)| !ranges.is_empty());
         let frames: Announcements = ranges.map(|(tree, ranges)| (link, tree, ranges)).collect();
         if !frames.is_empty() {
-            self.told_at.insert(link, now);
+            self.lately.entry(link).or_default().told_at = Some(now);
         }
         frames
     }
@@ -187,9 +199,7 @@ impl Tree {
 
     pub(crate) fn link_down(&mut self, link: LinkId) {
         self.announcements.remove(&link);
-        self.told_at.remove(&link);
-        self.heard_at.remove(&link);
-        self.asked_at.remove(&link);
+        self.lately.remove(&link);
         self.late.retain(|(_, to, ..)| *to != link);
         self.parents.retain(|_, parent| *parent != link);
         self.children.retain(|_, children| {
