@@ -6,21 +6,13 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 
 use djembe_protocol::id::PeerId;
-use djembe_sim::network::{Conditions, NodeIx};
+use djembe_sim::network::NodeIx;
 use djembe_sim::world::{Fault, World, WorldConfig};
 use support::*;
 
 /// Nodes 10 to 50 ms apart that arrive within ten milliseconds each through one contact.
 fn town(seed: u64, n: usize, loss: f64) -> World {
-    let network = Conditions {
-        latency: millis(10),
-        spread: millis(40),
-        jitter: millis(0),
-        jitter_share: 0.1,
-        loss,
-        bandwidth: 0,
-    };
-    let config = WorldConfig { seed, network, contact: Some(0), ..WorldConfig::default() };
+    let config = WorldConfig { seed, ..far_apart(loss) };
     World::arriving(config, n, millis(n as u64 * 10))
 }
 

@@ -3,22 +3,9 @@
 mod support;
 
 use djembe_protocol::id::Lane;
-use djembe_sim::network::{Conditions, NodeIx};
-use djembe_sim::world::{Fault, World, WorldConfig};
+use djembe_sim::network::NodeIx;
+use djembe_sim::world::{Fault, World};
 use support::*;
-
-/// Nodes 10 to 50 ms apart that know one contact.
-fn far_apart(loss: f64) -> WorldConfig {
-    let network = Conditions {
-        latency: millis(10),
-        spread: millis(40),
-        jitter: millis(0),
-        jitter_share: 0.1,
-        loss,
-        bandwidth: 0,
-    };
-    WorldConfig { network, contact: Some(0), ..WorldConfig::default() }
-}
 
 fn assert_overlay(world: &World, optimum_max_ms: f64) {
     let report = world.overlay_report(10);

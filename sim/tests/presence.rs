@@ -3,21 +3,13 @@
 mod support;
 
 use djembe_protocol::io::PresenceState;
-use djembe_sim::network::{Conditions, NodeIx};
+use djembe_sim::network::NodeIx;
 use djembe_sim::world::{Fault, World, WorldConfig};
 use support::*;
 
 /// Nodes 10 to 50 ms apart that know one contact and have found their links.
 fn town(seed: u64, n: usize, loss: f64) -> World {
-    let network = Conditions {
-        latency: millis(10),
-        spread: millis(40),
-        jitter: millis(0),
-        jitter_share: 0.1,
-        loss,
-        bandwidth: 0,
-    };
-    let config = WorldConfig { seed, network, contact: Some(0), ..WorldConfig::default() };
+    let config = WorldConfig { seed, ..far_apart(loss) };
     let mut world = World::arriving(config, n, secs(2));
     world.run_for(secs(20));
     world

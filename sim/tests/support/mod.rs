@@ -4,7 +4,7 @@
 use core::time::Duration;
 
 use djembe_protocol::id::Lane;
-use djembe_sim::network::NodeIx;
+use djembe_sim::network::{Conditions, NodeIx};
 use djembe_sim::world::{World, WorldConfig};
 
 pub(crate) fn secs(n: u64) -> Duration {
@@ -19,6 +19,19 @@ pub(crate) fn lossy(loss: f64) -> WorldConfig {
     let mut config = WorldConfig::default();
     config.network.loss = loss;
     config
+}
+
+/// Nodes 10 to 50 ms apart that know one contact.
+pub(crate) fn far_apart(loss: f64) -> WorldConfig {
+    let network = Conditions {
+        latency: millis(10),
+        spread: millis(40),
+        jitter: millis(0),
+        jitter_share: 0.1,
+        loss,
+        bandwidth: 0,
+    };
+    WorldConfig { network, contact: Some(0), ..WorldConfig::default() }
 }
 
 /// `n` nodes that have found each other.
