@@ -139,6 +139,28 @@ fn many_nodes_in_one_process_hear_all_of_each_other() {
 }
 
 #[test]
+fn a_reader_that_was_stopped_has_everything() {
+    let figures = bench(&["slow-reader", "--readers", "3", "--secs", "1", "--rounds", "2"]);
+    // Two rounds of three stretches, and one before.
+    let expected =
+        [("sent", 350), ("missed", 0), ("lost", 0), ("readers", 3), ("duplicates", 0), ("corrupt", 0)];
+    for (name, value) in expected {
+        assert_eq!(figures[name].as_u64(), Some(value), "{name}: {figures}");
+    }
+    let rounds = figures["rounds"].as_array().unwrap();
+    assert_eq!(rounds.len(), 2, "{figures}");
+    for (figures, received) in [(&figures, 200), (&rounds[0], 100), (&rounds[1], 100)] {
+        for stretch in ["before", "stopped", "woken"].map(|name| &figures[name]) {
+            assert_eq!(stretch["received"], received, "{figures}");
+            let times = ["p50_us", "p99_us", "max_us"].map(|name| stretch[name].as_f64().unwrap());
+            assert!(times[0] > 0.0 && times.is_sorted(), "{figures}");
+        }
+        assert!(figures["p99_ratio"].as_f64().is_some_and(|ratio| ratio > 0.0), "{figures}");
+    }
+    assert!(rounds.iter().all(|round| round["caught_up_secs"].as_f64().is_some()), "{figures}");
+}
+
+#[test]
 fn a_size_below_the_stamp_is_refused() {
     let output = Command::new(env!("CARGO_BIN_EXE_djembe"))
         .args(["bench", "latency", "--size", "15"])

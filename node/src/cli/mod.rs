@@ -75,12 +75,21 @@ enum Command {
     BenchIdleNode,
     #[command(hide = true, name = bench::START_WORKER)]
     BenchStartNode,
+    #[command(hide = true, name = bench::SLOW_READER_WORKER)]
+    BenchSlowReaderNode,
 }
 
 impl Command {
     /// Whether another command has started it as a part of itself.
     fn is_worker(&self) -> bool {
-        matches!(self, Self::DemoWorker | Self::BenchWorker | Self::BenchIdleNode | Self::BenchStartNode)
+        matches!(
+            self,
+            Self::DemoWorker
+                | Self::BenchWorker
+                | Self::BenchIdleNode
+                | Self::BenchStartNode
+                | Self::BenchSlowReaderNode
+        )
     }
 
     /// Whether being stopped is its own end.
@@ -97,7 +106,8 @@ impl Command {
             | Self::DemoWorker
             | Self::BenchWorker
             | Self::BenchIdleNode
-            | Self::BenchStartNode => false,
+            | Self::BenchStartNode
+            | Self::BenchSlowReaderNode => false,
         }
     }
 }
@@ -174,6 +184,7 @@ async fn run(cli: Cli, entered_ns: u64) -> Result<(), Failure> {
         Command::BenchWorker => return bench::run_worker().await,
         Command::BenchIdleNode => return bench::run_idle_node().await,
         Command::BenchStartNode => return bench::run_start_node(entered_ns).await,
+        Command::BenchSlowReaderNode => return bench::run_slow_reader_node().await,
         command => command,
     };
     if let Command::Pub(args) = &command {
@@ -238,7 +249,8 @@ async fn carry_out(command: Command, session: &Session, global: &Global) -> Resu
         | Command::DemoWorker
         | Command::BenchWorker
         | Command::BenchIdleNode
-        | Command::BenchStartNode => Ok(()),
+        | Command::BenchStartNode
+        | Command::BenchSlowReaderNode => Ok(()),
         Command::Up(args) => up::run(args, session, global).await,
         Command::Chat(args) => chat::run(args, session, global).await,
         Command::Pub(args) => publish::run(args, session, global).await,

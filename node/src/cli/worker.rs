@@ -11,6 +11,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
@@ -126,6 +127,24 @@ impl<E: DeserializeOwned + Send + 'static> Crew<E> {
         let _ = worker.process.kill().await;
         // Only now: the end of its input would have let it say goodbye.
         worker.input = None;
+    }
+
+    /// Stops one in its tracks (SIGSTOP): its sockets stay open, and nobody reads them.
+    pub(crate) fn stand_still(&self, number: usize) {
+        self.signal(number, Signal::STOP);
+    }
+
+    /// One that stood still goes on.
+    pub(crate) fn go_on(&self, number: usize) {
+        self.signal(number, Signal::CONT);
+    }
+
+    fn signal(&self, number: usize, signal: Signal) {
+        let id = self.workers[number].process.id().and_then(|id| i32::try_from(id).ok());
+        if let Some(id) = id.and_then(Pid::from_raw) {
+            // One that has ended shows by its reports.
+            let _ = kill_process(id, signal);
+        }
     }
 
     /// Lets all end by themselves, and ends those that do not. Whether all ended well.

@@ -10,6 +10,8 @@ mod idle_node;
 mod mesh;
 mod own;
 mod run;
+mod slow_reader;
+mod slow_reader_node;
 mod start;
 mod start_node;
 mod tally;
@@ -28,6 +30,8 @@ use super::worker::Trouble;
 pub(super) use self::idle::WORKER as IDLE_WORKER;
 pub(super) use self::idle_node::run as run_idle_node;
 pub(super) use self::run::WORKER;
+pub(super) use self::slow_reader::WORKER as SLOW_READER_WORKER;
+pub(super) use self::slow_reader_node::run as run_slow_reader_node;
 pub(super) use self::start::WORKER as START_WORKER;
 pub(super) use self::start_node::run as run_start_node;
 pub(super) use self::worker::run as run_worker;
@@ -68,6 +72,8 @@ enum Measure {
     Start(StartArgs),
     /// Many nodes in one process that all join through one of them, and random senders
     Mesh(MeshArgs),
+    /// What it costs the others that one reader is stopped
+    SlowReader(SlowReaderArgs),
 }
 
 #[derive(clap::Args, Clone, Debug)]
@@ -128,6 +134,28 @@ struct MeshArgs {
     lane: LaneArg,
 }
 
+#[derive(clap::Args, Clone, Copy, Debug)]
+struct SlowReaderArgs {
+    /// Readers, each a process; the last one is stopped
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(2..=PEERS_MAX))]
+    readers: u16,
+    /// Messages a second
+    #[arg(long, value_name = "MSGS_PER_S", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: u32,
+    /// Bytes of a message's body
+    #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(16..=CONTENT_MAX))]
+    size: u32,
+    /// Seconds for which all read, for which one is stopped, and for which it goes on; all three in each round
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = secs)]
+    secs: f64,
+    /// Rounds
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+    /// Durable messages are on the disk of each process, and the one that was stopped gets all of them
+    #[arg(long, value_enum, default_value_t = LaneArg::Durable)]
+    lane: LaneArg,
+}
+
 /// Which promise the messages are given.
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 enum LaneArg {
@@ -155,6 +183,7 @@ pub(super) async fn run(args: BenchArgs, global: &Global) -> Result<(), Failure>
         Measure::Idle(args) => idle::run(args, global).await,
         Measure::Start(args) => start::run(args, global).await,
         Measure::Mesh(args) => mesh::run(args, global).await,
+        Measure::SlowReader(args) => slow_reader::run(args, global).await,
     }
 }
 

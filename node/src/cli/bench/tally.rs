@@ -84,14 +84,18 @@ impl Histogram {
 
     /// The value that so many of a hundred do not exceed; 0 of nothing.
     pub(super) fn percentile(&self, percent: u64) -> u64 {
-        let n: u64 = self.counts.iter().sum();
-        let rank = (n * percent).div_ceil(100).max(1);
+        let rank = (self.n() * percent).div_ceil(100).max(1);
         let mut seen = 0;
         let at = self.counts.iter().position(|n| {
             seen += n;
             seen >= rank
         });
         at.map_or(0, |bucket| top(bucket).min(self.max))
+    }
+
+    /// How many there are.
+    pub(super) fn n(&self) -> u64 {
+        self.counts.iter().sum()
     }
 
     pub(super) fn max(&self) -> u64 {
