@@ -368,6 +368,8 @@ pub const TREE_FRESH: Duration = Duration::from_secs(180);
 pub const TREE_EXPIRES: Duration = Duration::from_secs(300);
 /// After the first news of a round a parent is chosen when the others had time to come. By measurement.
 pub const SETTLE: Duration = Duration::from_millis(60);
+/// What a neighbour tells of trees so soon after its link came up it may have known for long.
+pub const LINK_NEW: Duration = Duration::from_secs(1);
 /// What changed within a round is told again at most this often.
 pub const READVERT_PAUSE: Duration = Duration::from_millis(500);
 /// Better ways within a round that are told at once; more of them wait for [`READVERT_PAUSE`].
@@ -397,6 +399,16 @@ pub const ANCHOR_EVERY: Duration = Duration::from_millis(500);
 pub const PARENT_MISS: u8 = 6;
 /// With so much lost it is left alone in that tree: two envelopes on end, or more than a seventh of many.
 pub const PARENT_MISSES_MAX: u8 = 12;
+/// Who misses so many in a row, and has brought nothing on any tree in between, is left alone in all of them.
+pub const MISSES_IN_A_ROW: u8 = 2;
+/// Misses within this count as one: who is itself below a neighbour that keeps envelopes back needs time to find out.
+pub const MISS_EVERY: Duration = Duration::from_millis(250);
+/// Who sends an own envelope to a parent that has not brought anything of late sends it to so many others as well.
+pub const HELPERS: usize = 2;
+/// Misses that wait for the answer of whoever was asked instead; the oldest is forgotten.
+pub const MISSES_MAX: usize = 64;
+/// Neighbours that are remembered to be left alone in all trees; the one whose time is over first is forgotten.
+pub const SHUNNED_MAX: usize = 64;
 /// For so long at first; twice as long each time.
 pub const SHUN_MIN: Duration = Duration::from_secs(60);
 /// And no longer than this.

@@ -57,7 +57,7 @@ impl Group {
             cx.send(parent, Class::Control, crate::wire::frame::Prune { group: self.ix, author: peer });
         }
         self.send_stored(cx, link, peer);
-        self.in_forest(cx, |forest, ground| forest.link_up(ground, link));
+        self.in_forest(cx, |forest, ground| forest.link_up(ground, link, peer));
         self.say_soon(cx);
         let facts = self.census.open_votes(&peer);
         if !facts.is_empty() {

@@ -306,8 +306,9 @@ impl Group {
     }
 
     /// See [`crate::engine::Engine::census`].
-    pub(crate) fn census(&self) -> [(&'static str, usize, usize); 7] {
+    pub(crate) fn census(&self) -> [(&'static str, usize, usize); 9] {
         let (grafted, late) = self.tree.sizes();
+        let (misses, shunned) = self.forest.sizes();
         [
             ("authors", self.logs.len(), limits::AUTHORS_MAX),
             ("held bytes", self.held_bytes, limits::HELD_BYTES_MAX),
@@ -316,6 +317,8 @@ impl Group {
             ("gaps", self.gaps.len(), limits::GAPS_MAX),
             ("grafted authors", grafted, limits::AUTHORS_MAX),
             ("late announcements", late, limits::LATE_MAX),
+            ("missed envelopes", misses, limits::MISSES_MAX),
+            ("shunned neighbours", shunned, limits::SHUNNED_MAX),
         ]
     }
 
@@ -429,7 +432,9 @@ impl Group {
             cx.counters.add("wanted", 1);
             cx.send(ask.link, Class::Control, want);
             if ask.tree != STAR && ask.tree != FLOOD {
-                self.in_forest(cx, |forest, ground| forest.on_missing(ground, ask.tree, ask.link));
+                self.in_forest(cx, |forest, ground| {
+                    forest.on_missing(ground, ask.tree, ask.range, ask.link);
+                });
             }
         }
         if self.lanes[0].is_held_up() {

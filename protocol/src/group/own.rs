@@ -184,7 +184,7 @@ impl Group {
             state.delivered = state.log.next();
         }
         let sent = self.spread(cx, log, &envelope, Way::Own);
-        self.on_arrived(cx, Way::Own);
+        self.on_arrived(cx, log, seq, Way::Own);
         cx.event(Event::Sealed { group: self.id, lane, tickets, seq, sent });
         let delivered = Delivered { group: self.id, log, seq, envelope, messages, backfilled: false };
         cx.event(Event::Delivered(Box::new(delivered)));

@@ -120,7 +120,7 @@ impl Group {
             _ => self.repair.on_pushed(cx.now, &log, seq),
         }
         self.spread(cx, log, &envelope, way);
-        self.on_arrived(cx, way);
+        self.on_arrived(cx, log, seq, way);
         let expired = messages.first().is_some_and(|first| is_expired(ttl_secs, first.hlc, cx.wall));
         let messages = if expired {
             cx.counters.add("expired", messages.len() as u64);
@@ -144,7 +144,9 @@ impl Group {
         cx.toll.waste += 1;
         self.repair.on_pushed(cx.now, &log, seq);
         if tree != STAR {
-            return self.in_forest(cx, |forest, ground| forest.on_duplicate(ground, link, tree));
+            return self.in_forest(cx, |forest, ground| {
+                forest.on_duplicate(ground, link, tree, (log, seq));
+            });
         }
         let from_author = self.members.get(&link) == Some(&log.author);
         let superfluous = if from_author { self.tree.take_parent(&log.author) } else { Some(link) };

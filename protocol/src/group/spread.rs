@@ -7,7 +7,7 @@ use super::forest::{Forest, Ground, Junk};
 use super::tree::Announcements;
 use super::{Ctx, Group};
 use crate::crypto::CheckedEnvelope;
-use crate::id::{LinkId, LogId, PeerId};
+use crate::id::{LinkId, LogId, PeerId, Seq};
 use crate::limits;
 use crate::link::Link;
 use crate::time::Timestamp;
@@ -61,6 +61,10 @@ impl Group {
         let mut sent = 0;
         // Those who have a link to the author, and so the envelope already, or soon.
         let mut served = Vec::new();
+        let helpers = match along {
+            Along::Tree(ix) if is_own => self.forest.helpers(ix, usize::from(envelope.id().0[0])),
+            _ => Vec::new(),
+        };
         let links: Vec<(LinkId, PeerId)> = self.members.iter().map(|(link, peer)| (*link, *peer)).collect();
         for (link, peer) in links {
             if Some(link) == from || peer == log.author {
@@ -80,7 +84,7 @@ impl Group {
             let is_eager = match along {
                 Along::Star => is_own || self.tree.is_child(&log.author, link),
                 Along::Flood => true,
-                Along::Tree(ix) => self.forest.has(ix, link),
+                Along::Tree(ix) => self.forest.has(ix, link) || helpers.contains(&link),
                 Along::Nothing => false,
             };
             if is_eager && is_prompt && self.push(cx, link, is_own, tree, envelope) {
@@ -183,24 +187,21 @@ impl Group {
     }
 
     /// A new envelope has come by: who brought it does its part, and a group that talks is worth trees.
-    pub(super) fn on_arrived(&mut self, cx: &mut Ctx<'_>, way: Way) {
-        let pushed = match way {
-            Way::Pushed(link, theirs) => self.forest.resolve(link, theirs).map(|ix| (ix, link)),
-            Way::Own | Way::Pulled(..) => None,
-        };
-        let is_own = matches!(way, Way::Own);
+    pub(super) fn on_arrived(&mut self, cx: &mut Ctx<'_>, log: LogId, seq: Seq, way: Way) {
         self.in_forest(cx, |forest, ground| {
-            if let Some((ix, link)) = pushed {
-                forest.on_delivered(ix, link);
+            match way {
+                Way::Pushed(link, theirs) => forest.on_pushed(link, theirs, log, seq),
+                Way::Pulled(link, _) => forest.on_pulled(ground, link, log, seq),
+                Way::Own => {}
             }
-            forest.on_traffic(ground, is_own);
+            forest.on_traffic(ground, matches!(way, Way::Own));
         });
     }
 
-    /// When what was announced on a tree is asked for, if it does not come: at once if nobody is to bring it.
+    /// When what was announced on a tree is asked for, if it does not come.
     pub(super) fn repair_at(&self, cx: &Ctx<'_>, tree: TreeIx) -> Timestamp {
-        let comes = tree == STAR || tree == FLOOD || self.forest.is_in(tree);
-        if comes { cx.now + self.repair.delay(cx.now) } else { cx.now }
+        let usual = self.repair.delay(cx.now);
+        cx.now + if tree == STAR || tree == FLOOD { usual } else { self.forest.patience(tree, usual) }
     }
 
     /// The tree behind the number of an announcement, in ours; [`STAR`] and [`FLOOD`] stand for themselves.

@@ -1,5 +1,6 @@
 //! The forest's frames: what is said of trees, and what is made of it.
 
+use super::tree::Route;
 use super::{Chain, Forest, Ground, Junk, News};
 use crate::id::LinkId;
 use crate::limits;
@@ -108,7 +109,7 @@ impl Forest {
             };
             match ix {
                 Some(ix) => {
-                    self.bind(link, advert.tree, ix);
+                    self.bind(ground.now, link, advert.tree, ix);
                     self.on_advert(ground, link, ix, advert)?;
                 }
                 None if advert.dist != UNREACHABLE => unknown.push(advert.tree),
@@ -184,11 +185,14 @@ impl Forest {
     }
 
     /// A neighbour's number stands for a tree.
-    fn bind(&mut self, link: LinkId, theirs: TreeIx, ix: TreeIx) {
+    pub(super) fn bind(&mut self, now: Timestamp, link: LinkId, theirs: TreeIx, ix: TreeIx) {
         let Some(tree) = self.trees.get_mut(&ix) else { return };
         let via = tree.via(link);
         via.knows_anchor = true;
         let old = via.theirs.replace(theirs);
+        if old.is_none() {
+            self.apply(now, ix, link);
+        }
         if old == Some(theirs) && self.theirs.get(&(link, theirs)) == Some(&ix) {
             return;
         }
@@ -233,7 +237,10 @@ impl Forest {
         if !tree.chain.is_newest(advert.seq, &advert.key) {
             return Err(Junk);
         }
-        let news = tree.on_route(ground, link, is_new, advert.dist, advert.branch);
+        let up_at = self.links.get(&link).map(|neighbour| neighbour.up_at);
+        let is_live = up_at.is_some_and(|at| ground.now - at >= limits::LINK_NEW);
+        let route = Route { is_new, is_live, dist: advert.dist, branch: advert.branch };
+        let news = tree.on_route(ground, link, route);
         self.act_on(ground, ix, link, news);
         Ok(())
     }
@@ -254,7 +261,7 @@ impl Forest {
             self.facts.push((link, Adverts { group: ground.group, trees: vec![gone] }.into()));
             return;
         }
-        self.bind(link, graft.mine, graft.yours);
+        self.bind(ground.now, link, graft.mine, graft.yours);
         let Some(tree) = self.trees.get_mut(&graft.yours) else { return };
         tree.via(link).is_child = true;
         if tree.parent == Some(link) {

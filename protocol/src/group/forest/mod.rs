@@ -16,6 +16,7 @@
 //! Pure, and per group. It knows no envelopes: its owner asks which links a tree has. Not here: announcements and
 //! wants (repair), the star of a group in which everybody is a neighbour.
 
+mod blame;
 mod chain;
 mod frames;
 mod roots;
@@ -24,11 +25,12 @@ mod tree;
 use std::collections::BTreeMap;
 
 use crate::crypto::Identity;
-use crate::id::{Incarnation, LinkId, PeerId, TopicTag};
+use crate::id::{Incarnation, LinkId, LogId, PeerId, Seq, TopicTag};
 use crate::io::Secrets;
 use crate::limits;
 use crate::time::{Duration, Timestamp};
 use crate::wire::frame::{Frame, Graft, GroupIx, SeqReq, TreeIx, UNREACHABLE, Ungraft};
+use blame::{Blame, Misses};
 use chain::Chain;
 use roots::Roots;
 use tree::{News, Tree};
@@ -91,6 +93,7 @@ pub(crate) struct Forest {
     /// When the last tree came up.
     grew_at: Option<Timestamp>,
     roots: Roots,
+    blame: Blame,
     facts: Vec<Fact>,
     /// Signatures checked since last asked.
     n_checked: u64,
@@ -101,6 +104,8 @@ pub(crate) struct Forest {
 /// What is kept for a link over all trees.
 #[derive(Debug)]
 struct Neighbour {
+    peer: PeerId,
+    up_at: Timestamp,
     /// Our name for ways that begin there, in trees whose root we are.
     branch: u8,
     /// Unknown anchors that may be checked now, and since when they are counted.
@@ -108,6 +113,7 @@ struct Neighbour {
     since: Timestamp,
     /// When unknown numbers were last asked for.
     asked_at: Option<Timestamp>,
+    misses: Misses,
 }
 
 impl Forest {
@@ -137,11 +143,18 @@ impl Forest {
     // Links.
 
     /// A member's link stands: it is told all trees.
-    pub(crate) fn link_up(&mut self, ground: &mut Ground<'_>, link: LinkId) {
+    pub(crate) fn link_up(&mut self, ground: &mut Ground<'_>, link: LinkId, peer: PeerId) {
         let taken: Vec<u8> = self.links.values().map(|neighbour| neighbour.branch).collect();
         let branch = (1..=u8::MAX).find(|branch| !taken.contains(branch)).unwrap_or(u8::MAX);
-        let neighbour =
-            Neighbour { branch, anchors: limits::ANCHORS_BURST, since: ground.now, asked_at: None };
+        let neighbour = Neighbour {
+            peer,
+            up_at: ground.now,
+            branch,
+            anchors: limits::ANCHORS_BURST,
+            since: ground.now,
+            asked_at: None,
+            misses: Misses::default(),
+        };
         if self.links.insert(link, neighbour).is_none() {
             self.tell_everything(ground, link);
         }
@@ -188,48 +201,29 @@ impl Forest {
         self.trees.get(&ix).is_some_and(|tree| tree.has(link))
     }
 
-    /// Whether an envelope on this tree will come by itself.
-    pub(crate) fn is_in(&self, ix: TreeIx) -> bool {
-        self.roots.is_own(ix) || self.trees.get(&ix).is_some_and(|tree| tree.parent.is_some())
-    }
-
     /// Whether a neighbour has told that it is nearer to the root than we are.
     pub(crate) fn is_nearer(&self, ix: TreeIx, link: LinkId) -> bool {
         self.trees.get(&ix).is_some_and(|tree| tree.is_nearer(link))
     }
 
-    /// An envelope that was new came along a tree.
-    pub(crate) fn on_delivered(&mut self, ix: TreeIx, link: LinkId) {
-        if let Some(tree) = self.trees.get_mut(&ix) {
-            tree.praise(link);
-        }
-    }
-
     /// One that was here already came along a tree: the sender is told if it is wrong about us.
-    pub(crate) fn on_duplicate(&mut self, ground: &Ground<'_>, link: LinkId, theirs: TreeIx) {
+    pub(crate) fn on_duplicate(
+        &mut self,
+        ground: &Ground<'_>,
+        link: LinkId,
+        theirs: TreeIx,
+        (log, seq): (LogId, Seq),
+    ) {
+        self.on_late(link, log, seq);
         let ours = self.resolve(link, theirs);
         if !ours.is_some_and(|ix| self.has(ix, link)) {
             self.facts.push((link, Ungraft { group: ground.group, yours: theirs }.into()));
         }
     }
 
-    /// An envelope that travels on a tree did not come and is asked for elsewhere: who has it is the better parent.
-    pub(crate) fn on_missing(&mut self, ground: &mut Ground<'_>, ix: TreeIx, link: LinkId) {
-        let Some(tree) = self.trees.get_mut(&ix) else { return };
-        if self.roots.is_own(ix) || tree.parent == Some(link) {
-            return;
-        }
-        let is_shunned = tree.blame_parent(ground.now);
-        if tree.may_be_parent(ground, link) {
-            self.adopt(ground, ix, link);
-        } else if is_shunned {
-            self.leave_parent(ground, ix);
-            self.find_parent(ground, ix);
-        }
-        if is_shunned {
-            // What the liar said of its distance has spoilt ours: only a new round makes it good.
-            self.ask_root(ground, ix, None);
-        }
+    /// See [`crate::engine::Engine::census`].
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        self.blame.sizes()
     }
 
     // Parents.

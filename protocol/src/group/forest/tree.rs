@@ -16,6 +16,9 @@ use crate::wire::frame::{TreeIx, UNREACHABLE};
 const BETTER: u16 = 10;
 /// The present parent's advantage over others.
 const LOYALTY: u16 = 15;
+/// A neighbour's news of a round may come so much later than the way it tells of would have them come, in 100 us: links
+/// jitter.
+const LATE: u16 = 100;
 
 /// A tree.
 #[derive(Debug)]
@@ -36,6 +39,10 @@ pub(super) struct Tree {
     pub(super) advert_at: Option<Timestamp>,
     told_at: Timestamp,
     n_told: u8,
+    /// The present round was seen to spread: whose news come later is farther.
+    is_measured: bool,
+    /// When somebody first told of it, and the length of the way over that neighbour.
+    first: Option<(Timestamp, u16)>,
     /// Without a parent: when the root is asked for a round, and how often it was.
     pub(super) ask_at: Option<Timestamp>,
     pub(super) n_asked: u32,
@@ -57,7 +64,10 @@ pub(super) struct Via {
     pub(super) told: u32,
     /// Of which round is what follows.
     age: u32,
+    /// What it says.
     pub(super) dist: u16,
+    /// What is true at the least, by when its news came.
+    least: u16,
     branch: u8,
     pub(super) is_child: bool,
     /// See [`limits::PARENT_MISSES_MAX`].
@@ -76,6 +86,7 @@ impl Via {
             told: 0,
             age: 0,
             dist: UNREACHABLE,
+            least: 0,
             branch: 0,
             is_child: false,
             blame: 0,
@@ -84,9 +95,20 @@ impl Via {
         }
     }
 
-    fn is_shunned(&self, now: Timestamp) -> bool {
+    pub(super) fn is_shunned(&self, now: Timestamp) -> bool {
         self.shunned_until.is_some_and(|until| until > now)
     }
+}
+
+/// What a neighbour says of its way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Route {
+    /// It is the first to tell of the round.
+    pub(super) is_new: bool,
+    /// It tells because the round has come to it just now, as far as we know, and not because a link came up.
+    pub(super) is_live: bool,
+    pub(super) dist: u16,
+    pub(super) branch: u8,
 }
 
 /// What news of a neighbour mean.
@@ -117,6 +139,8 @@ impl Tree {
             advert_at: None,
             told_at: now,
             n_told: 0,
+            is_measured: false,
+            first: None,
             ask_at: None,
             n_asked: 0,
             relayed_at: None,
@@ -160,7 +184,7 @@ impl Tree {
 
     /// Whether a neighbour was nearer to the root in this round.
     pub(super) fn is_nearer(&self, link: LinkId) -> bool {
-        let is_nearer = |via: &Via| via.age == self.age() && via.dist < self.dist;
+        let is_nearer = |via: &Via| via.age == self.age() && via.dist.max(via.least) < self.dist;
         self.find(link).is_some_and(is_nearer)
     }
 
@@ -177,31 +201,34 @@ impl Tree {
 
     fn start_round(&mut self, now: Timestamp) {
         self.heard_at = now;
+        self.first = None;
         self.n_told = 0;
         self.advert_at = None;
         self.ask_at = None;
         self.n_asked = 0;
     }
 
-    /// A neighbour said how far it is; `is_new` if it is the first to tell of the round.
-    pub(super) fn on_route(
-        &mut self,
-        ground: &Ground<'_>,
-        link: LinkId,
-        is_new: bool,
-        dist: u16,
-        branch: u8,
-    ) -> News {
+    /// A neighbour said how far it is.
+    pub(super) fn on_route(&mut self, ground: &Ground<'_>, link: LinkId, route: Route) -> News {
         let (now, age) = (ground.now, self.age());
-        let via = self.via(link);
-        (via.age, via.dist, via.branch, via.knows_anchor) = (age, dist, branch, true);
+        let Route { is_new, is_live, dist, branch } = route;
         if is_new {
             self.start_round(now);
+            self.is_measured = is_live;
         }
+        let least = self.least(now, ground.cost(link));
+        let via = self.via(link);
+        if std::mem::replace(&mut via.age, age) != age {
+            via.least = least;
+        }
+        (via.dist, via.branch, via.knows_anchor) = (dist, branch, true);
         if dist == UNREACHABLE {
             return if self.parent == Some(link) { News::Orphan } else { News::None };
         }
         let is_shunned = self.via(link).is_shunned(now);
+        if self.is_measured && !is_shunned && self.first.is_none() {
+            self.first = Some((now, self.over(ground, link)));
+        }
         if is_new && !is_shunned {
             self.dist = self.over(ground, link);
             self.fd = self.dist;
@@ -239,15 +266,34 @@ impl Tree {
         if self.parent.is_none() && self.settle_at.is_none() { News::Orphan } else { News::None }
     }
 
-    /// The distance over a neighbour.
+    /// The distance over a neighbour, as it says, unless when it told shows that it lies.
     fn over(&self, ground: &Ground<'_>, link: LinkId) -> u16 {
-        let dist = self.find(link).map_or(UNREACHABLE, |via| via.dist);
+        let dist = self.find(link).map_or(UNREACHABLE, |via| via.dist.max(via.least));
         dist.saturating_add(ground.cost(link)).min(UNREACHABLE - 1)
+    }
+
+    /// How far somebody is at the least who first tells of the round now, `cost` away. Rounds cannot be made up, and
+    /// whoever is nearer hears of one earlier: by so much later than the first one's its news came, so much farther it
+    /// is.
+    fn least(&self, now: Timestamp, cost: u16) -> u16 {
+        self.first.map_or(0, |(at, over)| {
+            let later = u16::try_from((now - at).as_micros() / 100).unwrap_or(u16::MAX);
+            over.saturating_add(later).saturating_sub(cost).saturating_sub(LATE).min(UNREACHABLE - 1)
+        })
     }
 
     /// The neighbour that is the best parent among those that cannot have their way over us.
     pub(super) fn best_feasible(&self, ground: &Ground<'_>) -> Option<LinkId> {
         self.best(ground, |via| via.dist < self.fd)
+    }
+
+    /// The same among some.
+    pub(super) fn best_feasible_of(
+        &self,
+        ground: &Ground<'_>,
+        of: impl Fn(LinkId) -> bool,
+    ) -> Option<LinkId> {
+        self.best(ground, |via| via.dist < self.fd && of(via.link))
     }
 
     /// The best one whose way begins elsewhere at the root.
@@ -310,34 +356,35 @@ impl Tree {
 
     /// The parent brought an envelope.
     pub(super) fn praise(&mut self, link: LinkId) {
-        if self.parent == Some(link) {
-            let via = self.via(link);
-            via.blame = via.blame.saturating_sub(1);
-        }
+        let via = self.via(link);
+        via.blame = via.blame.saturating_sub(1);
     }
 
-    /// Others had an envelope that the parent did not bring. True if it is left alone from now on.
-    pub(super) fn blame_parent(&mut self, now: Timestamp) -> bool {
-        let Some(parent) = self.parent else { return false };
+    /// Others had an envelope that a parent did not bring. True if it is left alone from now on.
+    pub(super) fn blame(&mut self, now: Timestamp, parent: LinkId) -> bool {
         let via = self.via(parent);
         via.blame = via.blame.saturating_add(limits::PARENT_MISS);
-        if via.blame < limits::PARENT_MISSES_MAX {
+        if via.blame < limits::PARENT_MISSES_MAX || via.is_shunned(now) {
             return false;
         }
-        let pause = limits::SHUN_MIN * (1 << via.n_shunned.min(8));
         // It is given one more chance, not two.
         via.blame = limits::PARENT_MISSES_MAX - limits::PARENT_MISS;
+        let until = now + super::blame::pause(via.n_shunned);
         via.n_shunned = via.n_shunned.saturating_add(1);
-        via.shunned_until = Some(now + pause.min(limits::SHUN_MAX));
+        self.shun_until(parent, until);
         true
+    }
+
+    /// A neighbour is no parent until then.
+    pub(super) fn shun_until(&mut self, link: LinkId, until: Timestamp) {
+        let via = self.via(link);
+        via.shunned_until = Some(via.shunned_until.map_or(until, |other| other.max(until)));
     }
 
     /// The parent says that it is none: whatever it is up to, others are asked first.
     pub(super) fn lose_parent(&mut self, now: Timestamp) {
         if let Some(parent) = self.parent.take() {
-            let via = self.via(parent);
-            let until = now + limits::ORPHAN_PAUSE;
-            via.shunned_until = Some(via.shunned_until.map_or(until, |other| other.max(until)));
+            self.shun_until(parent, now + limits::ORPHAN_PAUSE);
         }
     }
 
