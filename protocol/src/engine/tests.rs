@@ -49,6 +49,8 @@ struct Bench {
     disk_fails: bool,
     /// The neighbour's end of the transport takes what it is sent.
     writes: bool,
+    /// These do not, but when a test says so.
+    thin: Vec<LinkId>,
     dialled: usize,
 }
 
@@ -66,6 +68,7 @@ impl Bench {
             events: Vec::new(),
             disk_fails: false,
             writes: true,
+            thin: Vec::new(),
             dialled: 0,
         };
         let name = "lobby".to_owned();
@@ -82,7 +85,7 @@ impl Bench {
                     Output::Send { link, class, frame } => {
                         let bytes = frame.encode().len();
                         *self.sent.entry(frame.kind()).or_default() += 1;
-                        if self.writes {
+                        if self.writes && !self.thin.contains(&link) {
                             inputs.push(Input::Written { link, class, bytes });
                         }
                     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::io::Pace;
+use crate::wire::frame::Credit;
 
 impl Bench {
     /// A frame of so many bytes comes on a stream.
@@ -102,4 +103,61 @@ fn one_that_takes_nothing_is_let_go_and_left_alone() {
         assert!(bench.now - closed_at < Duration::from_secs(90), "never again");
     }
     assert!(bench.now - closed_at >= limits::SLOW_BACKOFF, "after {:?}", bench.now - closed_at);
+}
+
+/// Which of `n` neighbours are called slow, and how much the last one was sent, in three seconds in which the first
+/// `n_thin` take 100 KB a second and the others all that they are sent.
+fn called_slow(n_thin: usize, n: usize) -> (Vec<LinkId>, usize) {
+    let mut bench = Bench::new();
+    let mut links = Vec::new();
+    for i in 0..n {
+        bench.hostile = Identity::from_seed([2 + i as u8; 32]);
+        bench.record = PeerRecord::new(&bench.hostile, 1, Vec::new(), Vec::new());
+        links.push((bench.member(), bench.hostile.peer_id()));
+    }
+    bench.thin = links[..n_thin].iter().map(|(link, _)| *link).collect();
+    let group = key().group_id();
+    let mut accepted = 0;
+    for ticket in 1..=300 {
+        while accepted < ticket * 2 && bench.engine.accepts(group, Lane::Live) {
+            let draft = Draft { content: Bytes::from(vec![7; 10_000]), ..Draft::default() };
+            let lane = Lane::Live;
+            accepted += 1;
+            bench.input(Input::Command(Command::Publish {
+                group,
+                lane,
+                ttl_secs: 0,
+                draft,
+                ticket: accepted,
+            }));
+        }
+        for link in bench.thin.clone() {
+            bench.input(Input::Written { link, class: Class::Own, bytes: 1000 });
+        }
+        for (link, _) in &links {
+            bench.say(*link, Credit { live: u64::MAX / 2 + ticket, bulk: 0 });
+        }
+        bench.pass(Duration::from_millis(10));
+    }
+    let status = bench.engine.status();
+    let is_slow =
+        |peer: &PeerId| status.peers.iter().any(|known| known.peer == *peer && known.pace == Pace::Slow);
+    let slow = links.iter().filter(|(_, peer)| is_slow(peer)).map(|(link, _)| *link).collect();
+    (slow, usize::try_from(accepted).expect("few") * 10_000)
+}
+
+/// Goal: one that moves, and keeps all others waiting, is slow; where several lag, or it is the only one, it is waited for.
+#[test]
+fn one_that_lags_alone_is_not_waited_for() {
+    let (slow, sent) = called_slow(1, 4);
+    assert_eq!(slow, [LinkId(1)]);
+    assert!(sent > 3_000_000, "{sent} bytes were sent to the others");
+    for (n_thin, n) in [(3, 4), (4, 4), (1, 1)] {
+        let (slow, sent) = called_slow(n_thin, n);
+        assert_eq!(slow, [], "{n_thin} of {n}");
+        assert!(sent < 2_000_000, "{sent} bytes: they are waited for");
+    }
+    for n in [3, 5] {
+        assert_eq!(called_slow(2, n).0.len(), 2, "half of the others of {n} are in time");
+    }
 }
