@@ -356,6 +356,9 @@ pub const NEWS_ROOTS: usize = 4;
 /// News of members within [`AUTHOR_RECENT`] that are worth a tree: from everybody to everybody each costs seven copies
 /// more, some 800 bytes, and the few trees some 20 bytes a second.
 pub const NEWS_BUSY: u32 = 8;
+/// A root begins its first round after this: the message that made it one goes first. A round costs as much as a message
+/// to everybody, and where many nodes share two cores that message was 20 ms late for 7.
+pub const FIRST_ROUND: Duration = Duration::from_millis(25);
 /// A root begins its second round after this; the pause then doubles with each ...
 pub const ADVERT_MIN: Duration = Duration::from_secs(30);
 /// ... to this. What changes meanwhile is told as it changes: a round only makes good what that has spoilt.

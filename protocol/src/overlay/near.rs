@@ -27,7 +27,7 @@ impl Overlay {
             return;
         }
         let is_young = now - partial.since < limits::YOUNG_FOR;
-        partial.probe_at = now + if is_young { limits::OVERLAY_TICK } else { limits::SHUFFLE_MIN };
+        partial.probe_at = now + if is_young { limits::OVERLAY_TICK } else { partial.shuffle_pause };
         let is_unknown = |known: &Known| known.link.is_none() && known.rtt.is_none();
         let unknown = self.known.iter().filter(|(_, known)| is_unknown(known));
         let mut peers: Vec<PeerId> = unknown.map(|(peer, _)| *peer).collect();

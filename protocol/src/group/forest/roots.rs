@@ -175,8 +175,8 @@ impl Forest {
         } else if !self.by_root.contains_key(&ground.me) && self.trees.len() < limits::TREES_MAX {
             let chain = self.new_chain(ground);
             let ix = self.insert(now, Chain::new(&ground.tag, chain.anchor.clone()));
-            self.roots.own =
-                Some(Own { ix, chain, since: now, begun_at: now, n_rounds: 0, next_at: Some(now) });
+            let next_at = Some(now + limits::FIRST_ROUND);
+            self.roots.own = Some(Own { ix, chain, since: now, begun_at: now, n_rounds: 0, next_at });
         }
         if let Some(at) = self.roots.next_deadline() {
             self.wake_at(at);

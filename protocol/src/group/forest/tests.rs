@@ -369,6 +369,20 @@ fn news_grow_a_few_trees() {
     assert!(wood.nodes.iter().all(|node| node.forest.len() == 0), "let go");
 }
 
+/// Goal: the message that makes an author a root goes before the first word of the new tree.
+#[test]
+fn the_message_goes_before_the_tree() {
+    let mut wood = Wood::new(9, 30, 6);
+    for _ in 0..2 {
+        assert!(wood.n_frames.is_empty());
+        wood.at(4, |forest, ground| forest.on_traffic(ground, true));
+        wood.run(ms(20));
+    }
+    assert!(wood.nodes[4].forest.is_root() && wood.n_frames.is_empty());
+    wood.run(ms(1000));
+    assert!((0..30).all(|i| wood.ix_of(i, 4).is_some()));
+}
+
 /// Goal: the tree of a root that is gone is let go at once by whoever knows that, and its own by nobody.
 #[test]
 fn the_tree_of_a_dead_root_is_let_go() {
@@ -402,7 +416,8 @@ fn not_every_author_is_root() {
     let roots = |wood: &Wood| wood.nodes.iter().filter(|node| node.forest.is_root()).count();
     let wanted = super::roots::wanted(80);
     talk(&mut wood, 400);
-    assert!((wanted / 2..wanted * 3 / 4).contains(&roots(&wood)), "{} of {wanted}", roots(&wood));
+    // Half by volunteers, then one each three seconds.
+    assert!((wanted / 2..wanted).contains(&roots(&wood)), "{} of {wanted}", roots(&wood));
     talk(&mut wood, 2000);
     assert!((wanted..wanted + wanted / 4).contains(&roots(&wood)), "{} of {wanted}", roots(&wood));
     let cold = (0..80).find(|i| !wood.nodes[*i].forest.is_root()).expect("most are none");
