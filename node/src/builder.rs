@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 
 use crate::control::WeakNode;
 use crate::driver::{self, Driver};
 use crate::error::NodeError;
+use crate::event::Listeners;
 use crate::node::{Handle, Node};
 
 /// How a node is to be. Every setting has a default that works on a LAN.
@@ -131,12 +132,12 @@ impl Builder {
         let network: Arc<str> = self.network.as_str().into();
         let (requests, requests_in) = mpsc::channel(driver::REQUESTS);
         let (publish, publish_in) = mpsc::unbounded_channel();
-        let (events, _) = broadcast::channel(driver::EVENTS);
-        let weak = events.downgrade();
+        let events = Arc::new(Listeners::default());
+        let weak = Arc::downgrade(&events);
         let mut driver = Driver::start(self, requests_in, publish_in, events).await?;
         let handle = Handle { me: driver.peer_id(), requests, publish, events: weak };
         driver.serve(WeakNode::new(&handle, network.clone()));
-        let driver = tokio::spawn(driver.run());
+        let driver = tokio::spawn(Box::new(driver).run());
         Ok(Node { handle, network, driver: Arc::new(Mutex::new(Some(driver))) })
     }
 }

@@ -25,7 +25,7 @@ use djembe_protocol::wire::beacon::{NetworkTag, Ports};
 use djembe_protocol::wire::frame::{Address, CheckedFrame};
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::builder::Builder;
 use crate::check;
@@ -33,7 +33,7 @@ use crate::control::{Server, WeakNode};
 use crate::datadir::DataDir;
 use crate::discovery::{self, Discovery, Given};
 use crate::error::NodeError;
-use crate::event::NodeEvent;
+use crate::event::{Listeners, NodeEvent};
 use crate::group::GroupShared;
 use crate::identity;
 use crate::status::Status;
@@ -44,8 +44,6 @@ use readers::GroupEntry;
 
 /// Requests that wait for the driver.
 pub(crate) const REQUESTS: usize = 64;
-/// Events a slow reader may lag behind. Their room, some 100 bytes each, is taken when the node starts.
-pub(crate) const EVENTS: usize = 256;
 /// Frames of talk that wait for the engine.
 const INBOUND_CONTROL: usize = 256;
 /// Frames with payload that wait for the engine, up to 64 KiB each.
@@ -108,7 +106,7 @@ pub(crate) struct Driver {
     publish: mpsc::UnboundedReceiver<PublishRequest>,
     control: mpsc::Receiver<Inbound<CheckedFrame>>,
     data: mpsc::Receiver<Inbound<CheckedFrame>>,
-    events: broadcast::Sender<NodeEvent>,
+    events: Arc<Listeners>,
     groups: BTreeMap<GroupId, GroupEntry>,
     /// Groups of which something was delivered, or read, since the engine was last told of their room.
     stirred: BTreeSet<GroupId>,
@@ -133,7 +131,7 @@ impl Driver {
         builder: Builder,
         requests: mpsc::Receiver<Request>,
         publish: mpsc::UnboundedReceiver<PublishRequest>,
-        events: broadcast::Sender<NodeEvent>,
+        events: Arc<Listeners>,
     ) -> Result<Self, NodeError> {
         let mut is_restored = false;
         let (data_dir, keys) = if builder.in_memory {
@@ -260,11 +258,10 @@ impl Driver {
     }
 
     /// Runs until shut down or until every handle is gone.
-    pub(crate) async fn run(mut self) -> Result<(), NodeError> {
+    pub(crate) async fn run(mut self: Box<Self>) -> Result<(), NodeError> {
         let timer = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(timer);
-        let (mut talk, mut frames) = (Vec::with_capacity(BURST), Vec::with_capacity(BURST));
-        let mut published = Vec::with_capacity(BURST);
+        let (mut talk, mut frames, mut published) = (Vec::new(), Vec::new(), Vec::new());
         // Talk goes first, but not twice running: a neighbour that floods with it must not silence all else.
         let mut talked = false;
         while !self.ending {
@@ -313,7 +310,7 @@ impl Driver {
     }
 
     /// Lets the store finish and tells the others what it has, says goodbye, closes the store.
-    async fn end(mut self) -> Result<(), NodeError> {
+    async fn end(mut self: Box<Self>) -> Result<(), NodeError> {
         self.take_publishes();
         let _ = tokio::time::timeout(STORE_PATIENCE, self.finish()).await;
         self.input(Input::Command(Command::Shutdown));
@@ -526,8 +523,7 @@ impl Driver {
     }
 
     fn tell(&self, event: NodeEvent) {
-        // Nobody need listen.
-        let _ = self.events.send(event);
+        self.events.tell(event);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a node tells about peers, members and trouble.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use djembe_protocol::id::{MessageId, PeerId};
 use djembe_protocol::io::{Pace, PresenceCause, PresenceState};
@@ -79,13 +79,38 @@ pub enum NodeEvent {
     },
 }
 
+/// Events a slow reader may lag behind, some 100 bytes each.
+const EVENTS: usize = 256;
+
+/// Who reads events. The driver holds it: its end is the end of the events. Takes memory once somebody reads.
+#[derive(Debug, Default)]
+pub(crate) struct Listeners(OnceLock<broadcast::Sender<NodeEvent>>);
+
+impl Listeners {
+    pub(crate) fn listen(&self) -> Events {
+        Events { receiver: self.0.get_or_init(|| broadcast::channel(EVENTS).0).subscribe() }
+    }
+
+    /// Nobody need listen.
+    pub(crate) fn tell(&self, event: NodeEvent) {
+        if let Some(listeners) = self.0.get() {
+            let _ = listeners.send(event);
+        }
+    }
+}
+
 /// A stream of events. A reader that lags misses the oldest and goes on.
 #[derive(Debug)]
 pub struct Events {
-    pub(crate) receiver: broadcast::Receiver<NodeEvent>,
+    receiver: broadcast::Receiver<NodeEvent>,
 }
 
 impl Events {
+    /// Of a node that has ended.
+    pub(crate) fn ended() -> Self {
+        Self { receiver: broadcast::channel(1).1 }
+    }
+
     /// The next event; `None` once the node has ended. Cancel-safe.
     pub async fn next(&mut self) -> Option<NodeEvent> {
         loop {

@@ -1,16 +1,16 @@
 //! The node as an application holds it: a handle to the driver.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use djembe_protocol::crypto::GroupKey;
 use djembe_protocol::id::PeerId;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::builder::Builder;
 use crate::driver::{PublishRequest, Request};
 use crate::error::NodeError;
-use crate::event::{Events, NodeEvent};
+use crate::event::{Events, Listeners};
 use crate::group::Group;
 use crate::status::Status;
 
@@ -22,7 +22,7 @@ pub(crate) struct Handle {
     /// Bounded by the room of each lane, which a publisher takes first.
     pub(crate) publish: mpsc::UnboundedSender<PublishRequest>,
     /// The driver's, so that its end is the end of the events.
-    pub(crate) events: broadcast::WeakSender<NodeEvent>,
+    pub(crate) events: Weak<Listeners>,
 }
 
 impl Handle {
@@ -91,12 +91,7 @@ impl Node {
 
     /// What happens from now on.
     pub fn events(&self) -> Events {
-        let receiver = match self.handle.events.upgrade() {
-            Some(events) => events.subscribe(),
-            // The node has ended: a stream that has ended, too.
-            None => broadcast::channel(1).1,
-        };
-        Events { receiver }
+        self.handle.events.upgrade().map_or_else(Events::ended, |listeners| listeners.listen())
     }
 
     /// What the node knows now.

@@ -253,7 +253,7 @@ pub const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const RECENT_BYTES_MAX: usize = 1024 * 1024;
 /// How long they stay: longer than a repair takes, and than an own payload waits for a slow link. What is kept can
 /// be had from the store afterwards; what is live is not worth asking for.
-pub const RECENT_AGE_MAX: Duration = Duration::from_secs(6);
+pub const RECENT_AGE_MAX: Duration = Duration::from_secs(3);
 /// Numbers reserved in the store before they are used.
 pub const SEQ_BLOCK: u64 = 1024;
 /// What the store could not write is written again after this.

@@ -5,16 +5,16 @@
 //! holds up its own subscriptions, as any slow reader does.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::protocol::{Ask, Hello, ReceiptRecord, Refused, Reply, Request, Response};
 use super::record::Recorder;
 use crate::driver::{PublishRequest, Request as DriverRequest};
 use crate::error::NodeError;
-use crate::event::NodeEvent;
+use crate::event::Listeners;
 use crate::group::Group;
 use crate::node::{Handle, Node};
 use crate::receipt::Receipt;
@@ -37,7 +37,7 @@ pub(crate) struct WeakNode {
     network: Arc<str>,
     requests: mpsc::WeakSender<DriverRequest>,
     publish: mpsc::WeakUnboundedSender<PublishRequest>,
-    events: broadcast::WeakSender<NodeEvent>,
+    events: Weak<Listeners>,
 }
 
 impl WeakNode {

@@ -77,7 +77,8 @@ pub(super) async fn run_reader<T: Send + 'static>(
     inbound: mpsc::Sender<Inbound<T>>,
 ) {
     if *link.released.wait().await {
-        match read_frames(&link, class, stream, check, inbound).await {
+        let frames = Box::new(Frames::new(link.clone(), class, stream));
+        match hand_over(frames, check, inbound).await {
             Ok(()) => link.end(),
             Err(Unreadable::Length(length)) => {
                 tracing::debug!(link = link.id.0, ?class, length, "no frame has this length");
@@ -99,37 +100,22 @@ enum Unreadable {
     Header,
 }
 
-async fn read_frames<T: Send + 'static>(
-    link: &Arc<Link>,
-    class: Class,
-    stream: ReadHalf,
+/// What is held over an `await` has its place in every stream of every link, also at rest: so a frame waits for room and
+/// is checked then.
+async fn hand_over<T: Send + 'static>(
+    mut frames: Box<Frames>,
     check: CheckFn<T>,
     inbound: mpsc::Sender<Inbound<T>>,
 ) -> Result<(), Unreadable> {
-    let mut frames = Frames {
-        link: link.clone(),
-        class,
-        stream,
-        expander: Expander::default(),
-        buffer: vec![0; BUFFER_MIN],
-        start: 0,
-        end: 0,
-        was_shared: false,
-    };
     while let Some(frame) = frames.next().await? {
-        if link.is_deaf() {
+        if frames.link.is_deaf() {
             return Ok(());
         }
-        let expanded = frame.map_err(Reject::Elided);
-        let is_last = expanded.is_err();
-        let bytes = expanded.as_ref().map_or(0, |frame| frame.as_bytes().len());
-        let item = match expanded.and_then(|frame| check(frame)) {
-            Ok(frame) => Inbound::Frame { link: link.id, class, frame, bytes },
-            Err(reject) => Inbound::Bad { link: link.id, class, reject, bytes },
+        let Ok(room) = inbound.reserve().await else {
+            return Ok(());
         };
-        if inbound.send(item).await.is_err() {
-            return Ok(());
-        }
+        let is_last = frame.is_err();
+        room.send(frames.checked(frame, &check));
         if is_last {
             return Err(Unreadable::Header);
         }
@@ -153,6 +139,28 @@ struct Frames {
 }
 
 impl Frames {
+    fn new(link: Arc<Link>, class: Class, stream: ReadHalf) -> Self {
+        Self {
+            link,
+            class,
+            stream,
+            expander: Expander::default(),
+            buffer: vec![0; BUFFER_MIN],
+            start: 0,
+            end: 0,
+            was_shared: false,
+        }
+    }
+
+    fn checked<T>(&self, frame: Result<Expanded, DecodeError>, check: &CheckFn<T>) -> Inbound<T> {
+        let (link, class) = (self.link.id, self.class);
+        let bytes = frame.as_ref().map_or(0, |frame| frame.as_bytes().len());
+        match frame.map_err(Reject::Elided).and_then(|frame| check(frame)) {
+            Ok(frame) => Inbound::Frame { link, class, frame, bytes },
+            Err(reject) => Inbound::Bad { link, class, reject, bytes },
+        }
+    }
+
     /// The next frame in full, or `None` once the stream has ended. Inside may be that it cannot be made whole.
     async fn next(&mut self) -> Result<Option<Result<Expanded, DecodeError>>, Unreadable> {
         loop {

@@ -46,13 +46,17 @@ impl Engine {
             // Payload that was under way is welcome; there is nothing more to talk about.
             return;
         }
-        match frame.0 {
-            Checked::Talk(Frame::Hello(hello)) => return self.on_hello(link, peer, hello),
-            Checked::Talk(Frame::Refuse(refuse)) => {
+        let talk = match &frame.0 {
+            Checked::Talk(talk) => Some(&**talk),
+            _ => None,
+        };
+        match talk {
+            Some(Frame::Hello(hello)) => return self.on_hello(link, peer, hello.clone()),
+            Some(Frame::Refuse(refuse)) => {
                 if greeted {
                     self.presence.heard(self.now, peer);
                 }
-                return self.on_refuse(link, peer, refuse);
+                return self.on_refuse(link, peer, refuse.clone());
             }
             _ if !greeted => return self.disconnect(link, "spoke before HELLO"),
             // What was under way when its sender said goodbye, or was cut off, is no sign of life.
@@ -83,7 +87,7 @@ impl Engine {
             }
             Checked::Talk(talk) => {
                 if self.may_say(link, &talk) {
-                    self.on_talk(link, peer, talk);
+                    self.on_talk(link, peer, *talk);
                     self.settle_toll(link);
                 }
             }

@@ -161,7 +161,7 @@ impl Group {
     /// Two envelopes of one number are evidence against their author.
     fn note_fork(&mut self, cx: &mut Ctx<'_>, log: LogId, envelope: &CheckedEnvelope) {
         let seq = envelope.header().seq;
-        let recent = self.recent.find(log, seq).map(CheckedEnvelope::id);
+        let recent = self.recent.id(log, seq);
         let head = self.logs.get(&log).filter(|state| state.log.next() == seq + 1);
         let known = recent.or(head.map(|state| state.log.head()));
         if known.is_some_and(|known| known != envelope.id() && known != EnvelopeId::NONE) {

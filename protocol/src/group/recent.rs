@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
+
 use crate::crypto::CheckedEnvelope;
-use crate::id::{LogId, Seq};
+use crate::id::{EnvelopeId, LogId, Seq};
 use crate::limits;
 use crate::time::{Duration, Timestamp};
 use crate::wire::frame::Range;
@@ -15,16 +17,25 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// a group holds none.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    envelopes: BTreeMap<(LogId, Seq), CheckedEnvelope>,
+    envelopes: BTreeMap<(LogId, Seq), Kept>,
     /// By age.
     order: VecDeque<(Timestamp, (LogId, Seq))>,
     bytes: usize,
 }
 
+/// What is needed of an envelope to serve it and to tell it from another of the same place: its parsed header is three
+/// times as large as this.
+#[derive(Debug)]
+struct Kept {
+    id: EnvelopeId,
+    bytes: Bytes,
+}
+
 impl Recent {
     pub(super) fn insert(&mut self, now: Timestamp, log: LogId, envelope: &CheckedEnvelope) {
         let key = (log, envelope.header().seq);
-        if self.envelopes.insert(key, envelope.clone()).is_none() {
+        let kept = Kept { id: envelope.id(), bytes: envelope.as_bytes().clone() };
+        if self.envelopes.insert(key, kept).is_none() {
             self.order.push_back((now, key));
             self.bytes += envelope.as_bytes().len();
         }
@@ -54,8 +65,8 @@ impl Recent {
         let Some((_, oldest)) = self.order.pop_front() else {
             return false;
         };
-        if let Some(envelope) = self.envelopes.remove(&oldest) {
-            self.bytes -= envelope.as_bytes().len();
+        if let Some(kept) = self.envelopes.remove(&oldest) {
+            self.bytes -= kept.bytes.len();
         }
         true
     }
@@ -63,22 +74,23 @@ impl Recent {
     /// Nothing of this log is served any more.
     pub(super) fn forget(&mut self, log: &LogId) {
         let mut bytes = 0;
-        self.envelopes.retain(|(of, _), envelope| {
+        self.envelopes.retain(|(of, _), kept| {
             let stays = of != log;
-            bytes += if stays { 0 } else { envelope.as_bytes().len() };
+            bytes += if stays { 0 } else { kept.bytes.len() };
             stays
         });
         self.order.retain(|(_, (of, _))| of != log);
         self.bytes -= bytes;
     }
 
-    pub(super) fn find(&self, log: LogId, seq: Seq) -> Option<&CheckedEnvelope> {
-        self.envelopes.get(&(log, seq))
+    pub(super) fn id(&self, log: LogId, seq: Seq) -> Option<EnvelopeId> {
+        self.envelopes.get(&(log, seq)).map(|kept| kept.id)
     }
 
     /// Those of `from..=to`, in order.
-    pub(super) fn range(&self, range: &Range) -> impl Iterator<Item = &CheckedEnvelope> + '_ {
-        self.envelopes.range((range.log, range.from)..=(range.log, range.to)).map(|(_, envelope)| envelope)
+    pub(super) fn range(&self, range: &Range) -> impl Iterator<Item = (Seq, Bytes)> + '_ {
+        let kept = self.envelopes.range((range.log, range.from)..=(range.log, range.to));
+        kept.map(|((_, seq), kept)| (*seq, kept.bytes.clone()))
     }
 }
 
@@ -86,7 +98,7 @@ impl Recent {
 mod tests {
     use super::*;
     use crate::crypto::{GroupKey, Identity, SealInput, seal};
-    use crate::id::{EnvelopeId, Lane};
+    use crate::id::Lane;
     use crate::message::{Draft, encode_body};
     use crate::time::Hlc;
 
@@ -115,11 +127,11 @@ mod tests {
         let due = start + limits::RECENT_AGE_MAX + LOOK_EVERY;
         assert_eq!(recent.next_deadline(), Some(due));
         recent.expire(start + limits::RECENT_AGE_MAX);
-        assert!(recent.find(log, 0).is_some(), "not looked for yet");
+        assert!(recent.id(log, 0).is_some(), "not looked for yet");
         recent.expire(due);
-        assert!(recent.find(log, 0).is_none() && recent.find(log, 1).is_some());
+        assert!(recent.id(log, 0).is_none() && recent.id(log, 1).is_some());
         recent.expire(due + Duration::from_secs(4));
-        assert!(recent.find(log, 1).is_none());
+        assert!(recent.id(log, 1).is_none());
         assert_eq!((recent.next_deadline(), recent.bytes), (None, 0));
     }
 }

@@ -72,7 +72,7 @@ impl Group {
 
     fn serve(&mut self, cx: &mut Ctx<'_>, link: LinkId, want: Want) {
         let range = want.range;
-        if self.recent.find(range.log, range.from).is_some() {
+        if self.recent.id(range.log, range.from).is_some() {
             return self.serve_recent(cx, link, &want, Class::Bulk);
         }
         let known = self.logs.get(&range.log).is_some_and(|state| state.log.contains(range.from));
@@ -92,9 +92,7 @@ impl Group {
     }
 
     fn serve_recent(&mut self, cx: &mut Ctx<'_>, link: LinkId, want: &Want, class: Class) {
-        let recent = self.recent.range(&want.range);
-        let recent: Vec<_> =
-            recent.map(|envelope| (envelope.header().seq, envelope.as_bytes().clone())).collect();
+        let recent: Vec<_> = self.recent.range(&want.range).collect();
         self.send_range(cx, link, want, class, recent, want.range.to);
     }
 

@@ -707,7 +707,7 @@ pub(crate) enum Checked {
     /// An envelope whose id was verified before. Its bytes were not: whoever needs them checks them again.
     Seen { group: GroupIx, tree: TreeIx, envelope: Box<Envelope> },
     /// Anything else; signatures in it are good.
-    Talk(Frame),
+    Talk(Box<Frame>),
     /// A kind that this version does not know and may skip.
     Skipped,
 }
@@ -778,17 +778,17 @@ pub fn check_with(
         }
         Frame::Alert(alert) => {
             alert.check()?;
-            Checked::Talk(alert.into())
+            Checked::Talk(Box::new(alert.into()))
         }
         Frame::Alive(alive) => {
             alive.check()?;
-            Checked::Talk(alive.into())
+            Checked::Talk(Box::new(alive.into()))
         }
         Frame::Gone(gone) => {
             gone.alerts.iter().try_for_each(Alert::check)?;
-            Checked::Talk(gone.into())
+            Checked::Talk(Box::new(gone.into()))
         }
-        talk => Checked::Talk(talk),
+        talk => Checked::Talk(Box::new(talk)),
     }))
 }
 
