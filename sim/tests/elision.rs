@@ -16,8 +16,8 @@ use support::{assert_clean, assert_reached, assert_same_logs, chatter, lossy, me
 const DATA: u8 = 13;
 /// The kind of a frame that announces.
 const ANNOUNCE: u8 = 14;
-/// Length, kind, group, tree, count; log, numbers passed over, length of the range.
-const ANNOUNCED: u64 = 4 + 4 + 3;
+/// Length, kind, group, count; log, numbers passed over, length of the range with whether its tree is another.
+const ANNOUNCED: u64 = 4 + 3 + 3;
 /// Content of 200 bytes, four of length and 13 of body, padded; the tag.
 const CIPHERTEXT: u64 = 224 + 16;
 /// The whole header with its frame, and what is left of it.

@@ -16,9 +16,9 @@ use crate::message::Draft;
 use crate::persist::{Answer, GroupRecord, Query};
 use crate::wire::frame::{
     Alert, Alive, Announce, Beat, Clock, ClockEntry, Digest, Fact, Find, Found, Gone, Hello, MateTag,
-    MemberRecord, Members, MembersAsk, MembersDigest, MembersHave, MembersSums, MembersWant, News, Part,
-    PeerRecord, Prune, Range, Refusal, Refuse, Roots, Served, Shuffle, Signature, Stay, Stored, Subscribe,
-    Unsubscribe, Walk, Want, Why, check, find_tag, mate_tag,
+    MemberRecord, Members, MembersAsk, MembersDigest, MembersHave, MembersSums, MembersWant, News, OnTree,
+    Part, PeerRecord, Prune, Range, Refusal, Refuse, Roots, Served, Shuffle, Signature, Stay, Stored,
+    Subscribe, Unsubscribe, Walk, Want, Why, check, find_tag, mate_tag,
 };
 
 const NETWORK: [u8; 8] = *b"the-test";
@@ -296,8 +296,8 @@ fn claims_do_not_grow_without_bound() {
         entries.sort_by_key(|entry| entry.log);
         let ranges =
             entries.iter().take(256).map(|entry| Range { log: entry.log, from: 0, to: limits::SEQ_MAX });
-        let ranges = ranges.collect();
-        bench.say(link, Announce { group: 1, tree: 0, ranges });
+        let ranges = ranges.map(|range| OnTree { tree: 0, range }).collect();
+        bench.say(link, Announce { group: 1, ranges });
         bench.say(link, Clock { group: 1, part: Part::Ask, entries });
     }
     let claims = bench.group().status(bench.now, bench.engine.me).missing;

@@ -10,7 +10,7 @@ use crate::limits;
 use crate::persist::{Answer, Frontier, Query, StoreOp};
 use crate::time::Timestamp;
 use crate::wire::envelope::Envelope;
-use crate::wire::frame::{Announce, Class, FLOOD, Frame, Prune, Range, STAR, Stay, Stored, TreeIx};
+use crate::wire::frame::{Announce, Class, FLOOD, Frame, OnTree, Prune, Range, STAR, Stay, Stored, TreeIx};
 
 use super::log::{Log, Placed};
 use super::spread::Way;
@@ -369,7 +369,7 @@ impl Group {
 
     pub(crate) fn on_announce(&mut self, cx: &mut Ctx<'_>, link: LinkId, announce: &Announce) {
         self.tree.heard(cx.now, link);
-        for range in &announce.ranges {
+        for OnTree { tree, range } in &announce.ranges {
             self.tree.has_it(link, range);
             // Nobody can announce more of our own log than there is.
             let end = range.to.saturating_add(1);
@@ -377,7 +377,7 @@ impl Group {
                 continue;
             }
             let from = if range.log.lane.is_kept() { 0 } else { range.from };
-            let tree = self.tree_of(link, announce.tree);
+            let tree = self.tree_of(link, *tree);
             let due = self.repair_at(cx, tree);
             self.claim(cx, link, range.log, from, end, (due, tree));
         }

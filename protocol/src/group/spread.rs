@@ -179,9 +179,9 @@ impl Group {
     }
 
     fn send_announced(&self, cx: &mut Ctx<'_>, class: Class, announcements: Announcements) {
-        for (link, tree, ranges) in announcements {
+        for (link, ranges) in announcements {
             if self.members.contains_key(&link) {
-                cx.send(link, class, Announce { group: self.ix, tree, ranges });
+                cx.send(link, class, Announce { group: self.ix, ranges });
             }
         }
     }

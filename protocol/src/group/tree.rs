@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::id::{LinkId, PeerId};
 use crate::limits;
 use crate::time::Timestamp;
-use crate::wire::frame::{Range, TreeIx};
+use crate::wire::frame::{OnTree, Range, TreeIx};
 
 /// Trees of one group, seen from this node.
 #[derive(Debug, Default)]
@@ -39,11 +39,11 @@ struct Lately {
 #[derive(Debug)]
 struct Gathered {
     due: Timestamp,
-    ranges: BTreeMap<TreeIx, Vec<Range>>,
+    ranges: Vec<OnTree>,
 }
 
 /// Announcements to leave now, a frame each.
-pub(crate) type Announcements = Vec<(LinkId, TreeIx, Vec<Range>)>;
+pub(crate) type Announcements = Vec<(LinkId, Vec<OnTree>)>;
 
 impl Tree {
     /// A neighbour grafts itself to us for an author.
@@ -92,13 +92,14 @@ impl Tree {
         let is_lacking = lately.asked_at.is_some_and(|at| now - at < limits::ANNOUNCE_HURRIED);
         let told_at = lately.told_at.filter(|_| !is_lacking);
         let due = told_at.map_or(soon, |told| soon.max(told + limits::ANNOUNCE_PAUSE));
-        let gathered =
-            self.announcements.entry(link).or_insert_with(|| Gathered { due, ranges: BTreeMap::new() });
-        let n: usize = gathered.ranges.values().map(Vec::len).sum();
-        let ranges = gathered.ranges.entry(tree).or_default();
-        match ranges.iter_mut().find(|last| last.log == range.log && last.to + 1 == range.from) {
-            Some(last) => last.to = range.to,
-            None if n < limits::ANNOUNCE_RANGES_MAX => ranges.push(range),
+        let gathered = self.announcements.entry(link).or_insert_with(|| Gathered { due, ranges: Vec::new() });
+        let n = gathered.ranges.len();
+        let continues = |last: &&mut OnTree| {
+            last.tree == tree && last.range.log == range.log && last.range.to + 1 == range.from
+        };
+        match gathered.ranges.iter_mut().find(continues) {
+            Some(last) => last.range.to = range.to,
+            None if n < limits::ANNOUNCE_RANGES_MAX => gathered.ranges.push(OnTree { tree, range }),
             // What finds no room is found by the next digest.
             None => {}
         }
@@ -142,11 +143,9 @@ impl Tree {
             (*to, waiting.log) != (link, range.log) || waiting.from < range.from || waiting.to > range.to
         });
         let Some(gathered) = self.announcements.get_mut(&link) else { return };
-        for ranges in gathered.ranges.values_mut() {
-            ranges.retain(|waiting| {
-                waiting.log != range.log || waiting.from < range.from || waiting.to > range.to
-            });
-        }
+        gathered.ranges.retain(|OnTree { range: waiting, .. }| {
+            waiting.log != range.log || waiting.from < range.from || waiting.to > range.to
+        });
     }
 
     /// Announcements whose time has come.
@@ -156,14 +155,14 @@ impl Tree {
         }
         let due = self.announcements.iter().filter(|(_, gathered)| gathered.due <= now);
         let links: Vec<LinkId> = due.map(|(link, _)| *link).collect();
-        links.into_iter().flat_map(|link| self.take(now, link)).collect()
+        links.into_iter().filter_map(|link| self.take(now, link)).collect()
     }
 
     /// Announcements that may leave with something else that goes to this neighbour just now: they cost no packet.
     pub(crate) fn take_riding(&mut self, now: Timestamp, link: LinkId) -> Announcements {
         let told_at = self.lately(link).told_at;
         let may_ride = told_at.is_none_or(|told| told + limits::ANNOUNCE_DELAY <= now);
-        if may_ride { self.take(now, link) } else { Vec::new() }
+        if may_ride { self.take(now, link).into_iter().collect() } else { Vec::new() }
     }
 
     /// All announcements for a neighbour, those that were to wait for its own as well.
@@ -174,17 +173,16 @@ impl Tree {
         for (_, link, tree, range) in mine {
             self.announce(now, link, tree, range);
         }
-        self.take(now, link)
+        self.take(now, link).into_iter().collect()
     }
 
-    fn take(&mut self, now: Timestamp, link: LinkId) -> Announcements {
-        let Some(gathered) = self.announcements.remove(&link) else { return Vec::new() };
-        let ranges = gathered.ranges.into_iter().filter(|(_, ranges)| !ranges.is_empty());
-        let frames: Announcements = ranges.map(|(tree, ranges)| (link, tree, ranges)).collect();
-        if !frames.is_empty() {
-            self.lately.entry(link).or_default().told_at = Some(now);
+    fn take(&mut self, now: Timestamp, link: LinkId) -> Option<(LinkId, Vec<OnTree>)> {
+        let ranges = self.announcements.remove(&link)?.ranges;
+        if ranges.is_empty() {
+            return None;
         }
-        frames
+        self.lately.entry(link).or_default().told_at = Some(now);
+        Some((link, ranges))
     }
 
     /// Authors that somebody asked us for, and announcements that wait for the other side's.
@@ -226,6 +224,10 @@ mod tests {
         Range { log: LogId { author, lane }, from, to }
     }
 
+    fn on<const N: usize>(tree: TreeIx, ranges: [Range; N]) -> Vec<OnTree> {
+        ranges.map(|range| OnTree { tree, range }).to_vec()
+    }
+
     /// Announcements gather for ANNOUNCE_DELAY from the first on, neighbours in number share a range, and what the
     /// neighbour turns out to have is not told.
     #[test]
@@ -242,8 +244,8 @@ mod tests {
         assert_eq!(tree.next_deadline(), Some(due));
         let early = Timestamp::from_micros(due.as_micros() - 1);
         assert!(tree.take_announcements(early).is_empty());
-        let gathered = vec![range(1, 7, 8), range(2, 0, 0), range(1, 10, 10)];
-        assert_eq!(tree.take_announcements(due), [(A, STAR, gathered)]);
+        let gathered = on(STAR, [range(1, 7, 8), range(2, 0, 0), range(1, 10, 10)]);
+        assert_eq!(tree.take_announcements(due), [(A, gathered)]);
         // What there was for B is known to it.
         assert!(tree.take_announcements(due + limits::ANNOUNCE_DELAY).is_empty());
         assert_eq!(tree.next_deadline(), None);
@@ -261,9 +263,9 @@ mod tests {
         tree.announce(told_at, B, STAR, range(1, 1, 1));
         assert!(tree.take_riding(told_at, A).is_empty(), "it was told just now");
         let soon = told_at + limits::ANNOUNCE_DELAY;
-        assert_eq!(tree.take_announcements(soon), [(B, STAR, vec![range(1, 1, 1)])]);
+        assert_eq!(tree.take_announcements(soon), [(B, on(STAR, [range(1, 1, 1)]))]);
         assert_eq!(tree.next_deadline(), Some(told_at + limits::ANNOUNCE_PAUSE));
-        assert_eq!(tree.take_riding(soon, A), [(A, STAR, vec![range(1, 1, 1)])]);
+        assert_eq!(tree.take_riding(soon, A), [(A, on(STAR, [range(1, 1, 1)]))]);
         assert_eq!(tree.next_deadline(), None);
         // Who has to ask for what it lacks is told soon for a while.
         tree.announce(soon, A, STAR, range(1, 2, 2));
@@ -294,7 +296,7 @@ mod tests {
         assert!(tree.take_announcements(t0 + limits::ANNOUNCE_DELAY).is_empty());
         assert!(tree.take_announcements(t0 + limits::ANNOUNCE_LATE).is_empty(), "gathered with others");
         let told = tree.take_announcements(t0 + limits::ANNOUNCE_LATE + limits::ANNOUNCE_DELAY);
-        assert_eq!(told, [(B, 7, vec![range(1, 3, 3)])]);
+        assert_eq!(told, [(B, on(7, [range(1, 3, 3)]))]);
         // One that has announced something gathers what it has next.
         tree.heard(t0, B);
         tree.announce_late(t0, B, 7, range(1, 4, 4));
@@ -303,7 +305,7 @@ mod tests {
         tree.has_it(A, &range(1, 4, 4));
         assert_eq!(tree.next_deadline(), Some(t0 + limits::ANNOUNCE_GATHERED));
         // A child is told all at once.
-        assert_eq!(tree.take_all(t0, B), [(B, 7, vec![range(1, 4, 4)])]);
+        assert_eq!(tree.take_all(t0, B), [(B, on(7, [range(1, 4, 4)]))]);
         for n in 0..=limits::LATE_MAX as u64 {
             tree.announce_late(t0, A, 7, range(1, 2 * n, 2 * n));
         }
@@ -323,8 +325,8 @@ mod tests {
         // What continues a range that is there needs no room.
         tree.announce(now, A, STAR, range(1, 1, 1));
         let told = tree.take_announcements(now + limits::ANNOUNCE_DELAY);
-        assert_eq!(told[0].2.len(), limits::ANNOUNCE_RANGES_MAX);
-        assert_eq!(told[0].2[0], range(1, 0, 1));
+        assert_eq!(told[0].1.len(), limits::ANNOUNCE_RANGES_MAX);
+        assert_eq!(told[0].1[0].range, range(1, 0, 1));
         // So many do not wait for the pause.
         for n in 0..max {
             tree.announce(now + limits::ANNOUNCE_DELAY, A, STAR, range(1, 2 * n, 2 * n));

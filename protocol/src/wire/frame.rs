@@ -277,10 +277,17 @@ pub struct Range {
 pub struct Announce {
     /// The group.
     pub group: GroupIx,
-    /// The tree they travel on.
+    /// At most [`limits::ANNOUNCE_RANGES_MAX`]; all trees in one frame, since authors who talk have each their own.
+    pub ranges: Vec<OnTree>,
+}
+
+/// Envelopes, and the tree they travel on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OnTree {
+    /// The sender's number for the tree.
     pub tree: TreeIx,
-    /// At most [`limits::ANNOUNCE_RANGES_MAX`].
-    pub ranges: Vec<Range>,
+    /// The envelopes.
+    pub range: Range,
 }
 
 /// "Send me these" (Plumtree's IWant, with Graft in one flag).
@@ -607,7 +614,7 @@ impl Frame {
             }
             Self::Announce(announce) => {
                 at_most(announce.ranges.len(), limits::ANNOUNCE_RANGES_MAX, "ranges")?;
-                announce.ranges.iter().try_for_each(forward)
+                announce.ranges.iter().try_for_each(|told| forward(&told.range))
             }
             Self::Want(want) => forward(&want.range),
             Self::Refuse(refuse) => overlay::check_records(&refuse.peers, Refuse::PEERS_MAX),

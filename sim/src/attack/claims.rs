@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use djembe_protocol::id::{Lane, LinkId, LogId, PeerId, Seq};
 use djembe_protocol::limits;
-use djembe_protocol::wire::frame::{Announce, Class, Clock, ClockEntry, Digest, Frame, Part, Range, STAR};
+use djembe_protocol::wire::frame::{
+    Announce, Class, Clock, ClockEntry, Digest, Frame, OnTree, Part, Range, STAR,
+};
 
 use super::censor::censored;
 use super::{Attacker, GROUP, Scene};
@@ -18,9 +20,9 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    fn ranges(&self) -> Vec<Range> {
+    fn ranges(&self) -> Vec<OnTree> {
         let next = self.logs.iter().map(|(log, next)| Range { log: *log, from: *next, to: next + 3 });
-        next.take(limits::ANNOUNCE_RANGES_MAX).collect()
+        next.map(|range| OnTree { tree: STAR, range }).take(limits::ANNOUNCE_RANGES_MAX).collect()
     }
 }
 
@@ -30,7 +32,7 @@ impl Attacker for Claims {
     }
 
     fn act(&mut self, scene: &mut Scene<'_>) {
-        scene.send_all(Class::Control, Announce { group: GROUP, tree: STAR, ranges: self.ranges() });
+        scene.send_all(Class::Control, Announce { group: GROUP, ranges: self.ranges() });
         if scene.rng.chance(0.1) {
             let mut root = [0; 32];
             root[..8].copy_from_slice(&scene.rng.next_u64().to_le_bytes());
@@ -62,7 +64,7 @@ impl Attacker for Claims {
         };
         match frame {
             Frame::Announce(announce) => {
-                announce.ranges.iter().for_each(|range| goes_to(range.log, range.to + 1));
+                announce.ranges.iter().for_each(|told| goes_to(told.range.log, told.range.to + 1));
             }
             Frame::Clock(clock) => clock.entries.iter().for_each(|entry| goes_to(entry.log, entry.next)),
             _ => {}

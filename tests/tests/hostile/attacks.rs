@@ -9,7 +9,8 @@ use djembe_protocol::id::{EnvelopeId, Incarnation, Lane, LogId, PeerId};
 use djembe_protocol::message::Draft;
 use djembe_protocol::time::Hlc;
 use djembe_protocol::wire::frame::{
-    Alert, Announce, Class, Clock, ClockEntry, Frame, MembersDigest, Part, Range, Roots, Subscribe, Want,
+    Alert, Announce, Class, Clock, ClockEntry, Frame, MembersDigest, OnTree, Part, Range, Roots, Subscribe,
+    Want,
 };
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::Multiaddr;
@@ -249,7 +250,7 @@ pub(crate) async fn control_talk(scene: &mut Scene, kind: usize) {
             0 => Clock { group: 1, part: Part::Ask, entries: entries.clone() }.into(),
             1 => Roots { roots: vec![(1, [n as u8; 32], MembersDigest::default())] }.into(),
             2 => Want { request: n as u32, group: 1, range, graft: n.is_multiple_of(2) }.into(),
-            3 => Announce { group: 1, tree: 0, ranges: vec![range; 100] }.into(),
+            3 => Announce { group: 1, ranges: vec![OnTree { tree: 0, range }; 100] }.into(),
             _ => Alert::new(log(n % 200).author, Incarnation(n), 3, &client.identity).into(),
         };
         if connection.is_closed() || link.send(Class::Control, &frame).await.is_err() {

@@ -98,7 +98,7 @@ fn floods_of_talk_end_in_disconnection() {
         |_, _| Roots { roots: vec![(1, [1; 32], MembersDigest::default())] }.into(),
         |_, _| Clock { group: 1, part: Part::Ask, entries: Vec::new() }.into(),
         |_, range| Want { request: 1, group: 1, range, graft: false }.into(),
-        |_, range| Announce { group: 1, tree: 0, ranges: vec![range] }.into(),
+        |_, range| Announce { group: 1, ranges: vec![OnTree { tree: 0, range }] }.into(),
         |_, _| Subscribe { group: 2, proof: [1; 32] }.into(),
         |bench, _| Alert::new(log(1).author, Incarnation(1), 3, &bench.hostile).into(),
     ];
@@ -121,7 +121,7 @@ fn an_honest_measure_of_talk_is_borne() {
     let range = Range { log: log(1), from: 0, to: 1 };
     for _ in 0..50 {
         for _ in 0..100 {
-            bench.say(link, Announce { group: 1, tree: 0, ranges: vec![range; 4] });
+            bench.say(link, Announce { group: 1, ranges: vec![OnTree { tree: 0, range }; 4] });
         }
         bench.pass(Duration::from_millis(20));
     }

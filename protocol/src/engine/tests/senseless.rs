@@ -82,8 +82,9 @@ impl Chaos {
                 .into()
             }
             11 => {
-                let ranges = (0..self.below(20)).map(|_| self.range(me, them)).collect();
-                Announce { group, tree: self.below(3) as u16, ranges }.into()
+                let n = self.below(20);
+                let told = |_| OnTree { tree: self.below(3) as u16, range: self.range(me, them) };
+                Announce { group, ranges: (0..n).map(told).collect() }.into()
             }
             12 => Want {
                 request: self.below(10) as u32,

@@ -12,7 +12,7 @@ use crate::id::LogId;
 use crate::limits::{ANNOUNCE_RANGES_MAX, SEQ_MAX};
 use crate::message::{Draft, encode_body};
 use crate::time::Hlc;
-use crate::wire::frame::{Announce, Checked, Frame, Range, check};
+use crate::wire::frame::{Announce, Checked, Frame, OnTree, Range, check};
 
 /// A stream between two nodes, with a second receiver that expands in place.
 #[derive(Default)]
@@ -187,20 +187,24 @@ fn range(author: u8, from: Seq, to: Seq) -> Range {
     Range { log: LogId { author: PeerId([author; 32]), lane: Lane::Durable }, from, to }
 }
 
-fn announce(ranges: &[Range]) -> Frame {
-    Announce { group: 3, tree: 300, ranges: ranges.to_vec() }.into()
+fn announce(tree: u16, ranges: &[Range]) -> Frame {
+    let ranges = ranges.iter().map(|range| OnTree { tree, range: *range }).collect();
+    Announce { group: 3, ranges }.into()
 }
 
-/// New logs, the next numbers of both, one again with a gap before it, and one that is behind.
+/// New logs, the next numbers of both, one again with a gap before it on another tree, and one that is behind.
 #[test]
 fn announcements_have_their_golden_bytes() {
     let mut stream = Stream::default();
     let story = [
-        (announce(&[range(1, 4, 5), range(2, 0, 0)]), "7f 03 fb2c01 02 80 01*32 01 04 01 81 02*32 01 00 00"),
-        (announce(&[range(1, 6, 6), range(2, 1, 1)]), "7f 03 fb2c01 02 00 00 00 01 00 00"),
-        (announce(&[range(1, 9, 300)]), "7f 03 fb2c01 01 00 02 fb2301"),
-        (announce(&[range(1, 300, 300)]), "7f 03 fb2c01 01 00 fdffffffffffffffff 00"),
-        (announce(&[]), "7f 03 fb2c01 00"),
+        (
+            announce(300, &[range(1, 4, 5), range(2, 0, 0)]),
+            "7f 03 02 80 01*32 01 04 03 fb2c01 81 02*32 01 00 01 fb2c01",
+        ),
+        (announce(300, &[range(1, 6, 6), range(2, 1, 1)]), "7f 03 02 00 00 00 01 00 00"),
+        (announce(7, &[range(1, 9, 300)]), "7f 03 01 00 02 fb4702 07"),
+        (announce(7, &[range(1, 300, 300)]), "7f 03 01 00 fdffffffffffffffff 00"),
+        (announce(0, &[]), "7f 03 00"),
     ];
     for (frame, golden) in story {
         assert_eq!(hex(&stream.pass(&frame)), written_out(golden));
@@ -213,7 +217,7 @@ fn the_longest_announcement_of_new_authors_comes_back() {
     let mut stream = Stream::default();
     let ranges: Vec<Range> = (0..ANNOUNCE_RANGES_MAX).map(|n| range(n as u8, SEQ_MAX, SEQ_MAX)).collect();
     for _ in 0..2 {
-        stream.pass(&announce(&ranges));
+        stream.pass(&announce(u16::MAX, &ranges));
     }
     assert_eq!(stream.into.tables.told.len(), ELIDED_LOGS_MAX);
 }
@@ -223,30 +227,31 @@ fn the_longest_announcement_of_new_authors_comes_back() {
 fn what_is_no_announcement_travels_as_it_is() {
     let mut stream = Stream::default();
     let mut wire = Vec::new();
-    let good = announce(&[range(1, 4, 5)]).encode().concat();
+    let good = announce(2, &[range(1, 4, 5)]).encode().concat();
     for bad in [&good[..good.len() - 1], &[&good[..], &[0]].concat(), &[ANNOUNCE], &[ANNOUNCE, 3, 0xfe]] {
         wire.clear();
         assert_eq!(stream.out.elide(bad, &[], &mut wire), 0);
         assert_eq!(wire, bad);
         assert_eq!(stream.expand(&wire).expect("as it is").bytes, bad);
     }
-    let backwards = announce(&[range(1, 5, 4)]);
-    assert_eq!(stream.pass(&backwards), backwards.encode().concat());
+    for odd in [announce(2, &[range(1, 5, 4)]), announce(2, &[range(1, 0, u64::MAX)])] {
+        assert_eq!(stream.pass(&odd), odd.encode().concat());
+    }
 }
 
 #[test]
 fn an_announcement_of_unknown_logs_or_too_much_breaks_the_stream() {
     let error = |wire: &[u8]| Stream::default().expand(wire).expect_err("refused");
-    let new = |place: u8| [&[ANNOUNCE_ELIDED, 3, 0, 1, place][..], &[9; 32], &[1, 0, 0]].concat();
-    assert_eq!(error(&[ANNOUNCE_ELIDED, 3, 0, 1, 0, 0, 0]), DecodeError::Invalid("log number"));
+    let new = |place: u8| [&[ANNOUNCE_ELIDED, 3, 1, place][..], &[9; 32], &[1, 0, 0]].concat();
+    assert_eq!(error(&[ANNOUNCE_ELIDED, 3, 1, 0, 0, 0]), DecodeError::Invalid("log number"));
     assert_eq!(error(&new(NEW | 1)), DecodeError::Invalid("log number"));
     assert!(Stream::default().expand(&new(NEW)).is_ok());
     assert_eq!(error(&[&new(NEW)[..], &[0]].concat()), DecodeError::Trailing);
     assert_eq!(error(&new(NEW)[..30]), DecodeError::Truncated);
-    assert_eq!(error(&[ANNOUNCE_ELIDED, 3, 0, 0xfb, 1, 1]), DecodeError::TooLarge("ranges"));
+    assert_eq!(error(&[ANNOUNCE_ELIDED, 3, 0xfb, 1, 1]), DecodeError::TooLarge("ranges"));
     // A range that goes backwards is a bad frame and no more.
     let mut stream = Stream::default();
-    let backwards = [&new(NEW)[..38], &[1, 0xfd], &[0xff; 8]].concat();
+    let backwards = [&new(NEW)[..37], &[1, 0xfd], &[0xfe], &[0xff; 7]].concat();
     let expanded = stream.expand(&backwards).expect("the tables are as they were");
     assert!(check(expanded, |_| false).is_err());
 }
@@ -485,12 +490,12 @@ proptest! {
 
     #[test]
     fn any_sequence_of_announcements_comes_back(
-        frames in vec(vec((0u8..200, 0u64..1000, 0u64..3), 0..20), 1..40),
+        frames in vec((0u16..3, vec((0u8..200, 0u64..1000, 0u64..3), 0..20)), 1..40),
     ) {
         let mut stream = Stream::default();
-        for frame in frames {
+        for (tree, frame) in frames {
             let ranges = frame.into_iter().map(|(author, from, more)| range(author, from, from + more));
-            stream.pass(&announce(&ranges.collect::<Vec<_>>()));
+            stream.pass(&announce(tree, &ranges.collect::<Vec<_>>()));
         }
         prop_assert!(stream.out.tables.told.len() <= ELIDED_LOGS_MAX);
     }

@@ -93,7 +93,7 @@ fn samples() -> Vec<Frame> {
         Roots { roots: vec![(3, [2; 32], MembersDigest { n: 4, sum: 251 })] }.into(),
         Clock { group: 3, part: Part::Ask, entries: vec![entry(1), entry(2)] }.into(),
         Frame::Data { group: 0x0102, tree: 0x0304, envelope: Bytes::from_static(b"envelope") },
-        Announce { group: 3, tree: 7, ranges: vec![range(4, 5)] }.into(),
+        Announce { group: 3, ranges: vec![OnTree { tree: 7, range: range(4, 5) }] }.into(),
         Want { request: 9, group: 3, range: range(0, 63), graft: true }.into(),
         Served { request: 9, group: 3, count: 64, floor: 0, upto: 63 }.into(),
         Prune { group: 3, author: peer(2) }.into(),
@@ -156,7 +156,7 @@ const GOLDEN: [&str; 35] = [
     "27000000 0b 0103 02*32 04fbfb00",
     "5e000000 0c 030102 01*33 fbfb0003 09*8 02*32 01fbfb0003 09*8",
     "0d000000 0d 02010403656e76656c6f7065",
-    "27000000 0e 030701 02*32 010405",
+    "27000000 0e 030107 02*32 010405",
     "27000000 0f 0903 02*32 01003f01",
     "06000000 10 090340003f",
     "22000000 11 03 02*32",
@@ -295,8 +295,8 @@ fn lists_are_bounded_from_both_sides() {
         .into()
     };
     let announce = |n| -> Frame {
-        let ranges = many(n, |n| Range { log: author(n), from: big, to: big });
-        Announce { group: u16::MAX, tree: u16::MAX, ranges }.into()
+        let range = |n| Range { log: author(n), from: big, to: big };
+        Announce { group: u16::MAX, ranges: many(n, |n| OnTree { tree: u16::MAX, range: range(n) }) }.into()
     };
     let stored = |n| -> Frame { Stored { group: u16::MAX, logs: many(n, |n| (author(n), big)) }.into() };
     let told = |n| vec![advert(u16::MAX, Name::Anchor(Box::new(Anchor { chain: u16::MAX, ..anchor() }))); n];
