@@ -432,8 +432,9 @@ impl Driver {
                 if self.discovery.linked(peer, dialed.then_some(&path.address)) {
                     self.note_source(peer, source_name(discovery::Source::Given));
                 }
+                let address = Some(Address(path.address.to_vec()));
                 self.links.insert(link, LinkEntry { peer, path });
-                self.input(Input::LinkUp { link, peer, dialed });
+                self.input(Input::LinkUp { link, peer, dialed, address });
             }
             TransportEvent::LinkDown { link, peer, cause } => {
                 // What came before the end counts: talk, and what is taken in already.

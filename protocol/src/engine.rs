@@ -152,7 +152,9 @@ impl Engine {
         match input {
             Input::Timeout => {}
             Input::WallTime(wall) => self.wall = wall,
-            Input::LinkUp { link, peer, dialed } => self.on_link_up(link, peer, dialed),
+            Input::LinkUp { link, peer, dialed, address } => {
+                self.on_link_up(link, peer, dialed, address.as_ref());
+            }
             Input::LinkDown { link, cause } => self.on_link_down(link, cause),
             Input::Frame { link, class, bytes, frame } => self.on_frame(link, class, bytes, frame),
             Input::Rejected { link, class, bytes, reject } => self.on_rejected(link, class, bytes, reject),

@@ -28,6 +28,8 @@ pub enum Input {
         peer: PeerId,
         /// Whether this node dialled.
         dialed: bool,
+        /// Where the other end is, as the network says and not the peer; none if that says nothing.
+        address: Option<Address>,
     },
     /// A connection is over.
     LinkDown {

@@ -179,6 +179,19 @@ pub const RANDOM_LINKS_MAX: usize = 7;
 pub const NEAR_LINKS: usize = 3;
 /// Links to peers close by that are accepted.
 pub const NEAR_LINKS_MAX: usize = 4;
+/// Links in partial mode to one address, where there are others to choose from: two nodes of one machine, or of one
+/// operator's thousand.
+pub const LINKS_PER_BLOCK: usize = 2;
+/// Other addresses are there to choose from if links stand to so many of them.
+pub const BLOCKS_MIN: usize = 4;
+/// So many in [`SIEGE_FOR`] of addresses that have enough links, and a node is besieged.
+pub const SIEGE_AFTER: u32 = 16;
+/// And for so long after the last of them.
+pub const SIEGE_FOR: Duration = Duration::from_secs(60);
+/// A besieged node has so many links that it chose itself, of peers that it drew: more than half of what it wants.
+pub const CHOSEN_LINKS: usize = 4;
+/// Known peers without a link, in partial mode, behind one address.
+pub const PASSIVE_PER_BLOCK: usize = 2;
 /// Links in partial mode, those that groups need included.
 pub const PARTIAL_LINKS_MAX: usize = 32;
 /// Links that we dialled and do not give up: whoever surrounds us has to be chosen by us.

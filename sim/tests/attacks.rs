@@ -144,6 +144,27 @@ fn a_victim_is_not_surrounded() {
     }
 }
 
+/// Goal: three identities to one honest node, behind a few addresses, take few links and delay nothing much, also where
+/// packets are lost.
+#[test]
+fn a_crowd_behind_few_addresses_is_few() {
+    let (report, attack) = attacked(Kind::Sybil, 72, &[&TALK[..], &["operators=3", "loss=0.01"]].concat());
+    assert_withstood(&report, &attack);
+    assert_cheap(&attack);
+    assert_quick(&report, &attack);
+    assert!(attack.refused.get("crowded").is_some_and(|n| *n > 100), "{:?}", attack.refused);
+    assert!(attack.hostile_links_max <= 50.0, "{attack:?}");
+}
+
+/// Goal: who says that it is next to every root is found out across a partition as well.
+#[test]
+fn black_holes_are_left_alone_across_a_partition() {
+    let partition = "partitions=[{nodes=9, at=\"14s\", until=\"20s\"}]";
+    let (report, attack) = attacked(Kind::Near, 3, &[&TALK[..], &[partition, "loss=0.01"]].concat());
+    assert_withstood(&report, &attack);
+    assert_cheap(&attack);
+}
+
 /// Goal: what was said before changes nothing when it is said again.
 #[test]
 fn old_frames_change_nothing() {

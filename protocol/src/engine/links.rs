@@ -9,10 +9,10 @@ use crate::limits;
 use crate::link::Link;
 use crate::link::ladder::Step;
 use crate::overlay::find::Cover;
-use crate::wire::frame::{self, Class, Digest, Frame, Hello, PeerRecord, mate_tag};
+use crate::wire::frame::{self, Address, Class, Digest, Frame, Hello, PeerRecord, mate_tag};
 
 impl Engine {
-    pub(super) fn on_link_up(&mut self, link: LinkId, peer: PeerId, dialed: bool) {
+    pub(super) fn on_link_up(&mut self, link: LinkId, peer: PeerId, dialed: bool, address: Option<&Address>) {
         if self.conduct.is_banned(self.now, &peer) {
             self.counters.add("banned", 1);
             return self.out.push_back(Output::Disconnect { link, cause: "shut out" });
@@ -26,6 +26,9 @@ impl Engine {
         }
         self.links.insert(link, state);
         self.overlay.link_up(self.now, link, peer, dialed);
+        if let Some(address) = address {
+            self.overlay.linked_at(link, &peer, address);
+        }
         // Who is choosy hears first why it was dialled, and greets only whom it keeps.
         if dialed || !self.overlay.is_partial() {
             self.greet(link);

@@ -139,7 +139,7 @@ impl Bench {
     fn connect(&mut self) -> LinkId {
         self.n_links += 1;
         let (link, peer) = (LinkId(self.n_links), self.hostile.peer_id());
-        self.input(Input::LinkUp { link, peer, dialed: false });
+        self.input(Input::LinkUp { link, peer, dialed: false, address: None });
         link
     }
 
@@ -229,7 +229,7 @@ fn whoever_does_not_greet_is_cut_off() {
 fn a_link_being_closed_asks_for_nothing() {
     let mut bench = Bench::new();
     let (link, peer) = (LinkId(77), bench.hostile.peer_id());
-    bench.engine.handle_input(bench.now, Input::LinkUp { link, peer, dialed: false });
+    bench.engine.handle_input(bench.now, Input::LinkUp { link, peer, dialed: false, address: None });
     bench.now = bench.now + limits::HELLO_PATIENCE;
     bench.engine.handle_input(bench.now, Input::Timeout);
     let closes = |engine: &mut Engine| {

@@ -10,10 +10,11 @@
 //! neighbours, whose link it takes the place of: so everybody can join through one contact, at any rate, and degrees
 //! stay even. [`partial`] has the modes and whom to keep, [`walk`] the walks, [`view`] the exchange of known peers,
 //! [`near`] the measuring, [`find`] the
-//! links that groups need.
+//! links that groups need, [`block`] what keeps identities behind one address few.
 //!
 //! Not here: who is alive (presence), who belongs to a group.
 
+mod block;
 pub(crate) mod find;
 mod near;
 mod partial;
@@ -81,6 +82,7 @@ pub(crate) struct Overlay {
     /// When this node found itself to be one of few.
     left_at: Option<Timestamp>,
     searches: find::Searches,
+    siege: block::Siege,
     /// A record that was passed on with the frame in hand was checked.
     has_checked: bool,
 }
@@ -123,6 +125,8 @@ struct Dial {
     why: Why,
     /// If it comes to something, one of our links makes room.
     split: bool,
+    /// Nobody else made us, see [`block`].
+    is_chosen: bool,
 }
 
 /// The one link to a peer.
@@ -136,6 +140,9 @@ struct Standing {
     up_at: Timestamp,
     why: Why,
     split: bool,
+    is_chosen: bool,
+    /// Where the other end is.
+    block: Option<block::Block>,
     /// Both have said HELLO, and this side keeps it.
     greeted: bool,
     slot: Slot,
@@ -179,6 +186,7 @@ impl Overlay {
             partial: None,
             left_at: None,
             searches: find::Searches::default(),
+            siege: block::Siege::default(),
             has_checked: false,
         }
     }
@@ -246,7 +254,7 @@ impl Overlay {
 
     /// Somebody is said to be reachable there.
     pub(crate) fn told(&mut self, now: Timestamp, peer: PeerId, addresses: Vec<Address>) {
-        if peer == self.me || !self.make_room(&peer) {
+        if peer == self.me || self.is_crowded(&peer, &addresses) || !self.make_room(&peer) {
             return;
         }
         let known = self.known.entry(peer).or_default();
@@ -296,6 +304,8 @@ impl Overlay {
             up_at: now,
             why: dial.map_or(Why::Mesh, |dial| dial.why),
             split: dial.is_some_and(|dial| dial.split),
+            is_chosen: dial.is_some_and(|dial| dial.is_chosen),
+            block: None,
             greeted: false,
             slot: Slot::Mesh,
             budget: Budget::default(),
@@ -430,6 +440,9 @@ impl Overlay {
         if !self.is_trusted(&peer) {
             return;
         }
+        if self.is_crowding(now, &peer) {
+            return self.on_crowded(now);
+        }
         let n_linked = self.active.len();
         let Some(known) = self.known.get_mut(&peer) else {
             return;
@@ -448,7 +461,7 @@ impl Overlay {
             return self.wake_at(now + RETRY_MIN);
         }
         self.n_dialing += 1;
-        known.dialing = Some(Dial { since: now, why, split });
+        known.dialing = Some(Dial { since: now, why, split, is_chosen: false });
         known.has_news = false;
         known.retry_at = None;
         let addresses = known.addresses.clone();

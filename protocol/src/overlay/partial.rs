@@ -71,7 +71,9 @@ impl Overlay {
                         known.seen_at = Some(now);
                     }
                     self.unlink(peer);
-                    return Some(self.refusal(why, &peer));
+                    let refusal = self.refusal(why, &peer);
+                    self.forget_crowd(now, &peer, standing.block);
+                    return Some(refusal);
                 }
             }
         };
@@ -118,6 +120,10 @@ impl Overlay {
         if why == Why::Join {
             self.send_on_walks(peer);
         }
+        if self.is_crowding(now, &peer) {
+            self.on_crowded(now);
+            return Err(Refusal::Full);
+        }
         if self.n_kept() >= limits::PARTIAL_LINKS_MAX {
             return Err(Refusal::Full);
         }
@@ -130,7 +136,9 @@ impl Overlay {
             Why::Near { rtt } => {
                 let rtt = Duration::from_micros(rtt.into());
                 // It is measured again, and goes if that was a lie.
-                let is_better = near < limits::NEAR_LINKS_MAX || self.beats_the_farthest(now, rtt);
+                let may_claim = !self.is_besieged(now);
+                let is_better =
+                    near < limits::NEAR_LINKS_MAX || may_claim && self.beats_the_farthest(now, rtt);
                 if is_better { Ok(Slot::Near) } else { Err(Refusal::Full) }
             }
             Why::Group => Ok(Slot::Group),
@@ -371,9 +379,11 @@ impl Overlay {
             partial.tick_at = now + limits::OVERLAY_TICK;
         }
         if n_live > limits::MESH_MAX {
-            self.trim();
+            self.trim(now);
+            self.thin_out(now);
         }
         self.seek(now);
+        self.choose(now);
         self.measure(now);
         self.mix(now);
         self.facts.push(Fact::Cover);
@@ -381,7 +391,7 @@ impl Overlay {
 
     /// One link more than wanted goes, the youngest first: what has proved itself stays, and who comes in number
     /// pushes nobody out.
-    fn trim(&mut self) {
+    fn trim(&mut self, now: Timestamp) {
         if self.count(Slot::Near) > limits::NEAR_LINKS_MAX {
             self.part_farthest(self.me, limits::NEAR_LINKS_MAX);
         }
@@ -390,11 +400,15 @@ impl Overlay {
             return;
         }
         let is_far_over = random > 2 * limits::RANDOM_LINKS;
+        if self.is_besieged(now) && !is_far_over {
+            return;
+        }
         let n_dialed = self.n_dialed();
         let youngest = self
             .kept()
             .filter(|(_, _, standing)| standing.slot == Slot::Random)
             .filter(|(_, _, standing)| !standing.dialed || n_dialed > limits::DIALED_LINKS_MIN)
+            .filter(|(_, _, standing)| !standing.is_chosen)
             // Who has few neighbours needs us.
             .filter(|(_, known, _)| is_far_over || known.neighbours.len() >= limits::RANDOM_LINKS)
             .max_by_key(|(peer, _, standing)| (standing.since, *peer))

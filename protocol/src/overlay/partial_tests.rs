@@ -1,5 +1,6 @@
 //! Beyond a mesh: who is kept, where walks end, what is believed, and what a liar cannot do.
 
+mod block;
 mod find;
 
 use super::*;

@@ -25,7 +25,8 @@ impl Overlay {
 
     /// Somebody passes on what a peer signed.
     pub(super) fn learn(&mut self, record: PeerRecord) {
-        if record.peer == self.me || !self.make_room(&record.peer) {
+        let is_crowded = self.is_crowded(&record.peer, &record.addresses);
+        if record.peer == self.me || is_crowded || !self.make_room(&record.peer) {
             return;
         }
         let known = self.known.entry(record.peer).or_default();

@@ -57,7 +57,7 @@ impl Overlay {
         let takes = match walk.split {
             _ if is_ours => false,
             _ if has_room => true,
-            true => self.count(Slot::Random) > 0,
+            true => self.count(Slot::Random) > 0 && !self.is_besieged(now),
             false => self.n_random() < limits::RANDOM_LINKS_MAX,
         };
         if !takes {
@@ -87,13 +87,12 @@ impl Overlay {
 
     /// The link to a newcomer stands: one of ours goes, and its peer links to the newcomer too.
     pub(super) fn make_way(&mut self, now: Timestamp, newcomer: PeerId) {
-        let _ = now;
         let random = self.kept().filter(|(peer, _, standing)| {
             standing.slot == Slot::Random && !standing.split && *peer != newcomer
         });
         let random: Vec<PeerId> = random.map(|(peer, _, _)| peer).collect();
         // A newcomer of a moment ago is not the one to make way for the next.
-        if self.count(Slot::Random) <= limits::RANDOM_LINKS {
+        if self.count(Slot::Random) <= limits::RANDOM_LINKS || self.is_besieged(now) {
             return;
         }
         let record = self.known.get(&newcomer).and_then(|known| known.record.as_deref().cloned());

@@ -65,7 +65,8 @@ impl World {
         }
         self.hosts[node].links.insert(link);
         let peer = self.hosts[other].peer;
-        self.input(node, Input::LinkUp { link, peer, dialed: side == 0 });
+        let address = Some(self.address(other));
+        self.input(node, Input::LinkUp { link, peer, dialed: side == 0, address });
         // What came before the dialler knew that its connection stands.
         self.let_go_of(link);
     }

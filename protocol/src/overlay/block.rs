@@ -1,0 +1,205 @@
+//! Quotas by address: identities cost nothing, addresses do.
+//!
+//! In partial mode a node keeps few links to one *block*, and few of its peers in the passive view, so that a thousand
+//! identities behind one address are as good as two. A block is an IPv4 address; an IPv6 network of 64 bits or, where
+//! this node has such a network itself, an address of it. What is on this node's own addresses is no block, nor is a
+//! name. A quota binds only where there are enough other blocks to choose from: who finds everybody behind one address
+//! has nobody else.
+//!
+//! Where many come from few addresses, this node is *besieged*: for a while one link to a block is enough, nobody makes
+//! it give up links for others, and it sees to it that some links are to peers that it drew itself.
+//!
+//! An address in a record may be made up, but then no dial reaches its peer: one that is of use to it counts. Where the
+//! other end of a link is, the host says. Not here: bounds for what has not said HELLO (the host).
+
+use std::collections::BTreeSet;
+
+use super::{Fact, Known, Overlay};
+use crate::id::{LinkId, PeerId};
+use crate::limits;
+use crate::time::Timestamp;
+use crate::wire::frame::{Address, Refusal, Why};
+
+/// Codes of multiaddr.
+const IP4: u8 = 4;
+const IP6: u8 = 41;
+const IP6_ZONE: u8 = 42;
+
+/// What one operator is taken to have: an IPv6 address, or the first half of one; version 4 as IPv6 maps it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Block([u8; 16]);
+
+/// How many of a block that had enough links came or were named of late.
+#[derive(Debug, Default)]
+pub(super) struct Siege {
+    n: u32,
+    since: Timestamp,
+    until: Option<Timestamp>,
+}
+
+/// The IP address at the beginning of an address, that of version 4 as IPv6 maps it.
+fn ip(address: &Address) -> Option<[u8; 16]> {
+    match &address.0[..] {
+        [IP4, a, b, c, d, ..] => Some([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, *a, *b, *c, *d]),
+        [IP6, rest @ ..] => rest.first_chunk().copied(),
+        [IP6_ZONE, length, rest @ ..] => match rest.get(usize::from(*length)..)? {
+            [IP6, rest @ ..] => rest.first_chunk().copied(),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn is_v4(ip: &[u8; 16]) -> bool {
+    ip[..12] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]
+}
+
+fn is_loopback(ip: &[u8; 16]) -> bool {
+    is_v4(ip) && ip[12] == 127 || *ip == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+}
+
+impl Overlay {
+    fn block(&self, address: &Address) -> Option<Block> {
+        let mut ip = ip(address).filter(|ip| !is_loopback(ip))?;
+        let own = || self.record.iter().flat_map(|record| record.addresses.iter().filter_map(self::ip));
+        if own().any(|own| own == ip) {
+            return None;
+        }
+        let is_local = ip[0] == 0xfe && ip[1] & 0xc0 == 0x80 || own().any(|own| own[..8] == ip[..8]);
+        if !is_v4(&ip) && !is_local {
+            ip[8..].fill(0);
+        }
+        Some(Block(ip))
+    }
+
+    /// The host says where the other end of a link is.
+    pub(crate) fn linked_at(&mut self, link: LinkId, peer: &PeerId, address: &Address) {
+        let block = self.block(address);
+        let known = self.known.get_mut(peer);
+        if let Some(standing) = known.and_then(|known| known.link.as_mut()).filter(|up| up.link == link) {
+            standing.block = block;
+        }
+    }
+
+    /// The blocks in which a peer says that it can be reached.
+    fn blocks_of(&self, known: &Known) -> Vec<Block> {
+        let signed = known.record.iter().flat_map(|record| &record.addresses);
+        known.addresses.iter().chain(signed).filter_map(|address| self.block(address)).collect()
+    }
+
+    /// Whether there are links to so many blocks beside this one that it needs no more than its share.
+    fn has_choice(&self, but: Block) -> bool {
+        let linked = self.kept().filter_map(|(_, _, standing)| standing.block);
+        let others: BTreeSet<Block> = linked.filter(|block| *block != but).collect();
+        others.len() >= limits::BLOCKS_MIN
+    }
+
+    /// Whether a link to this peer would be one too many to its block.
+    pub(super) fn is_crowding(&self, now: Timestamp, peer: &PeerId) -> bool {
+        let Some(known) = self.known.get(peer).filter(|_| self.is_partial()) else {
+            return false;
+        };
+        let blocks = match known.link {
+            Some(standing) => standing.block.into_iter().collect(),
+            None => self.blocks_of(known),
+        };
+        let max = self.links_per_block(now);
+        blocks.iter().any(|block| self.n_linked_in(*block, peer) >= max && self.has_choice(*block))
+    }
+
+    fn links_per_block(&self, now: Timestamp) -> usize {
+        if self.is_besieged(now) { 1 } else { limits::LINKS_PER_BLOCK }
+    }
+
+    /// One more of a block that has enough links was not let in, or not dialled.
+    pub(super) fn on_crowded(&mut self, now: Timestamp) {
+        self.facts.push(Fact::Count("crowded"));
+        let siege = &mut self.siege;
+        if now - siege.since >= limits::SIEGE_FOR {
+            (siege.n, siege.since) = (0, now);
+        }
+        siege.n = siege.n.saturating_add(1);
+        if siege.n >= limits::SIEGE_AFTER {
+            siege.until = Some(now + limits::SIEGE_FOR);
+        }
+    }
+
+    /// Whether many come from few addresses.
+    pub(super) fn is_besieged(&self, now: Timestamp) -> bool {
+        self.is_partial() && self.siege.until.is_some_and(|until| until > now)
+    }
+
+    /// Whoever surrounds a besieged node has to be chosen by it: it draws some itself of those it knows, of whom no more
+    /// are behind one address than behind any.
+    pub(super) fn choose(&mut self, now: Timestamp) {
+        let is_chosen = |known: &Known| {
+            let linked = known.link.is_some_and(|standing| standing.is_chosen && standing.greeted);
+            linked || known.dialing.is_some_and(|dial| dial.is_chosen)
+        };
+        let n_chosen = self.known.values().filter(|known| is_chosen(known)).count();
+        if !self.is_besieged(now) || n_chosen >= limits::CHOSEN_LINKS {
+            return;
+        }
+        let mut candidates = self.candidates(now);
+        candidates.retain(|peer| !self.is_crowding(now, peer));
+        let Some(peer) = self.pick(&candidates) else { return };
+        self.dial(now, peer, Why::Priority, false);
+        if let Some(dial) = self.known.get_mut(&peer).and_then(|known| known.dialing.as_mut()) {
+            dial.is_chosen = true;
+        }
+    }
+
+    /// Links to a block that are kept or being made, but for one peer's.
+    fn n_linked_in(&self, block: Block, but: &PeerId) -> usize {
+        let kept = self.kept().filter(|(peer, _, standing)| peer != but && standing.block == Some(block));
+        let n_dialing = if self.n_dialing == 0 {
+            0
+        } else {
+            let dialing = self.known.iter().filter(|(peer, known)| *peer != but && known.dialing.is_some());
+            dialing.filter(|(_, known)| self.blocks_of(known).contains(&block)).count()
+        };
+        kept.count() + n_dialing
+    }
+
+    /// Whether the passive view has enough peers that can be reached where these addresses are.
+    pub(super) fn is_crowded(&self, peer: &PeerId, addresses: &[Address]) -> bool {
+        let blocks: Vec<Block> = addresses.iter().filter_map(|address| self.block(address)).collect();
+        if !self.is_partial() || blocks.is_empty() || self.known.contains_key(peer) {
+            return false;
+        }
+        blocks.iter().any(|block| self.n_passive_in(*block, peer) >= limits::PASSIVE_PER_BLOCK)
+    }
+
+    /// Peers of a block in the passive view, but for one.
+    fn n_passive_in(&self, block: Block, but: &PeerId) -> usize {
+        let passive = self.known.iter().filter(|(peer, known)| *peer != but && known.link.is_none());
+        passive.filter(|(_, known)| self.blocks_of(known).contains(&block)).count()
+    }
+
+    /// Who was refused is remembered for another time, but not one of many, wherever it says that it is.
+    pub(super) fn forget_crowd(&mut self, now: Timestamp, peer: &PeerId, block: Option<Block>) {
+        let Some(known) = self.known.get(peer) else { return };
+        let crowds = |block: &Block| {
+            self.n_passive_in(*block, peer) >= limits::PASSIVE_PER_BLOCK
+                || self.n_linked_in(*block, peer) >= self.links_per_block(now) && self.has_choice(*block)
+        };
+        if self.blocks_of(known).iter().chain(&block).any(crowds) {
+            self.remove(peer);
+        }
+    }
+
+    /// Of the links to a block that has too many, from before there was a choice, the youngest goes.
+    pub(super) fn thin_out(&mut self, now: Timestamp) {
+        let max = self.links_per_block(now);
+        let crowding = self
+            .kept()
+            .filter_map(|(peer, _, standing)| Some((standing.since, peer, standing.block?)))
+            .filter(|(_, peer, block)| self.n_linked_in(*block, peer) >= max)
+            .filter(|(_, _, block)| self.has_choice(*block))
+            .max_by_key(|(since, peer, _)| (*since, *peer));
+        if let Some((_, peer, _)) = crowding {
+            self.on_crowded(now);
+            self.part(peer, Refusal::Surplus, Vec::new());
+        }
+    }
+}
