@@ -188,6 +188,12 @@ pub const BLOCKS_MIN: usize = 4;
 pub const SIEGE_AFTER: u32 = 16;
 /// And for so long after the last of them.
 pub const SIEGE_FOR: Duration = Duration::from_secs(60);
+/// A block from which so many too many came is one of a crowd,
+pub const CROWD_MIN: u32 = 4;
+/// ... and a besieged node keeps so many links to all of these together.
+pub const CROWD_LINKS: usize = 3;
+/// Blocks that are counted; what comes from others is let in as from any.
+pub const CROWDS_MAX: usize = 1024;
 /// A besieged node has so many links that it chose itself, of peers that it drew: more than half of what it wants.
 pub const CHOSEN_LINKS: usize = 4;
 /// Known peers without a link, in partial mode, behind one address.
@@ -256,6 +262,8 @@ pub const SEQ_MAX: u64 = 1 << 48;
 pub const AUTHORS_MAX: usize = 4096;
 /// Of these, kept for neighbours who speak for themselves: an identity costs nothing to make, a link to it does.
 pub const AUTHORS_RESERVED: usize = AUTHORS_MAX / 4;
+/// And for members on the list, who have said that they are there: what everybody passes on of that has a measure.
+pub const AUTHORS_LISTED: usize = AUTHORS_MAX / 4;
 /// Separate received ranges above a log's frontier; more gaps than this wait for range fetch.
 pub const RANGES_MAX: usize = 256;
 /// Envelopes held back because one before them is missing, per log.
@@ -488,6 +496,8 @@ pub const RUMOURS_MAX: usize = 1024;
 pub const RUMOURS_WINDOW: Duration = Duration::from_secs(10);
 /// ... and of one observer so many are passed on: one against each of its links,
 pub const RUMOURS_OF_ONE: u32 = 64;
+/// ... of so many observers; what more of them say is not passed on,
+pub const RUMOURS_OF_MAX: usize = 8192;
 /// ... and from one neighbour so many: a network of hundreds that is cut in two.
 pub const RUMOURS_FROM_ONE: u32 = 1024;
 /// Votes of nodes that never were neighbours are answered this often, as everybody passes the answer on.

@@ -119,10 +119,12 @@ impl Presence {
     }
 
     /// See [`crate::engine::Engine::census`].
-    pub(crate) fn census(&self) -> [(&'static str, usize, usize); 2] {
+    pub(crate) fn census(&self) -> [(&'static str, usize, usize); 3] {
+        let (about, of) = self.rumours.sizes();
         [
             ("presence", self.peers.len(), limits::GONE_MAX + limits::LINKS_MAX),
-            ("rumours", self.rumours.len(), limits::RUMOURS_MAX),
+            ("rumours", about, limits::RUMOURS_MAX),
+            ("observers", of, limits::RUMOURS_OF_MAX),
         ]
     }
 

@@ -215,11 +215,16 @@ impl Group {
         }
     }
 
-    /// Whether one more log may begin with what a link brings. The last quarter is for the link's own peer, so that
-    /// thousands of authors that somebody made up do not close the group to who is really there.
+    /// Whether one more log may begin with what a link brings. The last quarter is for the link's own peer, and the one
+    /// before for members on the list, so that thousands of authors that somebody made up do not close the group to who
+    /// is really there.
     fn has_room_for(&self, me: PeerId, link: LinkId, log: &LogId) -> bool {
         let is_itself = log.author == me || self.members.get(&link) == Some(&log.author);
-        let reserved = if is_itself { 0 } else { limits::AUTHORS_RESERVED };
+        let reserved = match is_itself {
+            true => 0,
+            false if self.census.is_here(&log.author) => limits::AUTHORS_RESERVED,
+            false => limits::AUTHORS_RESERVED + limits::AUTHORS_LISTED,
+        };
         self.logs.len() < limits::AUTHORS_MAX - reserved
     }
 

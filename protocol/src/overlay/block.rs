@@ -12,7 +12,7 @@
 //! An address in a record may be made up, but then no dial reaches its peer: one that is of use to it counts. Where the
 //! other end of a link is, the host says. Not here: bounds for what has not said HELLO (the host).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Fact, Known, Overlay};
 use crate::id::{LinkId, PeerId};
@@ -35,6 +35,15 @@ pub(super) struct Siege {
     n: u32,
     since: Timestamp,
     until: Option<Timestamp>,
+    /// How many too many came from each block.
+    by: BTreeMap<Block, u32>,
+}
+
+impl Siege {
+    /// Whether a block is among those from which many come.
+    fn has(&self, block: &Block) -> bool {
+        self.by.get(block).is_some_and(|n| *n >= limits::CROWD_MIN)
+    }
 }
 
 /// The IP address at the beginning of an address, that of version 4 as IPv6 maps it.
@@ -59,7 +68,7 @@ fn is_loopback(ip: &[u8; 16]) -> bool {
 }
 
 impl Overlay {
-    fn block(&self, address: &Address) -> Option<Block> {
+    pub(super) fn block(&self, address: &Address) -> Option<Block> {
         let mut ip = ip(address).filter(|ip| !is_loopback(ip))?;
         let own = || self.record.iter().flat_map(|record| record.addresses.iter().filter_map(self::ip));
         if own().any(|own| own == ip) {
@@ -103,22 +112,48 @@ impl Overlay {
             Some(standing) => standing.block.into_iter().collect(),
             None => self.blocks_of(known),
         };
-        let max = self.links_per_block(now);
-        blocks.iter().any(|block| self.n_linked_in(*block, peer) >= max && self.has_choice(*block))
+        blocks.iter().any(|block| self.is_full(now, *block, peer))
+    }
+
+    /// Whether a block has its share of links beside that of one peer.
+    fn is_full(&self, now: Timestamp, block: Block, but: &PeerId) -> bool {
+        let is_of_crowd = self.is_besieged(now) && self.siege.has(&block);
+        let is_full = self.n_linked_in(block, but) >= self.links_per_block(now)
+            || is_of_crowd && self.n_linked_to_crowds(but) >= limits::CROWD_LINKS;
+        is_full && self.has_choice(block)
+    }
+
+    /// Links that are kept to blocks from which many come, but for one peer's.
+    fn n_linked_to_crowds(&self, but: &PeerId) -> usize {
+        let kept = self.kept().filter(|(peer, _, _)| peer != but);
+        kept.filter(|(_, _, standing)| standing.block.is_some_and(|block| self.siege.has(&block))).count()
+    }
+
+    /// Blocks that are counted.
+    pub(super) fn n_crowds(&self) -> usize {
+        self.siege.by.len()
     }
 
     fn links_per_block(&self, now: Timestamp) -> usize {
         if self.is_besieged(now) { 1 } else { limits::LINKS_PER_BLOCK }
     }
 
-    /// One more of a block that has enough links was not let in, or not dialled.
-    pub(super) fn on_crowded(&mut self, now: Timestamp) {
+    /// One more of a block that has enough links was not dialled, or not let in: then the block it came from is known.
+    pub(super) fn on_crowded(&mut self, now: Timestamp, from: Option<Block>) {
         self.facts.push(Fact::Count("crowded"));
         let siege = &mut self.siege;
         if now - siege.since >= limits::SIEGE_FOR {
+            // Those from which many came a moment ago are still known.
+            siege.by.retain(|_, n| std::mem::replace(n, limits::CROWD_MIN - 1) >= limits::CROWD_MIN);
             (siege.n, siege.since) = (0, now);
         }
         siege.n = siege.n.saturating_add(1);
+        if let Some(block) = from
+            && (siege.by.len() < limits::CROWDS_MAX || siege.by.contains_key(&block))
+        {
+            let n = siege.by.entry(block).or_default();
+            *n = n.saturating_add(1);
+        }
         if siege.n >= limits::SIEGE_AFTER {
             siege.until = Some(now + limits::SIEGE_FOR);
         }
@@ -180,8 +215,7 @@ impl Overlay {
     pub(super) fn forget_crowd(&mut self, now: Timestamp, peer: &PeerId, block: Option<Block>) {
         let Some(known) = self.known.get(peer) else { return };
         let crowds = |block: &Block| {
-            self.n_passive_in(*block, peer) >= limits::PASSIVE_PER_BLOCK
-                || self.n_linked_in(*block, peer) >= self.links_per_block(now) && self.has_choice(*block)
+            self.n_passive_in(*block, peer) >= limits::PASSIVE_PER_BLOCK || self.is_full(now, *block, peer)
         };
         if self.blocks_of(known).iter().chain(&block).any(crowds) {
             self.remove(peer);
@@ -190,15 +224,13 @@ impl Overlay {
 
     /// Of the links to a block that has too many, from before there was a choice, the youngest goes.
     pub(super) fn thin_out(&mut self, now: Timestamp) {
-        let max = self.links_per_block(now);
         let crowding = self
             .kept()
             .filter_map(|(peer, _, standing)| Some((standing.since, peer, standing.block?)))
-            .filter(|(_, peer, block)| self.n_linked_in(*block, peer) >= max)
-            .filter(|(_, _, block)| self.has_choice(*block))
+            .filter(|(_, peer, block)| self.is_full(now, *block, peer))
             .max_by_key(|(since, peer, _)| (*since, *peer));
         if let Some((_, peer, _)) = crowding {
-            self.on_crowded(now);
+            self.on_crowded(now, None);
             self.part(peer, Refusal::Surplus, Vec::new());
         }
     }

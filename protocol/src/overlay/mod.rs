@@ -441,7 +441,7 @@ impl Overlay {
             return;
         }
         if self.is_crowding(now, &peer) {
-            return self.on_crowded(now);
+            return self.on_crowded(now, None);
         }
         let n_linked = self.active.len();
         let Some(known) = self.known.get_mut(&peer) else {

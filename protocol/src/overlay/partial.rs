@@ -121,7 +121,8 @@ impl Overlay {
             self.send_on_walks(peer);
         }
         if self.is_crowding(now, &peer) {
-            self.on_crowded(now);
+            let block = self.known.get(&peer).and_then(|known| known.link?.block);
+            self.on_crowded(now, block);
             return Err(Refusal::Full);
         }
         if self.n_kept() >= limits::PARTIAL_LINKS_MAX {
@@ -250,7 +251,7 @@ impl Overlay {
     }
 
     /// See [`crate::engine::Engine::census`].
-    pub(crate) fn census(&self) -> [(&'static str, usize, usize); 2] {
+    pub(crate) fn census(&self) -> [(&'static str, usize, usize); 3] {
         let max = match self.partial {
             None => limits::KNOWN_PEERS_MAX + limits::LINKS_MAX,
             // Those being dialled and linked are beside the passive ones.
@@ -259,7 +260,11 @@ impl Overlay {
                 passive + limits::CONNECTIONS_MAX + limits::DIALS_MAX
             }
         };
-        [("known peers", self.known.len(), max), ("searches", self.n_crumbs(), limits::CRUMBS_MAX)]
+        [
+            ("known peers", self.known.len(), max),
+            ("searches", self.n_crumbs(), limits::CRUMBS_MAX),
+            ("crowds", self.n_crowds(), limits::CROWDS_MAX),
+        ]
     }
 
     // Counting.

@@ -34,8 +34,9 @@ struct Rumour {
 }
 
 impl Rumours {
-    pub(super) fn len(&self) -> usize {
-        self.about.len()
+    /// Nodes that something is said of, and who said something.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.about.len(), self.of.len())
     }
 
     /// Takes a vote. True if it is news, to be passed on if it came from a neighbour.
@@ -105,6 +106,9 @@ impl Rumours {
                 return false;
             }
             *n_from += 1;
+        }
+        if self.of.len() >= limits::RUMOURS_OF_MAX && !self.of.contains_key(&signer) {
+            return false;
         }
         let n_of = self.of.entry(signer).or_default();
         *n_of += 1;
@@ -180,5 +184,17 @@ mod tests {
         assert_eq!(n as u64, max, "from one neighbour");
         assert!(rumours.vote(later, Way::Neighbour(B), &vote(1, 1, 77)), "another is still heard");
         assert!(rumours.about.len() <= limits::RUMOURS_MAX);
+        // And whoever signed them.
+        let mut rumours = Rumours::default();
+        let of = |n: u64| {
+            let mut alert = vote(n, 1, 2);
+            alert.observer.0[..8].copy_from_slice(&n.to_le_bytes());
+            alert
+        };
+        let max = limits::RUMOURS_OF_MAX as u64;
+        let n = (0..max + 9).filter(|n| rumours.vote(T0, Way::Group, &of(*n))).count();
+        assert_eq!(n as u64, max);
+        assert!(rumours.vote(T0, Way::Group, &Alert { target: PeerId([9; 32]), ..of(0) }), "known already");
+        assert!(rumours.vote(T0 + limits::RUMOURS_WINDOW, Way::Group, &of(max + 9)), "in the next window");
     }
 }

@@ -175,3 +175,23 @@ fn a_besieged_node_chooses_its_links() {
     bench.pass(20_000);
     assert!(chosen.iter().all(|peer| bench.overlay.link(peer).is_some()));
 }
+
+/// Goal: those who have several addresses, many behind each, get few links together, and what is counted of them has a
+/// bound; who comes alone from its address is none of them.
+#[test]
+fn a_crowd_with_several_addresses_gets_few_links_together() {
+    let mut bench = Bench::with_links_to(limits::MESH_MAX);
+    for n in 0..64 {
+        bench.dialed_from(n, Why::Priority, &ip4(20 + (n / 8) as u8, n as u8));
+    }
+    bench.pass(20_000);
+    let left = (0..64).filter(|n| bench.overlay.link(&peer(*n)).is_some()).count();
+    assert_eq!(left, limits::CROWD_LINKS);
+    assert!(bench.dialed_from(90, Why::Priority, &ip4(90, 1)));
+    for n in 0..limits::CROWDS_MAX as u16 + 9 {
+        let [a, b] = n.to_be_bytes();
+        let block = bench.overlay.block(&Address(vec![4, 10, 9, a, b, 6, 1, 1]));
+        bench.overlay.on_crowded(bench.now, block);
+    }
+    assert_eq!(bench.overlay.n_crowds(), limits::CROWDS_MAX);
+}
