@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use djembe_protocol::id::GroupId;
 use djembe_protocol::io::Delivered;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::Driver;
@@ -106,19 +108,25 @@ impl Driver {
 
     /// Whether something waits for a reader, or one is to be told what it missed.
     pub(super) fn has_waiting_reader(&self) -> bool {
-        let early = |entry: &GroupEntry| entry.early.as_ref().is_some_and(Early::is_full);
-        self.groups.values().any(|entry| early(entry) || entry.readers.iter().any(Reader::is_waiting))
+        self.groups
+            .values()
+            .any(|entry| entry.early.is_some() || entry.readers.iter().any(Reader::is_waiting))
     }
 
-    /// Waits until one of them has room, has gone, or has run out of patience.
+    /// Waits until one of them has room, has gone, or is to be looked at again, or until a group is early no more. It is
+    /// made anew at each turn of the driver, so all of its times are points in time.
     pub(super) async fn reader_ready(groups: &BTreeMap<GroupId, GroupEntry>) {
-        let early = groups.values().filter_map(|entry| entry.early.as_ref()).find(|early| early.is_full());
-        let waiting = groups.values().flat_map(|entry| &entry.readers).filter(|reader| reader.is_waiting());
-        let waiting: Vec<_> = waiting.map(|reader| Box::pin(reader.ready())).collect();
-        match early {
-            Some(early) => tokio::time::sleep_until((early.since + EARLY).into()).await,
-            None if waiting.is_empty() => std::future::pending().await,
-            None => drop(futures::future::select_all(waiting).await),
+        let mut first: Vec<BoxFuture<'_, ()>> = Vec::new();
+        for entry in groups.values() {
+            let waiting = entry.readers.iter().filter(|reader| reader.is_waiting());
+            first.extend(waiting.map(|reader| reader.ready().boxed()));
+            let early = entry.early.iter();
+            first.extend(early.map(|early| tokio::time::sleep_until((early.since + EARLY).into()).boxed()));
+        }
+        if first.is_empty() {
+            std::future::pending().await
+        } else {
+            futures::future::select_all(first).await;
         }
     }
 
@@ -126,6 +134,7 @@ impl Driver {
         let mut lagged = Vec::new();
         self.stirred.extend(self.groups.iter().filter(|(_, entry)| entry.is_held).map(|(group, _)| *group));
         for entry in self.groups.values_mut() {
+            entry.early.take_if(|early| early.is_over());
             entry.readers.retain_mut(Reader::refill);
             for reader in entry.readers.iter_mut().filter(|reader| reader.has_room()) {
                 if reader.missed > 0 {
@@ -184,8 +193,8 @@ impl Reader {
     /// Until there is room, the reader is gone, or it is time to look again.
     async fn ready(&self) {
         let room = self.sender.reserve();
-        if self.full.is_some() {
-            let _ = tokio::time::timeout(LOOK, room).await;
+        if let Some(full) = &self.full {
+            let _ = tokio::time::timeout_at((full.looked_at + LOOK).into(), room).await;
         } else {
             drop(room.await);
         }
@@ -282,6 +291,24 @@ mod tests {
         reader.ready().await;
         assert!(reader.refill());
         assert!(!reader.is_full() && !reader.is_waiting());
+    }
+
+    /// Goal: a full reader is looked at in its time also by a driver that always has something else to do. Method: what
+    /// waits for it is made anew every few milliseconds, as at each turn of the driver.
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_node_loses_patience_too() {
+        let (sender, _receiver) = mpsc::channel(1);
+        let mut reader = Reader::new(sender, VecDeque::new());
+        for _ in 0..2 {
+            assert!(reader.offer(&delivered()));
+        }
+        let looked_at = reader.full.as_ref().expect("full").looked_at;
+        let turns = LOOK.as_millis() / 5 + 1;
+        let mut is_ready = false;
+        for _ in 0..turns {
+            is_ready |= tokio::time::timeout(Duration::from_millis(5), reader.ready()).await.is_ok();
+        }
+        assert!(is_ready, "not looked at since {looked_at:?}");
     }
 
     /// Goal: patience is counted in time that the node ran. Method: a full one that was not looked at for an hour.
