@@ -77,6 +77,11 @@ pub enum NodeEvent {
         /// The cause and the remedy.
         error: String,
     },
+    /// These events were read too slowly, and the oldest made room: [`crate::Node::status`] tells how things are now.
+    Missed {
+        /// How many events.
+        events: u64,
+    },
 }
 
 /// Events a slow reader may lag behind, some 100 bytes each.
@@ -99,7 +104,8 @@ impl Listeners {
     }
 }
 
-/// A stream of events. A reader that lags misses the oldest and goes on.
+/// A stream of events. A reader that lags misses the oldest, is told how many
+/// ([`NodeEvent::Missed`]), and goes on.
 #[derive(Debug)]
 pub struct Events {
     receiver: broadcast::Receiver<NodeEvent>,
@@ -113,14 +119,36 @@ impl Events {
 
     /// The next event; `None` once the node has ended. Cancel-safe.
     pub async fn next(&mut self) -> Option<NodeEvent> {
-        loop {
-            match self.receiver.recv().await {
-                Ok(event) => return Some(event),
-                Err(broadcast::error::RecvError::Lagged(missed)) => {
-                    tracing::warn!(missed, "events were read too slowly");
-                }
-                Err(broadcast::error::RecvError::Closed) => return None,
-            }
+        match self.receiver.recv().await {
+            Ok(event) => Some(event),
+            Err(broadcast::error::RecvError::Lagged(events)) => Some(NodeEvent::Missed { events }),
+            Err(broadcast::error::RecvError::Closed) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: whoever reads events too slowly learns how many it missed, and then has the newest.
+    #[tokio::test]
+    async fn missed_events_are_told() {
+        let listeners = Listeners::default();
+        listeners.tell(NodeEvent::StoreFailed { error: "before anybody listens".to_owned() });
+        let mut events = listeners.listen();
+        for n in 0..EVENTS as u64 + 3 {
+            listeners.tell(NodeEvent::Missed { events: n });
+        }
+        assert!(matches!(events.next().await, Some(NodeEvent::Missed { events: 3 })));
+        assert!(
+            matches!(events.next().await, Some(NodeEvent::Missed { events: 3 })),
+            "the first that is there"
+        );
+        drop(listeners);
+        for _ in 4..EVENTS as u64 + 3 {
+            assert!(events.next().await.is_some());
+        }
+        assert!(events.next().await.is_none());
     }
 }

@@ -33,13 +33,25 @@ struct Shown<'a> {
     found_by: &'a [String],
     rtt_ms: Option<f64>,
     pace: &'a str,
+    queued_bytes: usize,
+    blame: u32,
 }
 
 impl<'a> Shown<'a> {
     fn of(peer: &'a PeerInfo, change: Option<(&'a str, &'a str)>) -> Self {
-        let PeerInfo { peer_id, state, path, found_by, rtt_ms, pace, .. } = peer;
+        let PeerInfo { peer_id, state, path, found_by, rtt_ms, pace, queued_bytes, blame } = peer;
         let (state, cause) = change.map_or((state.as_str(), None), |(state, cause)| (state, Some(cause)));
-        Self { peer_id, state, cause, path, found_by, rtt_ms: *rtt_ms, pace }
+        Self {
+            peer_id,
+            state,
+            cause,
+            path,
+            found_by,
+            rtt_ms: *rtt_ms,
+            pace,
+            queued_bytes: *queued_bytes,
+            blame: *blame,
+        }
     }
 
     fn row(&self) -> String {
@@ -51,10 +63,18 @@ impl<'a> Shown<'a> {
             (None, true) => format!("{}, {}", self.state, self.pace),
             (None, false) => self.state.to_owned(),
         };
-        format!("{:<8}  {state:<18}  {found_by:<16}  {rtt:<8}  {path}", short(self.peer_id))
+        let rest = burden(self.queued_bytes, self.blame);
+        format!("{:<8}  {state:<18}  {found_by:<16}  {rtt:<8}  {path}{rest}", short(self.peer_id))
             .trim_end()
             .to_owned()
     }
+}
+
+/// What waits for a peer and what is held against it, if there is any.
+pub(super) fn burden(queued_bytes: usize, blame: u32) -> String {
+    let queued = if queued_bytes > 0 { format!(", {queued_bytes} bytes queued") } else { String::new() };
+    let blame = if blame > 0 { format!(", blame {blame} of 100") } else { String::new() };
+    queued + &blame
 }
 
 /// Whether a peer takes less than it is sent.
@@ -124,9 +144,9 @@ async fn follow(
             () = stdout.closed() => return Err(stdout.failure().await),
         };
         let (peer_id, state, cause) = match reply {
-            Reply::Event(EventRecord::Peer { peer_id, state, cause }) => (peer_id, state, cause),
+            Reply::Event(EventRecord::Peer { peer_id, state, cause }) => (peer_id, Some(state), cause),
             // How it is has not changed, but what it takes.
-            Reply::Event(EventRecord::Pace { peer_id, pace }) => (peer_id, "alive".to_owned(), pace),
+            Reply::Event(EventRecord::Pace { peer_id, pace }) => (peer_id, None, pace),
             _ => continue,
         };
         let status = looking.status().await?;
@@ -136,7 +156,7 @@ async fn follow(
         // One that is gone is shown as it was seen last.
         let peer = last.entry(peer_id.clone()).or_insert_with(|| PeerInfo {
             peer_id,
-            state: state.clone(),
+            state: state.clone().unwrap_or_default(),
             found_by: Vec::new(),
             path: String::new(),
             rtt_ms: None,
@@ -144,6 +164,7 @@ async fn follow(
             blame: 0,
             pace: String::new(),
         });
+        let state = state.unwrap_or_else(|| peer.state.clone());
         print(stdout, global, &Shown::of(peer, Some((&state, &cause))));
         stdout.flush().await?;
     }

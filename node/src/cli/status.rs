@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::exit::Failure;
 use super::global::Global;
 use super::output::{Stdout, harmless};
-use super::peers::{first_look, lags};
+use super::peers::{burden, first_look, lags};
 use super::waiting::{count, linked, short};
 use crate::control::Session;
 use crate::status::Status;
@@ -95,7 +95,8 @@ fn screen(status: &Status) -> String {
     for peer in &status.peers {
         let rtt = peer.rtt_ms.map_or_else(String::new, |ms| format!("{ms:.1} ms"));
         let state = if lags(&peer.pace) { &peer.pace } else { &peer.state };
-        let line = format!("  {:<8}  {:<7}  {:<8}  {}", short(&peer.peer_id), state, rtt, peer.path);
+        let burden = burden(peer.queued_bytes, peer.blame);
+        let line = format!("  {:<8}  {:<7}  {:<8}  {}{burden}", short(&peer.peer_id), state, rtt, peer.path);
         lines.push(line.trim_end().to_owned());
     }
     lines.push(String::new());

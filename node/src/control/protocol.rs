@@ -237,6 +237,9 @@ pub(crate) enum EventRecord {
     StoreFailed {
         error: String,
     },
+    Missed {
+        events: u64,
+    },
     /// Of a newer version.
     #[serde(other)]
     Unknown,
@@ -268,6 +271,7 @@ impl From<NodeEvent> for EventRecord {
             }
             NodeEvent::Lagged { group, messages } => Self::Lagged { group: group.to_string(), messages },
             NodeEvent::StoreFailed { error } => Self::StoreFailed { error },
+            NodeEvent::Missed { events } => Self::Missed { events },
         }
     }
 }
