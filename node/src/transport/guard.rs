@@ -37,10 +37,18 @@ pub(super) struct Guard {
     addresses: BTreeMap<IpAddr, Address>,
     /// For the addresses that found no room.
     others: Address,
-    connections: HashMap<ConnectionId, (IpAddr, bool)>,
+    connections: HashMap<ConnectionId, Counted>,
     n_pending: usize,
     /// Connections that stand, of one address.
     per_address: usize,
+}
+
+/// Where a connection is counted, until it is gone.
+#[derive(Clone, Copy, Debug)]
+struct Counted {
+    /// None is with the others: its address may have found room since.
+    address: Option<IpAddr>,
+    is_pending: bool,
 }
 
 /// What one address has and may.
@@ -113,18 +121,18 @@ impl Guard {
         address.tokens -= 1.0;
         address.n_pending += 1;
         self.n_pending += 1;
-        self.connections.insert(connection, (key, true));
+        let address = is_known.then_some(key);
+        self.connections.insert(connection, Counted { address, is_pending: true });
         Ok(())
     }
 
     /// The handshake is done. It may have been overtaken by others of its address.
     pub(super) fn admit(&mut self, connection: ConnectionId) -> Result<(), Refused> {
-        let Some((key, is_pending)) = self.connections.get_mut(&connection).filter(|(_, pending)| *pending)
-        else {
+        let Some(counted) = self.connections.get_mut(&connection).filter(|counted| counted.is_pending) else {
             return Ok(());
         };
-        *is_pending = false;
-        let address = self.addresses.get_mut(key).unwrap_or(&mut self.others);
+        counted.is_pending = false;
+        let address = account(&mut self.addresses, &mut self.others, counted.address);
         address.n_pending = address.n_pending.saturating_sub(1);
         address.n_standing += 1;
         self.n_pending -= 1;
@@ -137,17 +145,26 @@ impl Guard {
 
     /// A connection came to nothing, or has ended. Of one that was not let in nothing is known.
     pub(super) fn gone(&mut self, connection: ConnectionId) {
-        let Some((key, is_pending)) = self.connections.remove(&connection) else {
+        let Some(counted) = self.connections.remove(&connection) else {
             return;
         };
-        let address = self.addresses.get_mut(&key).unwrap_or(&mut self.others);
-        if is_pending {
+        let address = account(&mut self.addresses, &mut self.others, counted.address);
+        if counted.is_pending {
             address.n_pending = address.n_pending.saturating_sub(1);
             self.n_pending -= 1;
         } else {
             address.n_standing = address.n_standing.saturating_sub(1);
         }
     }
+}
+
+/// What a connection is counted in. That of an address with connections is not idle, and is not forgotten.
+fn account<'a>(
+    addresses: &'a mut BTreeMap<IpAddr, Address>,
+    others: &'a mut Address,
+    of: Option<IpAddr>,
+) -> &'a mut Address {
+    of.and_then(|key| addresses.get_mut(&key)).unwrap_or(others)
 }
 
 /// What of an address one host cannot choose freely.
@@ -253,5 +270,37 @@ mod tests {
         let later = now + Duration::from_secs(60);
         assert_eq!(guard.knock(later, connection(1), &from("/ip4/192.0.2.1/tcp/1")), Ok(()));
         assert_eq!(guard.addresses.len(), 1);
+    }
+
+    /// The accounts of the shared entry leaked: what was counted there was taken off the address's own entry.
+    #[test]
+    fn a_connection_is_taken_off_where_it_was_counted() {
+        let now = Instant::now();
+        let mut guard = Guard::new(now, 48);
+        for n in 0..ADDRESSES_MAX {
+            assert_eq!(
+                guard.knock(now, connection(n), &from(&format!("/ip4/10.1.{}.{}/tcp/1", n / 256, n % 256))),
+                Ok(())
+            );
+            guard.gone(connection(n));
+        }
+        let late = from("/ip4/192.0.2.1/tcp/1");
+        let (standing, pending, own) = (connection(9000), connection(9001), connection(9002));
+        assert_eq!(guard.knock(now, standing, &late), Ok(()));
+        assert_eq!(guard.knock(now, pending, &late), Ok(()));
+        assert_eq!(guard.admit(standing), Ok(()));
+        assert_eq!((guard.others.n_standing, guard.others.n_pending), (1, 1));
+
+        // There is room again, and the address has an entry of its own from then on.
+        let later = now + Duration::from_secs(60);
+        assert_eq!(guard.knock(later, own, &late), Ok(()));
+        guard.gone(standing);
+        assert_eq!(guard.admit(pending), Ok(()));
+        assert_eq!((guard.others.n_standing, guard.others.n_pending), (1, 0));
+        guard.gone(pending);
+        assert_eq!((guard.others.n_standing, guard.others.n_pending), (0, 0));
+        assert_eq!(guard.addresses.values().map(|address| address.n_pending).sum::<usize>(), 1);
+        guard.gone(own);
+        assert_eq!((guard.n_pending, guard.connections.len()), (0, 0));
     }
 }
