@@ -18,6 +18,11 @@ const PULLED_MAX: usize = 64;
 /// Steps of a claim that are waited for apart; more are waited for together.
 const CLAIM_STEPS_MAX: usize = 8;
 
+/// Logs claimed beyond which looking for what to ask next is work: it is done every [`POLL_PAUSE`] then, at 100 us or so
+/// for as many as there may be.
+const CLAIMS_MANY: usize = 256;
+const POLL_PAUSE: Duration = Duration::from_millis(2);
+
 /// A neighbour says that it has this.
 #[derive(Clone, Debug)]
 struct Claim {
@@ -90,6 +95,8 @@ pub(crate) struct Ask {
 #[derive(Debug, Default)]
 pub(crate) struct Repair {
     claims: BTreeMap<LogId, BTreeMap<LinkId, Claim>>,
+    /// The same the other way round: of which logs each claims something.
+    claimed_by: BTreeMap<LinkId, BTreeSet<LogId>>,
     wants: BTreeMap<u32, Want>,
     n_requests: u32,
     /// When something came by itself that had been asked for, and how long to wait since, if that was lately.
@@ -98,6 +105,8 @@ pub(crate) struct Repair {
     pulled: VecDeque<(LogId, Seq)>,
     /// Nothing changes by itself before this.
     next: Option<Timestamp>,
+    /// And nothing is looked at before this.
+    rests_until: Timestamp,
 }
 
 impl Repair {
@@ -110,9 +119,10 @@ impl Repair {
         end: Seq,
         (due, tree): (Timestamp, TreeIx),
     ) {
-        if self.claims.len() >= limits::AUTHORS_MAX && !self.claims.contains_key(&log) {
+        if !self.claims.contains_key(&log) && !self.make_room(link) {
             return;
         }
+        self.claimed_by.entry(link).or_default().insert(log);
         let claims = self.claims.entry(log).or_default();
         let claim = claims.entry(link).or_insert_with(|| Claim::new(from));
         if from < claim.from {
@@ -132,10 +142,11 @@ impl Repair {
         mut missing: impl FnMut(&LogId, Seq) -> Vec<(Seq, Seq)>,
     ) -> Vec<Ask> {
         let mut asks = Vec::new();
-        if self.next.is_none_or(|next| next > now) {
+        if self.next_deadline().is_none_or(|next| next > now) {
             return asks;
         }
         self.next = None;
+        self.rests_until = if self.claims.len() > CLAIMS_MANY { now + POLL_PAUSE } else { now };
         self.give_up_on_silent(now);
         let mut per_link: BTreeMap<LinkId, usize> = BTreeMap::new();
         for want in self.wants.values() {
@@ -144,6 +155,11 @@ impl Repair {
         let mut satisfied = Vec::new();
         let mut wake = None::<Timestamp>;
         for (log, claims) in &mut self.claims {
+            let is_busy = |link: &LinkId| per_link.get(link).is_some_and(|load| *load >= WANTS_PER_LINK);
+            if claims.keys().all(is_busy) {
+                // Goes on when an answer comes or is overdue.
+                continue;
+            }
             claims.values_mut().for_each(|claim| claim.ripen(now));
             let end = claims.values().map(Claim::end).max().unwrap_or(0);
             let gaps = missing(log, end);
@@ -185,7 +201,7 @@ impl Repair {
             }
         }
         for log in satisfied {
-            self.claims.remove(&log);
+            self.remove(&log);
         }
         let overdue = self.wants.values().map(|want| want.deadline).min();
         self.next = [wake, overdue].into_iter().flatten().min();
@@ -275,17 +291,20 @@ impl Repair {
     }
 
     pub(crate) fn link_down(&mut self, now: Timestamp, link: LinkId) {
+        let n_wants = self.wants.len();
         self.wants.retain(|_, want| want.link != link);
-        self.claims.retain(|_, claims| {
-            claims.remove(&link);
-            !claims.is_empty()
-        });
-        self.wake_at(now);
+        let claimed = self.claimed_by.get(&link).cloned().unwrap_or_default();
+        for log in &claimed {
+            self.disclaim(link, log);
+        }
+        if self.wants.len() < n_wants || !claimed.is_empty() {
+            self.wake_at(now);
+        }
     }
 
     /// Nothing of this log is wanted any more.
     pub(crate) fn forget(&mut self, log: &LogId) {
-        self.claims.remove(log);
+        self.remove(log);
         self.wants.retain(|_, want| want.range.log != *log);
     }
 
@@ -295,7 +314,7 @@ impl Repair {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
-        self.next
+        self.next.map(|next| next.max(self.rests_until))
     }
 
     /// What is known to be there elsewhere of every log that is longer there.
@@ -338,6 +357,39 @@ impl Repair {
                 self.claims.remove(log);
             }
         }
+        self.unlist(link, log);
+    }
+
+    fn remove(&mut self, log: &LogId) {
+        for link in self.claims.remove(log).unwrap_or_default().into_keys() {
+            self.unlist(link, log);
+        }
+    }
+
+    fn unlist(&mut self, link: LinkId, log: &LogId) {
+        if let Some(logs) = self.claimed_by.get_mut(&link) {
+            logs.remove(log);
+            if logs.is_empty() {
+                self.claimed_by.remove(&link);
+            }
+        }
+    }
+
+    /// Room for one more log that a neighbour claims, at the cost of those who claim more: who makes up thousands does
+    /// not close repair to the others. What has to go is claimed again after the next digest.
+    fn make_room(&mut self, link: LinkId) -> bool {
+        while self.claims.len() >= limits::AUTHORS_MAX {
+            let n_own = self.claimed_by.get(&link).map_or(0, BTreeSet::len);
+            let most = self.claimed_by.iter().max_by_key(|(_, logs)| logs.len());
+            let Some((most, log)) = most
+                .filter(|(_, logs)| logs.len() > n_own + 1)
+                .and_then(|(most, logs)| Some((*most, *logs.last()?)))
+            else {
+                return false;
+            };
+            self.disclaim(most, &log);
+        }
+        true
     }
 
     fn wake_at(&mut self, at: Timestamp) {
@@ -510,5 +562,33 @@ mod tests {
         assert_eq!(asks.len(), 2 * WANTS_PER_LINK);
         assert!(asks.iter().all(|(_, from, to)| to - from < limits::FETCH_RANGE_MAX));
         assert_eq!(asks.iter().filter(|(link, ..)| *link == A).count(), WANTS_PER_LINK);
+    }
+
+    /// Goal: who claims logs that do not exist keeps nobody else's from being repaired. Method: 5,000 of one neighbour,
+    /// and one of another.
+    #[test]
+    fn a_liar_does_not_keep_real_gaps_open() {
+        let mut repair = Repair::default();
+        let made_up = |n: u64| {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&n.to_le_bytes());
+            LogId { author: PeerId(id), lane: Lane::Durable }
+        };
+        for n in 0..5000 {
+            repair.claim(A, made_up(n), 0, 10, (Timestamp::ZERO, STAR));
+        }
+        assert_eq!(repair.n_logs(), limits::AUTHORS_MAX);
+        assert_eq!(ask(&mut repair, 0, &[(0, 9)]).len(), WANTS_PER_LINK);
+        let soon = Timestamp::ZERO + POLL_PAUSE;
+        repair.claim(B, LOG, 0, 10, (Timestamp::ZERO, STAR));
+        assert_eq!((repair.n_logs(), repair.next_deadline()), (limits::AUTHORS_MAX, Some(soon)));
+        assert_eq!(ask(&mut repair, soon.as_micros(), &[(0, 9)]), [(B, 0, 9)]);
+        // Nor does it take room back from who claims less, and what it says is gone with it.
+        repair.claim(A, made_up(5000), 0, 10, (Timestamp::ZERO, STAR));
+        assert!(!repair.claims.contains_key(&made_up(5000)) && repair.claims.contains_key(&LOG));
+        repair.link_down(soon, A);
+        assert_eq!((repair.n_logs(), repair.claimed_by.len()), (1, 1));
+        repair.forget(&LOG);
+        assert!(repair.claimed_by.is_empty());
     }
 }
