@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::error::Reject;
 use crate::id::PeerId;
 use crate::limits;
 use crate::time::{Duration, Timestamp};
@@ -44,6 +45,45 @@ impl Offence {
             Self::Foreign => 10,
             Self::OutOfTurn => 7,
             Self::Excess => 1,
+        }
+    }
+}
+
+/// What is wrong with a frame for a group that its sender should have noticed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fault {
+    /// An envelope that its author did not sign.
+    Envelope(Reject),
+    /// One that no member can open, or of another group.
+    Foreign,
+    /// A tree that its root did not sign.
+    Anchor,
+    /// A round that the tree's root has not begun. A root that begins anew makes void what its neighbours still say,
+    /// so this is not held to be forged.
+    ChainKey,
+    /// A member's word or vote that it did not sign.
+    Fact,
+    OutOfTurn,
+}
+
+impl Fault {
+    /// As it is counted.
+    pub(crate) const fn cause(self) -> &'static str {
+        match self {
+            Self::Envelope(reject) => reject.cause(),
+            Self::Foreign => "bad-envelope",
+            Self::Anchor => "forged-anchor",
+            Self::ChainKey => "chain-key",
+            Self::Fact => "forged-fact",
+            Self::OutOfTurn => "out-of-turn",
+        }
+    }
+
+    pub(crate) const fn offence(self) -> Offence {
+        match self {
+            Self::Envelope(_) | Self::Anchor | Self::Fact => Offence::Forged,
+            Self::Foreign | Self::ChainKey => Offence::Foreign,
+            Self::OutOfTurn => Offence::OutOfTurn,
         }
     }
 }

@@ -43,7 +43,7 @@ impl Engine {
             state.schedule_digest(self.now, jitter);
         }
         for (theirs, root, members) in &roots.roots {
-            self.with_shared(link, *theirs, |group, cx| {
+            self.with_member(link, *theirs, |group, cx| {
                 if group.root() != *root {
                     group.compare(cx, link);
                 }

@@ -1,7 +1,7 @@
 //! Frames: who may speak, and which part of the node each is for.
 
 use super::Engine;
-use crate::conduct::Offence;
+use crate::conduct::{Fault, Offence};
 use crate::group::{Ctx, Group};
 use crate::id::{LinkId, PeerId};
 use crate::io::PresenceCause;
@@ -75,14 +75,18 @@ impl Engine {
                     if group.topic_tag() == tag {
                         group.on_envelope(cx, link, tree, *envelope)
                     } else {
-                        Err(())
+                        Err(Fault::Foreign)
                     }
                 });
             }
             Checked::Seen { group, tree, envelope } => {
                 let tag = envelope.header().topic_tag;
                 self.with_shared(link, group, |group, cx| {
-                    if group.topic_tag() == tag { group.on_seen(cx, link, tree, *envelope) } else { Err(()) }
+                    if group.topic_tag() == tag {
+                        group.on_seen(cx, link, tree, *envelope)
+                    } else {
+                        Err(Fault::Foreign)
+                    }
                 });
             }
             Checked::Talk(talk) => {
@@ -140,23 +144,23 @@ impl Engine {
             Frame::Credit(credit) => self.on_credit(link, &credit),
             Frame::Digest(digest) => self.on_digest(link, &digest),
             Frame::Roots(roots) => self.on_roots(link, &roots),
-            Frame::Clock(clock) => self.with_shared(link, clock.group, |group, cx| {
+            Frame::Clock(clock) => self.with_member(link, clock.group, |group, cx| {
                 group.on_clock(cx, link, &clock);
                 Ok(())
             }),
-            Frame::Announce(announce) => self.with_shared(link, announce.group, |group, cx| {
+            Frame::Announce(announce) => self.with_member(link, announce.group, |group, cx| {
                 group.on_announce(cx, link, &announce);
                 Ok(())
             }),
-            Frame::Want(want) => self.with_shared(link, want.group, |group, cx| {
+            Frame::Want(want) => self.with_member(link, want.group, |group, cx| {
                 group.on_want(cx, link, want);
                 Ok(())
             }),
-            Frame::Served(served) => self.with_shared(link, served.group, |group, cx| {
+            Frame::Served(served) => self.with_member(link, served.group, |group, cx| {
                 group.on_served(cx, link, &served);
                 Ok(())
             }),
-            Frame::Prune(prune) => self.with_shared(link, prune.group, |group, _| {
+            Frame::Prune(prune) => self.with_member(link, prune.group, |group, _| {
                 group.on_prune(link, &prune);
                 Ok(())
             }),
@@ -165,7 +169,7 @@ impl Engine {
             | Frame::Graft(Graft { group, .. })
             | Frame::Ungraft(Ungraft { group, .. })
             | Frame::SeqReq(SeqReq { group, .. }) => {
-                self.with_shared(link, group, |group, cx| group.on_forest_talk(cx, link, &talk));
+                self.with_member(link, group, |group, cx| group.on_forest_talk(cx, link, &talk));
             }
             Frame::News(News { group, .. })
             | Frame::MembersAsk(MembersAsk { group, .. })
@@ -173,9 +177,9 @@ impl Engine {
             | Frame::MembersSums(MembersSums { group, .. })
             | Frame::MembersHave(MembersHave { group, .. })
             | Frame::MembersWant(MembersWant { group, .. }) => {
-                self.with_shared(link, group, |group, cx| group.on_members_talk(cx, link, &talk));
+                self.with_member(link, group, |group, cx| group.on_members_talk(cx, link, &talk));
             }
-            Frame::Stored(stored) => self.with_shared(link, stored.group, |group, cx| {
+            Frame::Stored(stored) => self.with_member(link, stored.group, |group, cx| {
                 group.on_stored(cx, link, &stored);
                 Ok(())
             }),
@@ -292,7 +296,7 @@ impl Engine {
         &mut self,
         link: LinkId,
         theirs: frame::GroupIx,
-        f: impl FnOnce(&mut Group, &mut Ctx<'_>) -> Result<(), ()>,
+        f: impl FnOnce(&mut Group, &mut Ctx<'_>) -> Result<(), Fault>,
     ) {
         let Some(id) = self.links.get(&link).and_then(|state| state.group(theirs)) else {
             return self.on_unknown_group(link);
@@ -300,9 +304,24 @@ impl Engine {
         let mut verdict = Ok(());
         self.with_group(id, |group, cx| verdict = f(group, cx));
         self.settle_toll(link);
-        if verdict.is_err() {
-            self.counters.add("bad-envelope", 1);
-            self.offend(link, Offence::Foreign);
+        if let Err(fault) = verdict {
+            self.counters.add(fault.cause(), 1);
+            self.offend(link, fault.offence());
         }
+    }
+
+    /// The same for talk, which has an end when the neighbour has left the group or given the link up: what it says
+    /// after that would be remembered of a link that is gone.
+    pub(super) fn with_member(
+        &mut self,
+        link: LinkId,
+        theirs: frame::GroupIx,
+        f: impl FnOnce(&mut Group, &mut Ctx<'_>) -> Result<(), Fault>,
+    ) {
+        self.with_shared(
+            link,
+            theirs,
+            |group, cx| if group.has_member(link) { f(group, cx) } else { Ok(()) },
+        );
     }
 }

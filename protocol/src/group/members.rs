@@ -29,6 +29,11 @@ impl Group {
             .is_some_and(|hello| self.key.check_link_proof(me, &link.peer, &link.nonce, &hello.nonce, proof))
     }
 
+    /// Whether the neighbour at the other end of a link is in the group.
+    pub(crate) fn has_member(&self, link: LinkId) -> bool {
+        self.members.contains_key(&link)
+    }
+
     /// Linked members, each once.
     pub(crate) fn mates(&self) -> Vec<PeerId> {
         let mates: BTreeSet<PeerId> = self.members.values().copied().collect();
@@ -76,15 +81,15 @@ impl Group {
 
     /// A neighbour has left the group, or its link is down.
     pub(crate) fn member_down(&mut self, cx: &mut Ctx<'_>, link: LinkId, cause: Option<PresenceCause>) {
-        let Some(peer) = self.members.remove(&link) else {
-            return;
-        };
+        let peer = self.members.remove(&link);
+        // What was under way on a link that was given up has left its traces since, so this is done each time.
         self.tree.link_down(link);
         self.in_forest(cx, |forest, ground| forest.link_down(ground, link));
         self.repair.link_down(cx.now, link);
         self.serving.remove(&link);
         self.census.link_down(link);
         self.outgoing.link_down(link);
+        let Some(peer) = peer else { return };
         if !cx.is_linked(&peer, &self.members) {
             // Whether it is gone that is not a neighbour any more those will say who are.
             let is_here = self.census.is_here(&peer);

@@ -22,6 +22,7 @@ mod publish;
 mod receive;
 mod recent;
 mod repair;
+mod room;
 mod serve;
 mod spread;
 mod store;
@@ -342,6 +343,11 @@ impl Group {
     }
 
     #[cfg(test)]
+    pub(crate) fn has_log(&self, log: &LogId) -> bool {
+        self.logs.contains_key(log)
+    }
+
+    #[cfg(test)]
     pub(crate) fn held_bytes(&self) -> usize {
         self.held_bytes
     }
@@ -383,7 +389,8 @@ impl Group {
             self.forest.next_deadline(),
             self.census.next_deadline(),
             self.outgoing.next_deadline(),
-            self.repair.next_deadline(),
+            // Nothing is asked for before that.
+            self.repair.next_deadline().filter(|_| self.loaded),
             self.recent.next_deadline(),
             self.load_again_at,
             self.hold_until,

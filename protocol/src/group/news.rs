@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::census::{Census, Ground, Heard, Junk, Worth};
 use super::{Ctx, Group};
+use crate::conduct::Fault;
 use crate::id::{LinkId, PeerId};
 use crate::io::{Event, PresenceCause, PresenceState};
 use crate::limits;
@@ -134,7 +135,12 @@ impl Group {
     // Talk.
 
     /// What a neighbour says about members. `Err` if it is to blame for it.
-    pub(crate) fn on_members_talk(&mut self, cx: &mut Ctx<'_>, link: LinkId, talk: &Frame) -> Result<(), ()> {
+    pub(crate) fn on_members_talk(
+        &mut self,
+        cx: &mut Ctx<'_>,
+        link: LinkId,
+        talk: &Frame,
+    ) -> Result<(), Fault> {
         match talk {
             Frame::News(news) => self.take_facts(cx, link, &news.facts, Some(news.tree)),
             Frame::Members(members) => {
@@ -151,7 +157,7 @@ impl Group {
                     Frame::MembersSums(sums) => census.on_sums(ground, link, sums),
                     Frame::MembersHave(have) => census.on_have(ground, link, have),
                     Frame::MembersWant(want) => census.on_want(ground, link, want),
-                    _ => return Err(()),
+                    _ => return Err(Fault::OutOfTurn),
                 }
                 Ok(())
             }),
@@ -169,14 +175,14 @@ impl Group {
         link: LinkId,
         facts: &[Fact],
         tree: Option<TreeIx>,
-    ) -> Result<(), ()> {
+    ) -> Result<(), Fault> {
         let mut answers = Vec::new();
         let mut is_urgent = false;
         for fact in facts {
             let mut toll = 0;
             let worth = self.in_census(cx, |census, ground| census.take(ground, fact, &mut toll));
             cx.toll.work += toll;
-            match (worth.map_err(|Junk| ())?, tree) {
+            match (worth.map_err(|Junk| Fault::Fact)?, tree) {
                 (Worth::News, Some(tree)) => {
                     is_urgent |= matches!(fact, Fact::Vote(_)) || self.census.was_accused(subject(fact));
                     self.pass_on(cx, fact, Some((link, tree)));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Ctx, Group, Held, LogState, Purpose, is_expired};
+use crate::conduct::Fault;
 use crate::crypto::{self, CheckedEnvelope};
 use crate::id::{EnvelopeId, Lane, LinkId, LogId, PeerId, Seq};
 use crate::io::{Delivered, Event};
@@ -23,16 +24,43 @@ impl Group {
         link: LinkId,
         tree: TreeIx,
         envelope: Envelope,
-    ) -> Result<(), ()> {
+    ) -> Result<(), Fault> {
         let header = envelope.header();
-        let log = LogId { author: header.author, lane: header.lane };
-        if self.logs.get(&log).is_some_and(|state| state.log.contains(header.seq)) {
-            self.on_duplicate(cx, link, tree, log, header.seq);
+        let (seq, log) = (header.seq, LogId { author: header.author, lane: header.lane });
+        let has_it = |group: &Self| group.logs.get(&log).is_some_and(|state| state.log.contains(seq));
+        if has_it(self) {
+            self.on_duplicate(cx, link, tree, log, seq);
+            return Ok(());
+        }
+        if self.is_turned_away(cx, link, log.lane) {
             return Ok(());
         }
         cx.counters.add("signatures-checked", 1);
-        let envelope = crypto::check(envelope).map_err(|_| ())?;
-        self.on_envelope(cx, link, tree, envelope)
+        let envelope = crypto::check(envelope).map_err(Fault::Envelope)?;
+        let result = self.on_envelope(cx, link, tree, envelope);
+        if !has_it(self) {
+            // The check was for nothing, and would be as often as somebody sends the same.
+            cx.toll.work += limits::SIGNATURE_TOLL;
+        }
+        result
+    }
+
+    /// Whether nothing of a lane can be taken in now, whatever it is.
+    fn is_turned_away(&self, cx: &mut Ctx<'_>, link: LinkId, lane: Lane) -> bool {
+        if !self.loaded {
+            // The digest will bring it.
+            cx.counters.add("early", 1);
+            return true;
+        }
+        if lane.is_kept() && cx.tokens.is_failing(&self.id) {
+            // What cannot be written now would pile up. It comes by comparing logs, once there is room for it.
+            cx.counters.add("store-failing", 1);
+            if let Some(link) = cx.links.get_mut(&link) {
+                link.hurry_digest(cx.now);
+            }
+            return true;
+        }
+        false
     }
 
     /// A verified envelope. `Err` if its sender should not have passed it on.
@@ -42,16 +70,15 @@ impl Group {
         link: LinkId,
         tree: TreeIx,
         envelope: CheckedEnvelope,
-    ) -> Result<(), ()> {
+    ) -> Result<(), Fault> {
+        let header = envelope.header();
         if !self.loaded {
-            // The digest will bring it.
-            cx.counters.add("early", 1);
+            self.is_turned_away(cx, link, header.lane);
             return Ok(());
         }
-        let header = envelope.header();
         let (seq, skip, ttl_secs) = (header.seq, header.skip, header.ttl_secs);
         if seq > limits::SEQ_MAX {
-            return Err(());
+            return Err(Fault::Foreign);
         }
         let log = LogId { author: header.author, lane: header.lane };
         let asked = self.repair.on_progress(cx.now, link, &log, seq);
@@ -61,16 +88,11 @@ impl Group {
                 self.on_duplicate(cx, link, tree, log, seq);
                 return Ok(());
             }
-        } else if !self.make_room_for_author(cx, link, &log) {
+        } else if !self.has_room_for(cx.me, link, &log) && self.oldest_live(cx.me).is_none() {
             cx.waste("authors-full");
             return Ok(());
         }
-        if log.lane.is_kept() && cx.tokens.is_failing(&self.id) {
-            // What cannot be written now would pile up. It comes by comparing logs, once there is room for it.
-            cx.counters.add("store-failing", 1);
-            if let Some(link) = cx.links.get_mut(&link) {
-                link.hurry_digest(cx.now);
-            }
+        if self.is_turned_away(cx, link, log.lane) {
             return Ok(());
         }
         // Members open before they forward.
@@ -79,11 +101,15 @@ impl Group {
             Err(error) => {
                 tracing::debug!(author = %log.author.short(), seq, %error, "cannot open");
                 cx.counters.add("cannot-open", 1);
-                return Err(());
+                return Err(Fault::Foreign);
             }
         };
         if log.author == cx.me && !self.on_own_from_elsewhere(cx, &envelope) {
             return Ok(());
+        }
+        if !self.logs.contains_key(&log) {
+            // Not sooner: what nobody can open costs no log its place.
+            self.make_room_for_author(cx.me, link, &log);
         }
         if !log.lane.is_kept() && !self.logs.contains_key(&log) {
             // It starts with what comes first, or with what is being asked for before that.
@@ -96,8 +122,8 @@ impl Group {
             Placed::New => {}
             Placed::Known(_) => return Ok(()),
             Placed::TooFar => {
-                // Whoever is to send what comes before may send this as well.
-                match self.repair.first_claimed(&log) {
+                // Only what was asked for is its sender's to send: a claim it can make itself.
+                match asked {
                     Some(_) => cx.counters.add("too-far", 1),
                     None => cx.waste("too-far"),
                 }
@@ -215,44 +241,6 @@ impl Group {
         }
     }
 
-    /// Whether one more log may begin with what a link brings. The last quarter is for the link's own peer, and the one
-    /// before for members on the list, so that thousands of authors that somebody made up do not close the group to who
-    /// is really there.
-    fn has_room_for(&self, me: PeerId, link: LinkId, log: &LogId) -> bool {
-        let is_itself = log.author == me || self.members.get(&link) == Some(&log.author);
-        let reserved = match is_itself {
-            true => 0,
-            false if self.census.is_here(&log.author) => limits::AUTHORS_RESERVED,
-            false => limits::AUTHORS_RESERVED + limits::AUTHORS_LISTED,
-        };
-        self.logs.len() < limits::AUTHORS_MAX - reserved
-    }
-
-    /// Room for one more log, at the cost of the live one that has been silent longest.
-    fn make_room_for_author(&mut self, cx: &mut Ctx<'_>, link: LinkId, log: &LogId) -> bool {
-        if self.has_room_for(cx.me, link, log) {
-            return true;
-        }
-        let live = self.logs.iter().filter(|(log, _)| !log.lane.is_kept() && log.author != cx.me);
-        let oldest = live.min_by_key(|(_, state)| state.touched).map(|(log, _)| *log);
-        if let Some(log) = oldest {
-            self.forget_log(&log);
-        }
-        oldest.is_some()
-    }
-
-    /// Without a trace: it makes room for another.
-    pub(crate) fn forget_log(&mut self, log: &LogId) {
-        if let Some(state) = self.logs.remove(log) {
-            let held = state.held.values().map(|held| held.envelope.as_bytes().len());
-            self.held_bytes -= held.sum::<usize>();
-        }
-        self.live_gaps.remove(log);
-        self.inbox.forget(log);
-        self.recent.forget(log);
-        self.repair.forget(log);
-    }
-
     fn keep(&mut self, cx: &mut Ctx<'_>, log: LogId, envelope: &CheckedEnvelope) {
         let Some(state) = self.logs.get(&log) else { return };
         let (next, head) = (state.log.next(), state.log.head());
@@ -350,7 +338,8 @@ impl Group {
         due: (Timestamp, TreeIx),
     ) {
         let is_forked = self.logs.get(&log).is_some_and(|state| state.is_forked);
-        let is_refused = log.lane.is_kept() && cx.tokens.is_failing(&self.id);
+        // Before the store has said what is here everything seems to be missing; the next digest says it again.
+        let is_refused = !self.loaded || log.lane.is_kept() && cx.tokens.is_failing(&self.id);
         // What finds no room when it comes would be asked for again and again.
         let has_place = self.logs.contains_key(&log) || self.has_room_for(cx.me, link, &log);
         if !is_forked && !is_refused && has_place {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::forest::{Forest, Ground, Junk};
 use super::tree::Announcements;
 use super::{Ctx, Group};
+use crate::conduct::Fault;
 use crate::crypto::CheckedEnvelope;
 use crate::id::{LinkId, LogId, PeerId, Seq};
 use crate::limits;
@@ -245,7 +246,12 @@ impl Group {
     }
 
     /// What a neighbour says of the group's trees. `Err` if it is to blame for it.
-    pub(crate) fn on_forest_talk(&mut self, cx: &mut Ctx<'_>, link: LinkId, talk: &Frame) -> Result<(), ()> {
+    pub(crate) fn on_forest_talk(
+        &mut self,
+        cx: &mut Ctx<'_>,
+        link: LinkId,
+        talk: &Frame,
+    ) -> Result<(), Fault> {
         if let Frame::Graft(_) = talk {
             // It wants to be sent a tree's envelopes by us: what it lacks of late we were about to tell.
             let all = self.tree.take_all(cx.now, link);
@@ -254,13 +260,16 @@ impl Group {
         self.in_forest(cx, |forest, ground| {
             match talk {
                 Frame::Adverts(adverts) => {
-                    return forest.on_adverts(ground, link, adverts).map_err(|Junk| ());
+                    return forest.on_adverts(ground, link, adverts).map_err(|junk| match junk {
+                        Junk::Anchor => Fault::Anchor,
+                        Junk::Key => Fault::ChainKey,
+                    });
                 }
                 Frame::AnchorReq(request) => forest.on_anchor_req(ground, link, request),
                 Frame::Graft(graft) => forest.on_graft(ground, link, graft),
                 Frame::Ungraft(ungraft) => forest.on_ungraft(ground, link, ungraft),
                 Frame::SeqReq(request) => forest.on_seq_req(ground, link, request),
-                _ => return Err(()),
+                _ => return Err(Fault::OutOfTurn),
             }
             Ok(())
         })

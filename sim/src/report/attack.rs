@@ -12,12 +12,15 @@ use crate::scenario::Scenario;
 use crate::world::World;
 
 /// Causes of refusals, as engines count them.
-const REFUSALS: [&str; 13] = [
+const REFUSALS: [&str; 16] = [
     "crowded",
     "flood",
     "cut-off",
     "banned",
     "bad-envelope",
+    "forged-anchor",
+    "chain-key",
+    "forged-fact",
     "bad-record",
     "signature",
     "duplicate",

@@ -1,7 +1,7 @@
 //! Neighbours that overdo it: what is borne, what is not, and that nobody gets away by coming back.
 
 use super::*;
-use crate::wire::frame::FLOOD;
+use crate::wire::frame::{CheckedFrame, FLOOD, Goodbye};
 
 const UNREADABLE: &[u8] = &[100, 1, 2, 3];
 
@@ -23,7 +23,10 @@ fn envelope(bench: &Bench, lane: Lane) -> Frame {
 
 /// Says the same until it is cut off; how often it could.
 fn until_cut_off(bench: &mut Bench, link: LinkId, frame: &Frame) -> u32 {
-    let frame = check(frame.encode().concat(), |_| false).expect("well formed");
+    until_cut_off_saying(bench, link, &check(frame.encode().concat(), |_| false).expect("well formed"))
+}
+
+fn until_cut_off_saying(bench: &mut Bench, link: LinkId, frame: &CheckedFrame) -> u32 {
     for n in 0..1_000_000 {
         if !bench.engine.links.contains_key(&link) {
             assert_eq!(bench.closed, ["misconduct"]);
@@ -229,4 +232,156 @@ fn a_stale_log_is_told_with_who_claims_more() {
     assert!(gaps(&bench)[0].is_stale, "nothing came of it");
     bench.say(link, envelope);
     assert_eq!(gaps(&bench), []);
+}
+
+/// Goal: an envelope that was checked before and has no place is paid for by whoever sends it again and again, though it
+/// says itself that it has what comes before.
+#[test]
+fn a_number_too_far_is_paid_for() {
+    let mut bench = Bench::new();
+    let link = bench.member();
+    let author = Identity::from_seed([3; 32]);
+    let log = LogId { author: author.peer_id(), lane: Lane::Durable };
+    let entries = vec![ClockEntry { log, next: 1, floor: 0, head: [1; 8] }];
+    bench.say(link, Clock { group: 1, part: Part::All, entries });
+    assert_eq!(bench.group().n_claims(), 1);
+    let far = super::envelope(&author, Lane::Durable, 2 * limits::SEQ_JUMP_MAX);
+    let far = check(far.encode().concat(), |_| true).expect("well formed");
+    let n = until_cut_off_saying(&mut bench, link, &far);
+    assert!(n <= limits::TALK_BURST / limits::SIGNATURE_TOLL + limits::BLAME_MAX, "{n} times");
+    assert_eq!(bench.engine.counters.count("too-far"), u64::from(n));
+}
+
+/// Goal: what is said of members and signed by nobody costs what a forged envelope does, and is counted apart.
+#[test]
+fn forged_words_are_the_neighbours_fault() {
+    let mut bench = Bench::new();
+    let link = bench.member();
+    let listed = Identity::from_seed([9; 32]);
+    let mut word = MemberRecord::new(&key().topic_tag(), Incarnation(1), 1, Stay::Here, &listed);
+    word.seq = 2;
+    let news = Frame::from(News { group: 1, tree: FLOOD, facts: vec![Fact::Said(word)] });
+    assert_eq!(until_cut_off(&mut bench, link, &news), 5);
+    assert_eq!(bench.engine.counters.count("forged-fact"), 5);
+    assert_eq!(bench.engine.counters.count("bad-envelope"), 0);
+}
+
+/// The keys of another group under this one's tag.
+struct Elsewhere(Box<GroupKey>);
+
+impl crate::crypto::EnvelopeKeys for Elsewhere {
+    fn topic_tag(&self) -> crate::id::TopicTag {
+        key().topic_tag()
+    }
+
+    fn seal_key(
+        &self,
+        author: &PeerId,
+        lane: Lane,
+        seq: Seq,
+    ) -> Result<crate::crypto::SealKey, crate::crypto::SealError> {
+        self.0.seal_key(author, lane, seq)
+    }
+
+    fn open_key(
+        &self,
+        header: &crate::wire::envelope::Header,
+    ) -> Result<crate::crypto::MessageKey, crate::error::OpenError> {
+        self.0.open_key(header)
+    }
+}
+
+/// Goal: nothing makes room for what nobody can open. Method: as many live logs as there is room for, an envelope of
+/// another key, and one of ours.
+#[test]
+fn only_what_opens_takes_the_place_of_another_log() {
+    let mut bench = Bench::new();
+    let link = bench.member();
+    let author = |n: usize| {
+        let mut seed = [7; 32];
+        seed[..8].copy_from_slice(&(n as u64).to_le_bytes());
+        Identity::from_seed(seed)
+    };
+    let room = limits::AUTHORS_MAX - limits::AUTHORS_RESERVED - limits::AUTHORS_LISTED;
+    for n in 0..room {
+        bench.say(link, live(&author(n), 0));
+        if n == 0 {
+            bench.pass(Duration::from_millis(1));
+        }
+    }
+    assert_eq!(bench.group().n_logs(), room);
+    let first = LogId { author: author(0).peer_id(), lane: Lane::Live };
+    let input = crate::crypto::SealInput {
+        lane: Lane::Live,
+        seq: 0,
+        prev: EnvelopeId::NONE,
+        skip: 0,
+        ttl_secs: 0,
+        bodies: &[crate::message::encode_body(&Draft::default(), Hlc(1)).expect("a draft")],
+        frame_salt: [0; 16],
+    };
+    let elsewhere = Elsewhere(Box::new(GroupKey::open("test", "attic", None).expect("a name")));
+    let foreign = crate::crypto::seal(&author(room), &elsewhere, &input).expect("small");
+    bench.say(link, Frame::Data { group: 1, tree: 0, envelope: foreign.as_bytes().clone() });
+    assert_eq!(bench.engine.counters.count("cannot-open"), 1);
+    assert!(bench.group().has_log(&first), "it was there before");
+    bench.say(link, live(&author(room), 0));
+    assert!(!bench.group().has_log(&first), "it has been silent longest");
+    assert_eq!(bench.group().n_logs(), room);
+}
+
+/// Goal: a group of which the store has said nothing yet asks for nothing: not neighbours, not for time-outs, and checks
+/// nothing. Method: a store that is slow, and a neighbour that has a log.
+#[test]
+fn a_group_that_is_not_loaded_waits() {
+    let mut bench = Bench::new();
+    let link = bench.member();
+    let group = key().group_id();
+    bench.input(Input::Command(Command::Leave { group }));
+    let name = "lobby".to_owned();
+    bench.engine.handle_input(bench.now, Input::Command(Command::Join { key: key(), name }));
+    let outputs: Vec<Output> = std::iter::from_fn(|| bench.engine.poll_output()).collect();
+    let token = outputs.iter().find_map(|output| match output {
+        Output::Fetch { token, .. } => Some(*token),
+        _ => None,
+    });
+    let proof = key().link_proof(&bench.hostile.peer_id(), &bench.engine.me, &[3; 16], &[0; 16]);
+    bench.say(link, Subscribe { group: 1, proof });
+    let clock = || {
+        let entries = vec![ClockEntry { log: log(1), next: 1, floor: 0, head: [1; 8] }];
+        Clock { group: 1, part: Part::All, entries }
+    };
+    bench.say(link, clock());
+    let early = envelope(&bench, Lane::Durable).encode().concat();
+    let frame = check(early, |_| true).expect("well formed");
+    bench.input(Input::Frame { link, class: Class::Own, bytes: 0, frame });
+    bench.pass(Duration::from_secs(1));
+    assert_eq!((bench.group().n_claims(), bench.engine.counters.count("early")), (0, 1));
+    assert_eq!(bench.engine.counters.count("signatures-checked"), 0);
+    bench.input(Input::Fetched(token.expect("asked"), Answer::Group(GroupRecord::default())));
+    bench.say(link, clock());
+    assert_eq!(bench.group().n_claims(), 1);
+}
+
+/// Goal: nothing is remembered of a link that is gone. Method: a goodbye, and what was under way behind it: talk, which
+/// has no place any more, and an envelope, which has.
+#[test]
+fn what_comes_late_on_a_link_goes_with_it() {
+    let mut bench = Bench::new();
+    let link = bench.member();
+    let entries = vec![ClockEntry { log: log(1), next: 1, floor: 0, head: [1; 8] }];
+    let frames = [
+        Frame::from(Goodbye { incarnation: Incarnation(1) }),
+        Clock { group: 1, part: Part::All, entries }.into(),
+        super::envelope(&Identity::from_seed([3; 32]), Lane::Durable, 5),
+    ];
+    for (frame, n_claims) in frames.into_iter().zip([0, 0, 1]) {
+        let frame = check(frame.encode().concat(), |_| false).expect("well formed");
+        let class = if n_claims > 0 { Class::Own } else { Class::Control };
+        bench.engine.handle_input(bench.now, Input::Frame { link, class, bytes: 0, frame });
+        while bench.engine.poll_output().is_some() {}
+        assert_eq!(bench.group().n_claims(), n_claims);
+    }
+    bench.input(Input::LinkDown { link, cause: LinkEnd::Closed });
+    assert_eq!(bench.group().n_claims(), 0);
 }

@@ -199,11 +199,14 @@ impl Census {
                 let is_behind = record.stay == Stay::Here && !known.is_here();
                 return Ok(if is_behind { Worth::Outdated } else { Worth::Old });
             }
-        } else if !self.make_room() {
+        } else if self.n_here >= limits::MEMBERS_MAX {
             return Ok(Worth::Old);
         }
         *toll += limits::SIGNATURE_TOLL;
         record.verify(&ground.tag).map_err(|_| Junk)?;
+        if !self.members.contains_key(&record.peer) {
+            self.make_room();
+        }
         self.put(ground.now, record);
         let may_pass = self.members.get_mut(&record.peer).is_some_and(|known| known.may_pass(ground.now));
         Ok(if may_pass { Worth::News } else { Worth::Noted })
@@ -293,8 +296,10 @@ impl Census {
     }
 
     /// Room for one more: those who are no longer there are forgotten for it, those who are there stay.
-    fn make_room(&mut self) -> bool {
-        self.members.len() < limits::MEMBERS_MAX || self.forget_oldest()
+    fn make_room(&mut self) {
+        if self.members.len() >= limits::MEMBERS_MAX {
+            self.forget_oldest();
+        }
     }
 
     /// Who is not there any more is remembered for a while, so that old news of it are known to be old.

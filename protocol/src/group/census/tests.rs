@@ -310,7 +310,12 @@ fn the_list_is_bounded() {
         bench.take(&said(5000 + n, 5, 1, Stay::Left)).expect("signed");
     }
     assert_eq!(bench.census.members.len(), 10 + limits::GONE_MAX);
-    bench.join(10_000..10_000 + limits::MEMBERS_MAX - 10);
+    bench.join(10_001..10_000 + limits::MEMBERS_MAX - 10);
+    let Fact::Said(mut forged) = said(9001, 5, 1, Stay::Here) else { panic!("a word") };
+    forged.seq = 2;
+    assert_eq!(bench.take(&Fact::Said(forged)), Err(Junk));
+    assert_eq!(bench.census.members.len(), limits::MEMBERS_MAX, "what nobody signed takes nobody's place");
+    bench.join([10_000]);
     assert_eq!(bench.census.members.len(), limits::MEMBERS_MAX, "those who left made room");
     assert_eq!(bench.take(&said(9000, 5, 1, Stay::Here)), Ok(Worth::Old), "one more");
     assert!((1..=10).all(|n| bench.has(n)));

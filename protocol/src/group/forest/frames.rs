@@ -160,7 +160,7 @@ impl Forest {
             return Ok(None);
         }
         self.n_checked += 1;
-        anchor.verify(&ground.tag).map_err(|_| Junk)?;
+        anchor.verify(&ground.tag).map_err(|_| Junk::Anchor)?;
         let chain = Chain::new(&ground.tag, anchor.clone());
         if let Some(ix) = known
             && let Some(tree) = self.trees.get_mut(&ix)
@@ -229,13 +229,13 @@ impl Forest {
         }
         let is_new = advert.seq > tree.chain.seq;
         if is_new && !tree.chain.go_on(advert.seq, advert.key) {
-            return Err(Junk);
+            return Err(Junk::Key);
         }
         if advert.seq < tree.chain.seq {
             return Ok(());
         }
         if !tree.chain.is_newest(advert.seq, &advert.key) {
-            return Err(Junk);
+            return Err(Junk::Key);
         }
         let up_at = self.links.get(&link).map(|neighbour| neighbour.up_at);
         let is_live = up_at.is_some_and(|at| ground.now - at >= limits::LINK_NEW);

@@ -79,7 +79,12 @@ pub(crate) type Fact = (LinkId, Frame);
 
 /// A refused frame: its sender is at fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Junk;
+pub(crate) enum Junk {
+    /// An anchor that its root did not sign.
+    Anchor,
+    /// A key that is not its round's.
+    Key,
+}
 
 /// All trees of one group.
 #[derive(Debug, Default)]

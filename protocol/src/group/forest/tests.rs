@@ -480,7 +480,7 @@ fn a_forged_round_is_junk() {
         wood.at(5, |forest, ground| forest.on_adverts(ground, link, &adverts))
     };
     for seq in [1, 2, 100, u16::MAX] {
-        assert_eq!(told(&mut wood, advert(seq, [3; 16])), Err(Junk));
+        assert_eq!(told(&mut wood, advert(seq, [3; 16])), Err(Junk::Key));
     }
     wood.assert_whole(0);
 }
