@@ -34,8 +34,10 @@ pub(crate) enum Placed {
     Known(Option<EnvelopeId>),
     /// It names another predecessor than the one that is here: the author has forked its log.
     Fork,
-    /// Too far ahead, or too many gaps: to be fetched again later.
+    /// Too far ahead of everything that is known.
     TooFar,
+    /// Too much lies beyond a gap already: to be fetched again later.
+    TooMany,
 }
 
 /// One envelope's place.
@@ -85,6 +87,17 @@ impl Log {
             || self.above.range(seq..).next().is_some_and(|(end, (skip, _))| end - u64::from(*skip) <= seq)
     }
 
+    /// Why there is no place for this number now, if there is none.
+    pub(crate) fn refusal(&self, seq: Seq, skip: u32) -> Option<Placed> {
+        let first = seq - u64::from(skip).min(seq);
+        let far = self.highest().map_or(0, |highest| highest + 1) + limits::SEQ_JUMP_MAX;
+        match first > self.next {
+            true if seq > far => Some(Placed::TooFar),
+            true if self.above.len() >= limits::RANGES_MAX => Some(Placed::TooMany),
+            _ => None,
+        }
+    }
+
     /// Takes an envelope in.
     pub(crate) fn insert(&mut self, place: Place) -> Placed {
         let Place { seq, skip, id, prev } = place;
@@ -96,11 +109,10 @@ impl Log {
             };
             return Placed::Known(known.filter(|id| *id != EnvelopeId::NONE));
         }
-        let first = seq - u64::from(skip).min(seq);
-        let far = self.highest().map_or(0, |highest| highest + 1) + limits::SEQ_JUMP_MAX;
-        if first > self.next && (seq > far || self.above.len() >= limits::RANGES_MAX) {
-            return Placed::TooFar;
+        if let Some(refusal) = self.refusal(seq, skip) {
+            return refusal;
         }
+        let first = seq - u64::from(skip).min(seq);
         let head_known = self.head.0 != EnvelopeId::NONE;
         if first == self.next && head_known && prev != EnvelopeId::NONE && prev != self.head.0 {
             return Placed::Fork;
@@ -209,7 +221,7 @@ mod tests {
         for n in 0..limits::RANGES_MAX as u64 {
             assert_eq!(log.insert(place(2 * n + 1, 0)), Placed::New);
         }
-        assert_eq!(log.insert(place(5000, 0)), Placed::TooFar);
+        assert_eq!(log.insert(place(5000, 0)), Placed::TooMany);
         assert_eq!(log.insert(place(0, 0)), Placed::New, "what closes a gap is always welcome");
     }
 

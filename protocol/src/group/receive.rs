@@ -35,6 +35,11 @@ impl Group {
         if self.is_turned_away(cx, link, log.lane) {
             return Ok(());
         }
+        if let Some(refusal) = self.logs.get(&log).and_then(|state| state.log.refusal(seq, header.skip)) {
+            let is_asked = self.repair.on_progress(cx.now, link, &log, seq).is_some();
+            self.on_no_place(cx, &log, refusal, is_asked);
+            return Ok(());
+        }
         cx.counters.add("signatures-checked", 1);
         let envelope = crypto::check(envelope).map_err(Fault::Envelope)?;
         let result = self.on_envelope(cx, link, tree, envelope);
@@ -121,12 +126,8 @@ impl Group {
         match self.place(cx, log, &envelope) {
             Placed::New => {}
             Placed::Known(_) => return Ok(()),
-            Placed::TooFar => {
-                // Only what was asked for is its sender's to send: a claim it can make itself.
-                match asked {
-                    Some(_) => cx.counters.add("too-far", 1),
-                    None => cx.waste("too-far"),
-                }
+            refusal @ (Placed::TooFar | Placed::TooMany) => {
+                self.on_no_place(cx, &log, refusal, asked.is_some());
                 return Ok(());
             }
             Placed::Fork => {
@@ -158,6 +159,17 @@ impl Group {
         self.look_for_gap(cx, link, log);
         self.ask_for_missing(cx);
         Ok(())
+    }
+
+    /// What was asked for is its sender's to send, and so is what goes on beyond a gap that somebody can close. A number
+    /// far from all others is nobody's: who sends it can claim the log itself.
+    fn on_no_place(&self, cx: &mut Ctx<'_>, log: &LogId, refusal: Placed, is_asked: bool) {
+        let is_closing = refusal == Placed::TooMany && self.repair.first_claimed(log).is_some();
+        if is_asked || is_closing {
+            cx.counters.add("too-far", 1);
+        } else {
+            cx.waste("too-far");
+        }
     }
 
     /// A second copy: whoever pushes an author to us that we get elsewhere is told to stop.
