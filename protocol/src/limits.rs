@@ -323,8 +323,6 @@ pub const WANT_PATIENCE: Duration = Duration::from_millis(500);
 pub const WANT_PATIENCE_BRIEF: Duration = Duration::from_millis(130);
 /// How often a holder is asked so briefly.
 pub const WANTS_BRIEF: u32 = 3;
-/// Missing envelopes being waited for, per group.
-pub const MISSING_MAX: usize = 4096;
 /// Logs of a group that are known to be longer elsewhere, remembered for `status`.
 pub const GAPS_MAX: usize = 256;
 /// Of these, told in `status`: the oldest.

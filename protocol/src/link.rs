@@ -204,6 +204,11 @@ impl Link {
         self.outflow.queued()
     }
 
+    /// Whether there is room for an envelope of any size beside what is live.
+    pub(crate) fn has_live_room(&self) -> bool {
+        self.outflow.pending(Flow::Live) < limits::LINK_QUEUE_HIGH
+    }
+
     /// Whether an answer with history may be begun.
     pub(crate) fn takes_history(&self) -> bool {
         self.outflow.takes_history()

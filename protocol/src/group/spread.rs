@@ -169,8 +169,11 @@ impl Group {
         envelope: &CheckedEnvelope,
     ) -> bool {
         let class = if is_own { Class::Own } else { Class::Forward };
-        let riding = self.tree.take_riding(cx.now, link);
-        self.send_announced(cx, class, riding);
+        // Where payload finds no room soon, they would have none either: they wait, and leave as talk.
+        if cx.links.get(&link).is_some_and(Link::has_live_room) {
+            let riding = self.tree.take_riding(cx.now, link);
+            self.send_announced(cx, class, riding);
+        }
         cx.send(link, class, Frame::Data { group: self.ix, tree, envelope: envelope.as_bytes().clone() })
     }
 

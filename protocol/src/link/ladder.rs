@@ -111,8 +111,12 @@ impl Ladder {
         if lag.calm_at.is_some_and(|at| at <= now) {
             return self.recover(now);
         }
-        lag.is_blocked = stalled_for >= limits::BLOCKED_AFTER;
-        lag.is_blocked.then_some(Step::To(Pace::Blocked))
+        if stalled_for < limits::BLOCKED_AFTER {
+            return None;
+        }
+        // It was not as calm as it seemed, and is not looked at for that while it is blocked.
+        *lag = Lag { is_blocked: true, calm_at: None };
+        Some(Step::To(Pace::Blocked))
     }
 
     fn recover(&mut self, now: Timestamp) -> Option<Step> {

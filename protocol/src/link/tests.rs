@@ -445,3 +445,19 @@ fn whoever_lags_again_and_again_waits_longer() {
     assert_eq!(ladder.look(at(now), &queue(Some(at(now - 250)))), Some(Step::To(Pace::Slow)));
     assert_eq!(ladder.look(at(now), &queue(None)), Some(Step::To(Pace::Prompt)));
 }
+
+/// Goal: whoever stands still while it is still counted as slow for former spells is blocked until it moves or is closed,
+/// and asks for no look meanwhile. The end of that time was asked for again and again.
+#[test]
+fn one_that_is_blocked_before_it_is_calm_is_left_alone() {
+    // Far away, so that it need not be slow already.
+    let still = Queue { slow_at: Some(at(60_000)), ..queue(Some(at(100))) };
+    let mut ladder = Ladder::begin_slow(at(0), 5);
+    let calm_at = ladder.next_deadline(&still).expect("it is in quarantine");
+    assert_eq!(ladder.look(at(2100), &still), Some(Step::To(Pace::Blocked)));
+    for now in [at(2100), calm_at, calm_at + Duration::from_millis(500)] {
+        assert_eq!(ladder.look(now, &still), None);
+        assert_eq!(ladder.next_deadline(&still), Some(at(100) + limits::CLOSED_AFTER));
+    }
+    assert_eq!(ladder.look(at(10_100), &still), Some(Step::Close));
+}

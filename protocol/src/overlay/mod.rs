@@ -329,6 +329,8 @@ impl Overlay {
     /// A link is over. True if it was the last one to its peer. `choice` spreads the retries.
     pub(crate) fn link_down(&mut self, now: Timestamp, link: LinkId, peer: PeerId, choice: u32) -> bool {
         let Some(known) = self.known.get_mut(&peer) else {
+            // Whoever is not known has no link.
+            self.active.remove(&peer);
             return false;
         };
         let Some(standing) = known.link.take_if(|standing| standing.link == link) else {
@@ -374,6 +376,13 @@ impl Overlay {
         let pause = (RETRY_MIN * 2u32.pow(known.failures.min(7))).min(RETRY_MAX);
         known.failures = known.failures.saturating_add(1);
         known.failed_at = now;
+        if known.failures >= limits::LOST_FAILURES_MAX {
+            known.lost = None;
+        }
+        if known.link.is_some() {
+            // It dialled us meanwhile.
+            return;
+        }
         let at = now + pause + pause * (choice % 256) / 1024;
         known.retry_at = Some(at);
         // In partial mode nobody waits for one peer, and who has failed is not worth a place.
@@ -443,18 +452,21 @@ impl Overlay {
         if self.is_crowding(now, &peer) {
             return self.on_crowded(now, None);
         }
-        let n_linked = self.active.len();
+        // In partial mode most who come are not kept, and who says nothing takes nobody's place.
+        let counts = |standing: &Standing| !self.is_partial() || standing.greeted || standing.dialed;
+        let linked = self.active.iter().filter_map(|peer| self.known.get(peer)?.link);
+        let n_linked = linked.filter(counts).count();
         let Some(known) = self.known.get_mut(&peer) else {
             return;
         };
         let waits = known.retry_at.is_some_and(|at| at > now);
-        if known.link.is_some()
-            || known.dialing.is_some()
-            || waits
-            || known.addresses.is_empty()
-            || n_linked >= limits::LINKS_MAX
-        {
+        if known.link.is_some() || known.dialing.is_some() || waits || known.addresses.is_empty() {
             return;
+        }
+        if n_linked >= limits::LINKS_MAX {
+            // Those that say nothing are gone by then.
+            known.retry_at = Some(now + limits::HELLO_PATIENCE);
+            return self.wake_at(now + limits::HELLO_PATIENCE);
         }
         if self.n_dialing >= limits::DIALS_MAX {
             known.retry_at = Some(now + RETRY_MIN);

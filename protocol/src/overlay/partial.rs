@@ -160,6 +160,10 @@ impl Overlay {
             known.lost = None;
             known.seen_at = Some(now);
         }
+        // Only who was dialled has something to tell before both have greeted. Else every connection would fill the view.
+        if !standing.dialed && !standing.greeted {
+            return false;
+        }
         self.hint(now);
         let heir = refuse.peers.first().filter(|_| refuse.why == Refusal::Replaced && standing.greeted);
         let heir = heir.map(|record| record.peer);

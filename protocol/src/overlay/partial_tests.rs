@@ -1,6 +1,7 @@
 //! Beyond a mesh: who is kept, where walks end, what is believed, and what a liar cannot do.
 
 mod block;
+mod dials;
 mod find;
 
 use super::*;

@@ -161,3 +161,41 @@ fn one_that_lags_alone_is_not_waited_for() {
         assert_eq!(called_slow(2, n).0.len(), 2, "half of the others of {n} are in time");
     }
 }
+
+/// Goal: what is announced together with payload cannot pile up behind it: nobody takes announcements back. Method: a
+/// neighbour that is about to be passed something on, with something else to be told; its queue is empty, or full.
+#[test]
+fn announcements_do_not_ride_on_a_full_link() {
+    for is_full in [false, true] {
+        let mut bench = Bench::new();
+        let reader = bench.member();
+        bench.hostile = Identity::from_seed([3; 32]);
+        bench.record = PeerRecord::new(&bench.hostile, 1, Vec::new(), Vec::new());
+        let author = bench.member();
+        let log = LogId { author: bench.hostile.peer_id(), lane: Lane::Live };
+        let range = Range { log, from: 0, to: 0 };
+        bench.say(reader, Want { request: 1, group: 1, range, graft: true });
+        bench.thin = vec![reader];
+        let group = key().group_id();
+        let mut ticket = 0;
+        while is_full && bench.engine.links[&reader].has_live_room() {
+            ticket += 1;
+            let draft = Draft { content: Bytes::from(vec![7; 10_000]), ..Draft::default() };
+            let command = Command::Publish { group, lane: Lane::Live, ttl_secs: 0, draft, ticket };
+            bench.input(Input::Command(command));
+            bench.pass(limits::BATCH_DELAY);
+        }
+        bench.sent.clear();
+        bench.say(author, live(&Identity::from_seed([4; 32]), 0));
+        let passed_on = live(&bench.hostile, 0);
+        let (data, announce) =
+            (passed_on.kind(), Frame::from(Announce { group: 1, ranges: Vec::new() }).kind());
+        bench.say(author, passed_on);
+        bench.thin.clear();
+        bench.input(Input::Written { link: reader, class: Class::Own, bytes: limits::LINK_QUEUE_MAX });
+        assert!(bench.sent.contains_key(&data), "{:?}", bench.sent);
+        assert_eq!(bench.sent.contains_key(&announce), !is_full, "{:?}", bench.sent);
+        bench.pass(limits::ANNOUNCE_DELAY);
+        assert_eq!(bench.sent.get(&announce), Some(&1), "told all the same");
+    }
+}
