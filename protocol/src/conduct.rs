@@ -301,6 +301,9 @@ pub(crate) fn cost(frame: &Frame) -> u32 {
         Frame::Roots(roots) => 4 * listed(roots.roots.len(), 8),
         Frame::Clock(clock) => 4 * listed(clock.entries.len(), 16),
         Frame::Announce(announce) => listed(announce.ranges.len(), 8),
+        Frame::Adverts(adverts) => listed(adverts.trees.len(), 4),
+        // Each is answered with an anchor, some 150 bytes.
+        Frame::AnchorReq(request) => listed(request.trees.len(), 2),
         Frame::Want(_) => 2,
         // Signatures are charged when they are checked.
         Frame::News(news) => listed(news.facts.len(), 2),
@@ -318,6 +321,7 @@ pub(crate) fn cost(frame: &Frame) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::frame::{Advert, Adverts, AnchorReq, Name};
 
     const PEER: PeerId = PeerId([1; 32]);
 
@@ -373,6 +377,15 @@ mod tests {
         }
         assert_eq!(conduct.peers.len(), limits::OFFENDERS_MAX);
         assert!(conduct.is_banned(at(2), &PEER));
+    }
+
+    #[test]
+    fn lists_cost_by_their_length() {
+        let of = |n: u16| cost(&AnchorReq { group: 1, trees: (0..n).collect() }.into());
+        assert_eq!((of(1), of(256)), (1, 129));
+        let advert = Advert { tree: 1, name: Name::Told, seq: 1, key: [0; 16], dist: 1, branch: 1 };
+        let of = |n: usize| cost(&Adverts { group: 1, trees: vec![advert.clone(); n] }.into());
+        assert_eq!((of(1), of(256)), (1, 65));
     }
 
     #[test]

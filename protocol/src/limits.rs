@@ -384,6 +384,10 @@ pub const ADVERT_MIN: Duration = Duration::from_secs(30);
 pub const ADVERT_MAX: Duration = Duration::from_secs(120);
 /// A root that is asked begins a round before that, but not sooner after the last one.
 pub const ADVERT_PAUSE: Duration = Duration::from_secs(5);
+/// A round of a root is heard each half of that, not more often: each is passed on over every link.
+pub const ROUND_EVERY: Duration = Duration::from_millis(2500);
+/// Of one root so many at once: rounds that were held up come together.
+pub const ROUNDS_BURST: u32 = 4;
 /// A tree is borrowed for so long after its root's last round: half as long again as between two.
 pub const TREE_FRESH: Duration = Duration::from_secs(180);
 /// A tree is forgotten so long after its root's last round: later than anybody borrows it.

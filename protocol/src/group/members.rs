@@ -47,6 +47,10 @@ impl Group {
         };
         let peer = state.peer;
         state.share(theirs, self.id, proof);
+        if self.members.contains_key(&link) {
+            // It says it again, perhaps by another number: all that follows was done.
+            return;
+        }
         // The side that was dialled starts, so that one digest crosses the new link and not two.
         if state.digest_at.is_none() {
             let at = if state.dialed { cx.now + limits::DIGEST_MIN } else { cx.now };

@@ -375,8 +375,8 @@ impl Group {
 
     pub(crate) fn on_announce(&mut self, cx: &mut Ctx<'_>, link: LinkId, announce: &Announce) {
         self.tree.heard(cx.now, link);
+        self.tree.has_these(link, &announce.ranges);
         for OnTree { tree, range } in &announce.ranges {
-            self.tree.has_it(link, range);
             // Nobody can announce more of our own log than there is.
             let end = range.to.saturating_add(1);
             if range.log.author == cx.me || self.missing(&range.log, end).is_empty() {

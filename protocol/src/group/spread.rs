@@ -241,6 +241,8 @@ impl Group {
         let n_checked = self.forest.take_checked();
         if n_checked > 0 {
             cx.counters.add("signatures-checked", n_checked);
+            let n_checked = u32::try_from(n_checked).unwrap_or(u32::MAX);
+            cx.toll.work = cx.toll.work.saturating_add(n_checked.saturating_mul(limits::SIGNATURE_TOLL));
         }
         for (link, frame) in self.forest.take_facts() {
             cx.send(link, Class::Control, frame);

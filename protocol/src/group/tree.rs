@@ -7,10 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::id::{LinkId, PeerId};
+use crate::id::{LinkId, LogId, PeerId, Seq};
 use crate::limits;
 use crate::time::Timestamp;
-use crate::wire::frame::{OnTree, Range, TreeIx};
+use crate::wire::frame::{OnTree, Range, STAR, TreeIx};
 
 /// Trees of one group, seen from this node.
 #[derive(Debug, Default)]
@@ -137,15 +137,32 @@ impl Tree {
         self.lately.get(&link).copied().unwrap_or_default()
     }
 
+    /// The neighbour turned out to have all these: what waits is looked through once, however many they are.
+    pub(crate) fn has_these(&mut self, link: LinkId, ranges: &[OnTree]) {
+        let mut had: Vec<(LogId, Seq, Seq)> =
+            ranges.iter().map(|told| (told.range.log, told.range.from, told.range.to)).collect();
+        had.sort_unstable();
+        // How far those reach that begin there or before.
+        let mut reach: Option<(LogId, Seq)> = None;
+        for (log, _, to) in &mut had {
+            if let Some((_, farthest)) = reach.filter(|(of, _)| of == log) {
+                *to = farthest.max(*to);
+            }
+            reach = Some((*log, *to));
+        }
+        let is_had = |waiting: &Range| {
+            let n = had.partition_point(|(log, from, _)| (*log, *from) <= (waiting.log, waiting.from));
+            had[..n].last().is_some_and(|(log, _, to)| *log == waiting.log && *to >= waiting.to)
+        };
+        self.late.retain(|(_, to, _, waiting)| *to != link || !is_had(waiting));
+        if let Some(gathered) = self.announcements.get_mut(&link) {
+            gathered.ranges.retain(|told| !is_had(&told.range));
+        }
+    }
+
     /// The neighbour turned out to have this.
     pub(crate) fn has_it(&mut self, link: LinkId, range: &Range) {
-        self.late.retain(|(_, to, _, waiting)| {
-            (*to, waiting.log) != (link, range.log) || waiting.from < range.from || waiting.to > range.to
-        });
-        let Some(gathered) = self.announcements.get_mut(&link) else { return };
-        gathered.ranges.retain(|OnTree { range: waiting, .. }| {
-            waiting.log != range.log || waiting.from < range.from || waiting.to > range.to
-        });
+        self.has_these(link, &[OnTree { tree: STAR, range: *range }]);
     }
 
     /// Announcements whose time has come.
@@ -212,8 +229,7 @@ mod tests {
     use core::time::Duration;
 
     use super::*;
-    use crate::id::{Lane, LogId, Seq};
-    use crate::wire::frame::STAR;
+    use crate::id::Lane;
 
     const A: LinkId = LinkId(1);
     const B: LinkId = LinkId(2);
@@ -249,6 +265,22 @@ mod tests {
         // What there was for B is known to it.
         assert!(tree.take_announcements(due + limits::ANNOUNCE_DELAY).is_empty());
         assert_eq!(tree.next_deadline(), None);
+    }
+
+    /// What a neighbour has by any of the ranges that it tells of is not told, and what sticks out of all of them is.
+    #[test]
+    fn what_a_neighbour_has_by_one_of_many_ranges_is_not_told() {
+        let (mut tree, now) = (Tree::default(), Timestamp::from_micros(5));
+        let waiting = [range(1, 2, 3), range(1, 8, 9), range(2, 0, 4), range(2, 6, 6), range(3, 5, 5)];
+        for waiting in waiting {
+            tree.announce(now, A, 7, waiting);
+            tree.announce_late(now, A, 7, waiting);
+            tree.announce_late(now, B, 7, waiting);
+        }
+        tree.has_these(A, &on(STAR, [range(2, 6, 8), range(1, 2, 2), range(1, 0, 8), range(2, 1, 9)]));
+        assert_eq!((tree.announcements[&A].ranges.len(), tree.late.len()), (3, 3 + 5));
+        let told = tree.take_all(now, A);
+        assert!([1, 2, 4].iter().all(|n| told[0].1.iter().any(|told| told.range == waiting[*n])));
     }
 
     /// A neighbour that was told lately is told again after ANNOUNCE_PAUSE, or with an envelope that goes there.

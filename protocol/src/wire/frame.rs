@@ -646,7 +646,13 @@ impl Frame {
                     Name::Told | Name::Id(_) => Ok(()),
                 })
             }
-            Self::AnchorReq(request) => at_most(request.trees.len(), limits::TREES_MAX, "trees"),
+            Self::AnchorReq(request) => {
+                at_most(request.trees.len(), limits::TREES_MAX, "trees")?;
+                if !request.trees.is_sorted_by(|a, b| a < b) {
+                    return Err(DecodeError::NotCanonical);
+                }
+                Ok(())
+            }
             Self::Data { .. }
             | Self::MembersAsk(_)
             | Self::MembersSums(_)

@@ -9,7 +9,7 @@ use crate::id::{LinkId, PeerId};
 use crate::limits;
 use crate::time::Timestamp;
 use crate::wire::frame::{
-    Class, Fact, Members, MembersAsk, MembersDigest, MembersHave, MembersSums, MembersWant, member_id,
+    Class, Fact, Members, MembersAsk, MembersDigest, MembersHave, MembersSums, MembersWant,
 };
 
 /// What is being compared.
@@ -76,7 +76,7 @@ impl Census {
 
     fn ids(&self) -> impl Iterator<Item = (PeerId, u64)> + '_ {
         let here = self.members.iter().filter(|(_, member)| member.is_here());
-        here.map(|(peer, member)| (*peer, member_id(peer, member.incarnation)))
+        here.map(|(peer, member)| (*peer, member.id))
     }
 
     pub(crate) fn on_sums(&mut self, ground: &Ground<'_>, link: LinkId, sums: &MembersSums) {

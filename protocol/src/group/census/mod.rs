@@ -97,6 +97,8 @@ pub(crate) struct Census {
 /// A member, by what it said last.
 #[derive(Debug)]
 struct Member {
+    /// Its [`member_id`]: lists are compared by it, again and again.
+    id: u64,
     incarnation: Incarnation,
     seq: u32,
     stay: Stay,
@@ -221,8 +223,9 @@ impl Census {
         let (n_passed, passed_since) = before.map_or((0, now), |known| (known.n_passed, known.passed_since));
         let is_gone = false;
         let changed_at = now;
+        let id = member_id(&peer, incarnation);
         let member =
-            Member { incarnation, seq, stay, is_gone, signature, changed_at, n_passed, passed_since };
+            Member { id, incarnation, seq, stay, is_gone, signature, changed_at, n_passed, passed_since };
         let is_here = member.is_here();
         self.members.insert(peer, member);
         self.enter_sum(&peer);
@@ -284,14 +287,14 @@ impl Census {
     fn leave_sum(&mut self, peer: &PeerId) -> bool {
         let Some(member) = self.members.get(peer).filter(|member| member.is_here()) else { return false };
         self.n_here -= 1;
-        self.sum = self.sum.wrapping_sub(member_id(peer, member.incarnation));
+        self.sum = self.sum.wrapping_sub(member.id);
         true
     }
 
     fn enter_sum(&mut self, peer: &PeerId) {
         if let Some(member) = self.members.get(peer).filter(|member| member.is_here()) {
             self.n_here += 1;
-            self.sum = self.sum.wrapping_add(member_id(peer, member.incarnation));
+            self.sum = self.sum.wrapping_add(member.id);
         }
     }
 

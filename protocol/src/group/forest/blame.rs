@@ -77,7 +77,8 @@ impl Forest {
     /// A parent brought something after all, if late.
     pub(super) fn on_late(&mut self, link: LinkId, log: LogId, seq: Seq) {
         self.take_misses(log, seq, |parent| parent == link);
-        let Some(Neighbour { misses, .. }) = self.links.get_mut(&link) else { return };
+        let Some(Neighbour { used, .. }) = self.links.get_mut(&link) else { return };
+        let misses = &mut used.misses;
         if misses.last.is_some_and(|(_, last)| covers(&last, log, seq)) {
             *misses = Misses::PROVEN;
         }
@@ -93,8 +94,8 @@ impl Forest {
         });
         // Who brings only its own does nothing for others.
         let served = self.links.get_mut(&link).filter(|neighbour| neighbour.peer != log.author);
-        if let Some(neighbour) = served.filter(|neighbour| is_parent || neighbour.misses.n == 0) {
-            neighbour.misses = Misses::PROVEN;
+        if let Some(neighbour) = served.filter(|neighbour| is_parent || neighbour.used.misses.n == 0) {
+            neighbour.used.misses = Misses::PROVEN;
         }
     }
 
@@ -102,7 +103,7 @@ impl Forest {
     /// that has not brought anything of late, so that who lures others into its branch delays them less.
     pub(crate) fn patience(&self, ix: TreeIx, usual: Duration) -> Duration {
         let parent = self.trees.get(&ix).and_then(|tree| tree.parent);
-        let is_proven = |parent| self.links.get(&parent).is_some_and(|parent| parent.misses.is_proven);
+        let is_proven = |parent| self.links.get(&parent).is_some_and(|parent| parent.used.misses.is_proven);
         match parent {
             None if !self.roots.is_own(ix) => Duration::ZERO,
             Some(parent) if !is_proven(parent) => usual / 4,
@@ -114,7 +115,7 @@ impl Forest {
     /// it passes anything on, for nobody tells an author whether it did. `turn` says which.
     pub(crate) fn helpers(&self, ix: TreeIx, turn: usize) -> Vec<LinkId> {
         let parent = self.trees.get(&ix).and_then(|tree| tree.parent);
-        let is_proven = |link: &LinkId| self.links.get(link).is_some_and(|link| link.misses.is_proven);
+        let is_proven = |link: &LinkId| self.links.get(link).is_some_and(|link| link.used.misses.is_proven);
         if parent.is_none_or(|parent| is_proven(&parent)) {
             return Vec::new();
         }
@@ -131,7 +132,8 @@ impl Forest {
 
     fn on_missed(&mut self, ground: &mut Ground<'_>, Miss { parent, ix, range }: Miss) {
         let now = ground.now;
-        let Some(Neighbour { misses, peer, .. }) = self.links.get_mut(&parent) else { return };
+        let Some(Neighbour { used, peer, .. }) = self.links.get_mut(&parent) else { return };
+        let misses = &mut used.misses;
         let ago = misses.last.map(|(at, _)| now - at);
         if ago.is_some_and(|ago| ago >= limits::SHUN_MIN) {
             *misses = Misses::default();
@@ -161,7 +163,7 @@ impl Forest {
     /// A parent is in doubt: whoever else is no worse, but for the length of its way, takes its place.
     fn look_for_better(&mut self, ground: &Ground<'_>, ix: TreeIx, parent: LinkId) {
         let links = &self.links;
-        let is_sound = |link: LinkId| links.get(&link).is_some_and(|neighbour| neighbour.misses.n == 0);
+        let is_sound = |link: LinkId| links.get(&link).is_some_and(|neighbour| neighbour.used.misses.n == 0);
         let tree = self.trees.get(&ix).filter(|tree| tree.parent == Some(parent));
         if let Some(better) = tree.and_then(|tree| tree.best_feasible_of(ground, is_sound)) {
             self.adopt(ground, ix, better);

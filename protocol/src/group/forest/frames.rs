@@ -1,7 +1,7 @@
 //! The forest's frames: what is said of trees, and what is made of it.
 
 use super::tree::Route;
-use super::{Chain, Forest, Ground, Junk, News};
+use super::{Chain, Forest, Ground, Junk, Neighbour, News};
 use crate::id::LinkId;
 use crate::limits;
 use crate::time::Timestamp;
@@ -121,7 +121,7 @@ impl Forest {
     }
 
     /// Asks which trees these numbers stand for, as often as new ones may be checked.
-    fn ask_for_anchors(&mut self, ground: &Ground<'_>, link: LinkId, unknown: Vec<TreeIx>) {
+    fn ask_for_anchors(&mut self, ground: &Ground<'_>, link: LinkId, mut unknown: Vec<TreeIx>) {
         let room = limits::TREES_MAX.saturating_sub(self.trees.len());
         let Some(neighbour) = self.links.get_mut(&link) else { return };
         let is_early = neighbour.asked_at.is_some_and(|at| ground.now < at + limits::ANCHOR_EVERY);
@@ -129,6 +129,8 @@ impl Forest {
             return;
         }
         neighbour.asked_at = Some(ground.now);
+        unknown.sort_unstable();
+        unknown.dedup();
         self.facts.push((link, AnchorReq { group: ground.group, trees: unknown }.into()));
     }
 
@@ -154,6 +156,9 @@ impl Forest {
             // The same, or one that was replaced.
             return Ok((tree.chain.anchor == *anchor).then_some(*ix));
         }
+        if tree.as_ref().is_some_and(|(_, tree)| !tree.may_begin(ground.now)) {
+            return Ok(None);
+        }
         let is_full = tree.is_none() && self.trees.len() >= limits::TREES_MAX;
         // Only a former run of ours can have signed another.
         if anchor.root == ground.me || is_full || !self.may_check(ground.now, link) {
@@ -172,15 +177,15 @@ impl Forest {
     }
 
     fn may_check(&mut self, now: Timestamp, link: LinkId) -> bool {
-        let Some(neighbour) = self.links.get_mut(&link) else { return false };
-        let earned = (now - neighbour.since).as_micros() / limits::ANCHOR_EVERY.as_micros();
+        let Some(Neighbour { used, .. }) = self.links.get_mut(&link) else { return false };
+        let earned = (now - used.since).as_micros() / limits::ANCHOR_EVERY.as_micros();
         if earned > 0 {
-            neighbour.since = now;
+            used.since = now;
             let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-            neighbour.anchors = neighbour.anchors.saturating_add(earned).min(limits::ANCHORS_BURST);
+            used.anchors = used.anchors.saturating_add(earned).min(limits::ANCHORS_BURST);
         }
-        let may = neighbour.anchors > 0;
-        neighbour.anchors -= u32::from(may);
+        let may = used.anchors > 0;
+        used.anchors -= u32::from(may);
         may
     }
 
@@ -228,6 +233,11 @@ impl Forest {
             return Ok(());
         }
         let is_new = advert.seq > tree.chain.seq;
+        // Who has no way knows no more of a round than its number; and a root that does not keep to its measure is not
+        // heard, for each round is passed on to everybody.
+        if is_new && (advert.dist == UNREACHABLE || !tree.may_begin(ground.now)) {
+            return Ok(());
+        }
         if is_new && !tree.chain.go_on(advert.seq, advert.key) {
             return Err(Junk::Key);
         }

@@ -90,6 +90,8 @@ pub(crate) enum Junk {
 #[derive(Debug, Default)]
 pub(crate) struct Forest {
     links: BTreeMap<LinkId, Neighbour>,
+    /// What those had used up who have left: it is not given back for coming again.
+    left: BTreeMap<PeerId, Used>,
     trees: BTreeMap<TreeIx, Tree>,
     by_root: BTreeMap<PeerId, TreeIx>,
     /// Which of our trees a neighbour's number stands for.
@@ -113,11 +115,17 @@ struct Neighbour {
     up_at: Timestamp,
     /// Our name for ways that begin there, in trees whose root we are.
     branch: u8,
+    /// When unknown numbers were last asked for.
+    asked_at: Option<Timestamp>,
+    used: Used,
+}
+
+/// What is kept of a neighbour beyond its link.
+#[derive(Debug)]
+struct Used {
     /// Unknown anchors that may be checked now, and since when they are counted.
     anchors: u32,
     since: Timestamp,
-    /// When unknown numbers were last asked for.
-    asked_at: Option<Timestamp>,
     misses: Misses,
 }
 
@@ -147,28 +155,22 @@ impl Forest {
 
     // Links.
 
-    /// A member's link stands: it is told all trees.
+    /// A member's link stands: it is told all trees. Who says so once more has said nothing.
     pub(crate) fn link_up(&mut self, ground: &mut Ground<'_>, link: LinkId, peer: PeerId) {
+        if self.links.contains_key(&link) {
+            return;
+        }
         let taken: Vec<u8> = self.links.values().map(|neighbour| neighbour.branch).collect();
         let branch = (1..=u8::MAX).find(|branch| !taken.contains(branch)).unwrap_or(u8::MAX);
-        let neighbour = Neighbour {
-            peer,
-            up_at: ground.now,
-            branch,
-            anchors: limits::ANCHORS_BURST,
-            since: ground.now,
-            asked_at: None,
-            misses: Misses::default(),
-        };
-        if self.links.insert(link, neighbour).is_none() {
-            self.tell_everything(ground, link);
-        }
+        let fresh = Used { anchors: limits::ANCHORS_BURST, since: ground.now, misses: Misses::default() };
+        let used = self.left.remove(&peer).unwrap_or(fresh);
+        self.links.insert(link, Neighbour { peer, up_at: ground.now, branch, asked_at: None, used });
+        self.tell_everything(ground, link);
     }
 
     pub(crate) fn link_down(&mut self, ground: &mut Ground<'_>, link: LinkId) {
-        if self.links.remove(&link).is_none() {
-            return;
-        }
+        let Some(Neighbour { peer, used, .. }) = self.links.remove(&link) else { return };
+        self.remember(peer, used);
         self.theirs.retain(|(of, _), _| *of != link);
         for ix in self.all() {
             let Some(tree) = self.trees.get_mut(&ix) else { continue };
@@ -178,6 +180,14 @@ impl Forest {
                 self.find_parent(ground, ix);
             }
         }
+    }
+
+    fn remember(&mut self, peer: PeerId, used: Used) {
+        if !self.left.contains_key(&peer) && self.left.len() >= limits::SHUNNED_MAX {
+            let first = self.left.iter().min_by_key(|(_, used)| used.since).map(|(peer, _)| *peer);
+            first.and_then(|first| self.left.remove(&first));
+        }
+        self.left.insert(peer, used);
     }
 
     // Envelopes.

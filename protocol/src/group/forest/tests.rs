@@ -6,6 +6,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use std::collections::BTreeSet;
 
 mod blame;
+mod measure;
 
 use super::*;
 use crate::wire::frame::{Advert, Adverts, Name};

@@ -35,6 +35,8 @@ pub(super) struct Tree {
     pub(super) settle_at: Option<Timestamp>,
     /// When the newest round was heard of.
     pub(super) heard_at: Timestamp,
+    /// Until when the rounds that were taken would last if one came each [`limits::ROUND_EVERY`].
+    rounds_until: Timestamp,
     /// When what changed within the round is told.
     pub(super) advert_at: Option<Timestamp>,
     told_at: Timestamp,
@@ -136,6 +138,7 @@ impl Tree {
             vias: Vec::new(),
             settle_at: None,
             heard_at: now,
+            rounds_until: now,
             advert_at: None,
             told_at: now,
             n_told: 0,
@@ -199,8 +202,15 @@ impl Tree {
         (self.dist, self.fd, self.branch) = (0, 0, 0);
     }
 
+    /// Whether a round of another's may begin: an honest root leaves twice the time between two of them, but some may
+    /// come late, and a new neighbour tells of one that is about to end.
+    pub(super) fn may_begin(&self, now: Timestamp) -> bool {
+        self.rounds_until <= now + limits::ROUND_EVERY * (limits::ROUNDS_BURST - 1)
+    }
+
     fn start_round(&mut self, now: Timestamp) {
         self.heard_at = now;
+        self.rounds_until = self.rounds_until.max(now) + limits::ROUND_EVERY;
         self.first = None;
         self.n_told = 0;
         self.advert_at = None;

@@ -136,7 +136,7 @@ pub struct Adverts {
 pub struct AnchorReq {
     /// The group.
     pub group: GroupIx,
-    /// The receiver's numbers; at most [`limits::TREES_MAX`].
+    /// The receiver's numbers, sorted: each once, for each is answered by an anchor. At most [`limits::TREES_MAX`].
     pub trees: Vec<TreeIx>,
 }
 

@@ -301,7 +301,9 @@ fn lists_are_bounded_from_both_sides() {
     let stored = |n| -> Frame { Stored { group: u16::MAX, logs: many(n, |n| (author(n), big)) }.into() };
     let told = |n| vec![advert(u16::MAX, Name::Anchor(Box::new(Anchor { chain: u16::MAX, ..anchor() }))); n];
     let adverts = |n| -> Frame { Adverts { group: u16::MAX, trees: told(n) }.into() };
-    let anchors = |n| -> Frame { AnchorReq { group: u16::MAX, trees: vec![u16::MAX; n] }.into() };
+    let anchors = |n| -> Frame {
+        AnchorReq { group: u16::MAX, trees: (u16::MAX - n as u16..u16::MAX).collect() }.into()
+    };
     let vote = || Fact::Vote(Alert { incarnation: Incarnation(limits::INCARNATION_MAX), ..alert(2) });
     let news = |n| -> Frame { News { group: u16::MAX, tree: u16::MAX, facts: vec![vote(); n] }.into() };
     let more_after = Some(peer(1));
@@ -369,6 +371,9 @@ fn values_that_contradict_themselves_are_refused() {
     let upside_down = ClockEntry { floor: 252, ..entry(1) };
     assert_eq!(refused(clock(vec![upside_down]).into()), DecodeError::Invalid("floor"));
     let far = Anchor { length: limits::CHAIN_MAX as u16 + 1, ..anchor() };
+    let asked = |trees: &[u16]| AnchorReq { group: 3, trees: trees.to_vec() };
+    assert_eq!(refused(asked(&[8, 7]).into()), DecodeError::NotCanonical);
+    assert_eq!(refused(asked(&[7, 7]).into()), DecodeError::NotCanonical);
     let adverts = |anchor| Adverts { group: 3, trees: vec![advert(1, Name::Anchor(Box::new(anchor)))] };
     assert_eq!(refused(adverts(far).into()), DecodeError::TooLarge("chain"));
     let mixed = Alert { target: peer(9), ..alert(2) };
