@@ -17,6 +17,8 @@ use crate::scenario::Scenario;
 use crate::world::World;
 use crate::world::overlay::OverlayReport;
 
+/// A full mesh is looked for as often: a small part of how long it takes to form.
+const MESH_EVERY: Duration = Duration::from_millis(10);
 /// Nodes from which the overlay is measured.
 const OVERLAY_AUTHORS: usize = 20;
 
@@ -29,6 +31,8 @@ pub struct Report {
     pub seed: u64,
     /// Virtual seconds.
     pub seconds: f64,
+    /// Messages that the scenario has.
+    pub planned: usize,
     /// Messages that left their authors.
     pub messages: usize,
     /// Messages that were refused, dropped with a reason, or lost with their author before they left it.
@@ -53,7 +57,7 @@ pub struct Report {
     pub bytes_per_payload_byte: f64,
     /// Everything on the wire, a node and second.
     pub wire_bytes_per_node_second: f64,
-    /// Until every node was linked to every other; none if never.
+    /// Until all had been started and every node was linked to every other; none if never.
     pub mesh_seconds: Option<f64>,
     /// Nodes declared gone that were there.
     pub presence_false_alarms: u64,
@@ -75,9 +79,10 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether everything was delivered and nothing was violated.
+    /// Whether something was sent if it was to be, everything was delivered, and nothing was violated.
     pub fn is_good(&self) -> bool {
-        self.violations.is_empty() && self.delivered == self.expected
+        let is_silent = self.planned > 0 && self.messages == 0;
+        !is_silent && self.violations.is_empty() && self.delivered == self.expected
     }
 }
 
@@ -94,10 +99,11 @@ pub fn run(scenario: &Scenario, mut progress: impl FnMut(Timestamp)) -> Report {
 fn run_once(scenario: &Scenario, mut progress: impl FnMut(Timestamp)) -> Report {
     let mut world = scenario.world();
     let end = Timestamp::ZERO + scenario.duration;
-    let mesh = world.run_while(scenario.duration, |world| !world.is_full_mesh());
+    let mut mesh = None;
     let settled = Timestamp::ZERO + scenario.quiet_at() + scenario.settle;
     let mut next = world.now() + Duration::from_secs(1);
     while next < end {
+        mesh = mesh.or_else(|| run_until_mesh(&mut world, scenario.joins, next));
         world.run_until(next);
         progress(next);
         check_bounds(&mut world);
@@ -111,6 +117,19 @@ fn run_once(scenario: &Scenario, mut progress: impl FnMut(Timestamp)) -> Report 
     check_same_logs(&mut world);
     check_bounds(&mut world);
     summarize(scenario, &world, mesh)
+}
+
+/// Runs until there is a full mesh of all nodes, who have been started after `joins`, or until a time. Returns when it
+/// was there.
+fn run_until_mesh(world: &mut World, joins: Duration, until: Timestamp) -> Option<Duration> {
+    while world.now() < until {
+        world.run_until(until.min(world.now() + MESH_EVERY));
+        let passed = world.now() - Timestamp::ZERO;
+        if passed >= joins && world.is_full_mesh() {
+            return Some(passed);
+        }
+    }
+    None
 }
 
 /// After faults and messages have stopped, all running nodes hold the same kept logs.
@@ -193,6 +212,7 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>) -> Repo
         nodes: scenario.nodes,
         seed: scenario.seed,
         seconds,
+        planned: scenario.publishes().count(),
         messages: ledger.messages.iter().filter(|sent| sent.is_sealed).count(),
         not_sent,
         delivered,
@@ -226,7 +246,8 @@ impl fmt::Display for Report {
         let mut line = |what: &str, value: String| writeln!(f, "{what:<28}{value}");
         line("nodes", self.nodes.to_string())?;
         line("virtual time", format!("{} s", self.seconds))?;
-        line("messages", format!("{} sent, {} not sent", self.messages, self.not_sent))?;
+        let (sent, planned) = (self.messages, self.planned);
+        line("messages", format!("{sent} of {planned} sent, {} not sent", self.not_sent))?;
         line("delivered", format!("{:.4} ({} of {})", self.delivery_ratio, self.delivered, self.expected))?;
         line(
             "latency p50 / p99 / max",

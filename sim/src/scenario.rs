@@ -350,20 +350,25 @@ impl Scenario {
     }
 
     fn schedule_messages(&self, world: &mut World) {
+        let Messages { lane, size, .. } = self.messages;
+        for (at, node) in self.publishes() {
+            world.publish_at(Timestamp::ZERO + at, node, 0, lane, size);
+        }
+    }
+
+    /// When who publishes: evenly, each sender with its own phase.
+    pub fn publishes(&self) -> impl Iterator<Item = (Duration, usize)> + '_ {
         let messages = &self.messages;
-        if messages.rate <= 0.0 {
-            return;
-        }
-        let pause = Duration::from_secs_f64(1.0 / messages.rate).max(Duration::from_micros(1));
-        for node in 0..messages.senders.min(self.nodes) {
-            let mut rng = Rng::split(self.seed, node, 0, Purpose::Workload);
-            // Evenly, each sender with its own phase.
-            let mut at = messages.start + rng.time_below(pause);
-            while at < messages.stop {
-                world.publish_at(Timestamp::ZERO + at, node, 0, messages.lane, messages.size);
-                at += pause;
-            }
-        }
+        let rate = messages.rate.max(f64::MIN_POSITIVE);
+        let pause = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX);
+        let pause = pause.max(Duration::from_micros(1));
+        let senders = if messages.rate > 0.0 { messages.senders.min(self.nodes) } else { 0 };
+        (0..senders).flat_map(move |node| {
+            let phase = Rng::split(self.seed, node, 0, Purpose::Workload).time_below(pause);
+            let times =
+                std::iter::successors(messages.start.checked_add(phase), move |at| at.checked_add(pause));
+            times.take_while(|at| *at < messages.stop).map(move |at| (at, node))
+        })
     }
 }
 

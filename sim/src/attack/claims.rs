@@ -56,8 +56,7 @@ impl Attacker for Claims {
         }
     }
 
-    fn hear(&mut self, scene: &mut Scene<'_>, _link: LinkId, frame: &Frame) -> bool {
-        let _ = scene;
+    fn hear(&mut self, _scene: &mut Scene<'_>, _link: LinkId, frame: &Frame) -> bool {
         let mut goes_to = |log: LogId, next: Seq| {
             let known = self.logs.entry(log).or_default();
             *known = (*known).max(next);

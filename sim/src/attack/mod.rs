@@ -217,9 +217,13 @@ pub(crate) trait Attacker: Send {
     }
 }
 
-/// What the honest had to do for frames of attackers.
+/// What attackers did, and what the honest had to do for their frames.
 #[derive(Clone, Copy, Default, Debug, serde::Serialize)]
 pub struct Strain {
+    /// Frames and messages that attackers sent beside what their engines wanted.
+    pub deeds: u64,
+    /// Frames that their engines wanted to send, and that they changed or kept.
+    pub bent: u64,
     /// Frames that attackers sent them.
     pub frames: u64,
     /// And their bytes.

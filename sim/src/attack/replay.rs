@@ -7,7 +7,6 @@ use djembe_protocol::id::LinkId;
 use djembe_protocol::wire::frame::{Class, Frame, Shuffle};
 
 use super::{Attacker, GROUP, Scene};
-use crate::host::Wish;
 
 /// Frames that are remembered.
 const MEMORY: usize = 4096;
@@ -55,9 +54,5 @@ impl Attacker for Replay {
         }
         self.heard.push_back(frame);
         true
-    }
-
-    fn wish(&mut self, _scene: &mut Scene<'_>, wish: Wish) -> Option<Wish> {
-        Some(wish)
     }
 }

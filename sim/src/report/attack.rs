@@ -48,7 +48,7 @@ pub struct AttackReport {
     pub hostile_links: f64,
     /// And at the node that has the most.
     pub hostile_links_max: f64,
-    /// What the honest had to do for frames of attackers.
+    /// What the attackers did beside their engines, and what the honest had to do for their frames.
     pub strain: Strain,
     /// What the honest refused, by cause.
     pub refused: BTreeMap<&'static str, u64>,
@@ -118,7 +118,8 @@ impl AttackReport {
             "links to attackers",
             format!("{:.0} % in the mean, {:.0} % at most", self.hostile_links, self.hostile_links_max),
         )?;
-        let Strain { frames, checks_max, .. } = self.strain;
+        let Strain { deeds, bent, frames, checks_max, .. } = self.strain;
+        line("deeds of attackers", format!("{deeds}; {bent} frames changed or kept"))?;
         line(
             "frames of attackers",
             format!("{frames}; {:.3} signature checks each, {checks_max} at most", self.checks_per_frame()),

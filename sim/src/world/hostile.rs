@@ -91,7 +91,11 @@ impl World {
         if !is_theirs {
             return Some(wish);
         }
-        self.with_villain(node, |attacker, scene| attacker.wish(scene, wish)).flatten()
+        let wanted = sent(&wish).cloned();
+        let left = self.with_villain(node, |attacker, scene| attacker.wish(scene, wish)).flatten();
+        let is_bent = wanted.is_some() && wanted.as_ref() != left.as_ref().and_then(sent);
+        self.strain.bent += u64::from(is_bent);
+        left
     }
 
     fn with_villain<T>(
@@ -134,6 +138,8 @@ impl World {
 
     fn do_deeds(&mut self, node: NodeIx, deeds: Vec<Deed>, mut ticket: u64) {
         for deed in deeds {
+            let is_said = !matches!(&deed, Deed::Wish(wish) if sent(wish).is_none());
+            self.strain.deeds += u64::from(is_said);
             match deed {
                 Deed::Wish(wish) => self.grant_as_it_is(node, wish),
                 Deed::Raw(link, class, bytes) => self.send_bytes(node, link, class, 0, &bytes),
@@ -157,7 +163,7 @@ impl World {
 
     /// Puts down what a frame of an attacker cost an honest node.
     pub(super) fn on_strained(&mut self, bytes: usize, checks: u64) {
-        let Strain { frames, bytes: sum, checks: all, checks_max } = &mut self.strain;
+        let Strain { frames, bytes: sum, checks: all, checks_max, .. } = &mut self.strain;
         *frames += 1;
         *sum += bytes as u64;
         *all += checks;
@@ -173,5 +179,13 @@ impl World {
     /// The attack that is under way.
     pub fn attack(&self) -> Option<Kind> {
         self.villains.values().next().map(|villain| villain.kind)
+    }
+}
+
+/// The frame that a wish is to send, if it is that.
+fn sent(wish: &Wish) -> Option<&Frame> {
+    match wish {
+        Wish::Send(_, _, frame) => Some(frame),
+        _ => None,
     }
 }

@@ -1,0 +1,66 @@
+//! What a report says of a scenario, and that those that are shipped come out well.
+
+use djembe_sim::report::{self, Report};
+use djembe_sim::scenario::{SHIPPED, Scenario};
+
+/// A shipped scenario's report, and how many seconds were told on the way.
+fn shipped(name: &str, sets: &[&str]) -> (Report, usize) {
+    let (_, text) = SHIPPED.iter().find(|(other, _)| *other == name).expect("shipped");
+    let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+    let scenario = Scenario::parse(text, &sets).expect("a scenario");
+    let mut seconds = 0;
+    let report = report::run(&scenario, |_| seconds += 1);
+    println!("{report}");
+    (report, seconds)
+}
+
+/// Goal: thirty on a quiet LAN, who are too many for a full mesh. It once ate the run to wait for one, and nothing was
+/// checked on the way.
+#[test]
+fn a_lan_of_thirty_is_good_and_looked_at_each_second() {
+    let (report, seconds) = shipped("lan-30", &[]);
+    assert!(report.is_good());
+    assert_eq!((report.messages, report.mesh_seconds), (600, None));
+    assert_eq!(seconds, 38, "each but that at which logs are compared, and the last");
+}
+
+/// Goal: nodes that fall, stand still, lose packets and are cut off.
+#[test]
+fn faults_are_survived() {
+    let (report, _) = shipped("faults-12", &[]);
+    assert!(report.is_good());
+    assert!(report.mesh_seconds.is_some());
+}
+
+/// Goal: one that reads nothing for a while has everything later.
+#[test]
+fn a_slow_reader_has_everything() {
+    let (report, _) = shipped("slow-reader", &[]);
+    assert!(report.is_good());
+    let mesh = report.mesh_seconds.expect("nine are linked to each other");
+    assert!((0.01..2.0).contains(&mesh), "{mesh} s");
+}
+
+/// Goal: who arrives later belongs to the mesh as well. The first node alone once was one, after no time.
+#[test]
+fn a_full_mesh_is_one_of_all_nodes() {
+    let quick = ["duration=\"14s\"", "settle=\"4s\"", "messages.stop=\"7s\"", "contact=0", "joins=\"3s\""];
+    let (report, _) = shipped("lan-30", &quick);
+    assert_eq!(report.mesh_seconds, None, "thirty are too many");
+    let few = [&quick[..], &["nodes=8"]].concat();
+    let mesh = shipped("lan-30", &few).0.mesh_seconds.expect("eight are not");
+    assert!((3.0..10.0).contains(&mesh), "{mesh} s");
+}
+
+/// Goal: a run in which nothing could be sent is not a good one.
+#[test]
+fn silence_is_good_only_where_it_is_wanted() {
+    let sets =
+        ["nodes=3", "duration=\"6s\"", "settle=\"1s\"", "messages.start=\"1s\"", "messages.stop=\"3s\""];
+    let (mut report, _) = shipped("lan-30", &sets);
+    assert!(report.is_good() && report.planned == 6);
+    (report.messages, report.delivered, report.expected) = (0, 0, 0);
+    assert!(!report.is_good());
+    let (report, _) = shipped("lan-30", &[&sets[..], &["messages.rate=0"]].concat());
+    assert!(report.is_good() && report.planned == 0);
+}
