@@ -337,16 +337,15 @@ impl Driver {
     /// Works on until what was published has left: sealed, on the disk, and written to whoever is linked. A live
     /// message that nobody is there to hear does not keep the node.
     async fn finish(&mut self) {
+        let mut talk = Vec::new();
         loop {
             self.submit_jobs();
-            let status = self.engine.status();
-            let has_drafts = status.groups.iter().any(|group| group.drafts > 0 && group.n_linked > 0);
-            let is_written = status.peers.iter().all(|peer| peer.queued == 0);
-            let is_stored = self.jobs.is_empty() && self.store.is_idle();
-            if !has_drafts && is_written && is_stored && !self.engine.is_sealing() {
+            if self.jobs.is_empty() && self.store.is_idle() && self.engine.is_flushed() {
                 return;
             }
             tokio::select! {
+                // Neighbours say there how much more they take.
+                _ = self.control.recv_many(&mut talk, BURST) => self.on_frames(&mut talk),
                 done = self.store.next_done() => match done {
                     Some(done) => self.on_store(done),
                     None => return,

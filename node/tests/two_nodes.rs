@@ -170,3 +170,25 @@ async fn a_group_left_and_joined_again_is_another() {
     a.shutdown().await.unwrap();
     assert!(matches!(again.publish("the end").await, Err(NodeError::Ended(_))));
 }
+
+/// Goal: what was published before a shutdown has left, also if it is more than the neighbour had yet said it would take.
+/// It says so in talk, which a node that ended once did not read any more: live messages were lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_waits_until_neighbours_take_the_rest() {
+    const MESSAGES: u64 = 200;
+    let (a, b) = (node("flush", 24506).await, node("flush", 24506).await);
+    let (ga, gb) = (a.join("lobby").await.unwrap(), b.join("lobby").await.unwrap());
+    let mut heard = gb.subscribe().await.unwrap();
+    soon(ga.publish("hello").await.unwrap().stored_by(1)).await.unwrap();
+    assert_eq!(soon(heard.next()).await.unwrap().body(), b"hello");
+    for n in 0..MESSAGES {
+        let mut body = vec![0; 16 * 1024];
+        body[..8].copy_from_slice(&n.to_le_bytes());
+        ga.publish(djembe::Publish::new(body).live()).await.unwrap();
+    }
+    a.shutdown().await.unwrap();
+    for n in 0..MESSAGES {
+        assert_eq!(soon(heard.next()).await.unwrap().body()[..8], n.to_le_bytes());
+    }
+    b.shutdown().await.unwrap();
+}

@@ -229,9 +229,11 @@ impl Engine {
         self.groups.get_mut(&group).is_some_and(|group| group.accepts(lane))
     }
 
-    /// Whether messages wait that will leave by themselves, soon and whoever is there.
-    pub fn is_sealing(&self) -> bool {
-        self.groups.values().any(|group| group.is_sealing())
+    /// Whether all that was published has left: sealed, and written to whoever is linked. What nobody is there to hear
+    /// is not waited for.
+    pub fn is_flushed(&self) -> bool {
+        self.groups.values().all(|group| group.is_flushed())
+            && self.links.values().all(|link| link.queued() == 0)
     }
 
     /// What there is to know, for people.

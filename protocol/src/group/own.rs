@@ -24,9 +24,11 @@ impl Group {
         }
     }
 
-    /// Whether messages wait that are kept, and so need nobody to be there.
-    pub(crate) fn is_sealing(&self) -> bool {
-        self.loaded && !self.cloned && self.lanes[0].n_drafts() > 0
+    /// Whether no messages wait that will leave by themselves, soon: those that are kept need nobody to be there.
+    pub(crate) fn is_flushed(&self) -> bool {
+        let is_sealing = self.loaded && !self.cloned && self.lanes[0].n_drafts() > 0;
+        let is_heard = self.lanes.iter().any(|own| own.n_drafts() > 0) && !self.members.is_empty();
+        !is_sealing && !is_heard
     }
 
     /// Whether a draft would be taken now.
