@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::body::{Bodies, HEADER, Header, Phase};
-use super::own::{Own, loopback_bytes};
+use super::own::{Own, listening, loopback_bytes};
 use super::tally::{Histogram, Numbers};
 use super::{LaneArg, MeshArgs, print};
 use crate::cli::exit::{Exit, Failure};
@@ -228,7 +228,9 @@ async fn gather(
         }
         let node = builder.spawn().await?;
         if contact.is_none() {
-            contact = Some(listening(&node).await?);
+            let address = listening(&node).await?.into_iter().next();
+            let failed = || Failure::new(Exit::Address, "the first node does not listen on 127.0.0.1");
+            contact = Some(address.ok_or_else(failed)?);
         }
         let group = node.join(GROUP).await?;
         let options = SubscribeOptions { skip_own: true, ..SubscribeOptions::default() };
@@ -238,19 +240,6 @@ async fn gather(
         readers.spawn(read(subscription, shared.clone(), is_first));
     }
     Ok(())
-}
-
-async fn listening(node: &Node) -> Result<String, Failure> {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    loop {
-        if let Some(address) = node.status().await?.listen.first() {
-            return Ok(address.clone());
-        }
-        if Instant::now() >= deadline {
-            return Err(Failure::new(Exit::Address, "the first node does not listen on 127.0.0.1"));
-        }
-        sleep(Duration::from_millis(5)).await;
-    }
 }
 
 /// Counts what one node is given.

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, interval, sleep, sleep_until};
+use tokio::time::{Instant, interval, sleep_until};
 
 use super::body::{Bodies, Header, Phase};
-use super::own::Own;
+use super::own::{Own, listening};
 use super::tally::{Histogram, Numbers};
 use crate::cli::exit::Failure;
 use crate::cli::scratch::monotonic_ns;
@@ -21,8 +21,6 @@ const GROUP: &str = "bench";
 const PROBE_EVERY: Duration = Duration::from_millis(50);
 /// How often the speaker looks at what waits for whom.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// For a socket to listen.
-const LISTEN_MAX: Duration = Duration::from_secs(5);
 
 /// The first line a node reads.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -130,17 +128,6 @@ async fn serve() -> Result<(), NodeError> {
         Reader::new(messages, bodies, setup.stretch).serve(&mut commands).await;
     }
     node.shutdown().await
-}
-
-async fn listening(node: &Node) -> Result<Vec<String>, NodeError> {
-    let deadline = Instant::now() + LISTEN_MAX;
-    loop {
-        let listen = node.status().await?.listen;
-        if !listen.is_empty() || Instant::now() > deadline {
-            return Ok(listen);
-        }
-        sleep(Duration::from_millis(5)).await;
-    }
 }
 
 struct Speaker<'a> {

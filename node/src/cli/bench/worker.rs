@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::body::{Bodies, Header, Phase};
-use super::own::Own;
+use super::own::{Own, listening};
 use super::tally::{Histogram, Numbers};
 use crate::cli::exit::Failure;
 use crate::cli::scratch::{cpu_ns, monotonic_ns};
@@ -21,8 +21,6 @@ use crate::cli::worker::{commands, report};
 /// Until every subscriber has heard one.
 const PROBE_EVERY: Duration = Duration::from_millis(50);
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
-/// For a socket to listen.
-const LISTEN_MAX: Duration = Duration::from_secs(5);
 /// A subscriber that misses messages waits so long after the last one.
 const IDLE_MAX: Duration = Duration::from_secs(2);
 /// And so long in all.
@@ -143,17 +141,6 @@ async fn serve() -> Result<(), NodeError> {
         }
     }
     node.shutdown().await
-}
-
-async fn listening(node: &Node) -> Result<Vec<String>, NodeError> {
-    let deadline = Instant::now() + LISTEN_MAX;
-    loop {
-        let listen = node.status().await?.listen;
-        if !listen.is_empty() || Instant::now() > deadline {
-            return Ok(listen);
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 async fn cost(node: &Node, cpu_before: u64) -> Result<Cost, NodeError> {
