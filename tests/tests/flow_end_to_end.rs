@@ -63,12 +63,11 @@ fn a_host_that_stops_reading_holds_nobody_up_and_gets_everything_later() {
     writer.write_stdin(rest);
 
     // Slow, then blocked, each told; and however long it takes until it is taken for gone, so much is kept and no more.
-    let (mut told, mut kept, mut paces) = (Vec::new(), 0, Vec::new());
+    let (mut told, mut kept) = (Vec::new(), 0);
     while !told.contains(&"gone".to_owned()) {
         let (queued, pace) = seen(&lab, &data, &ids[STOPPED]);
         println!("{:>5} ms: {queued} bytes, {pace}", stopped_at.elapsed().as_millis());
         kept = kept.max(queued);
-        paces.push(pace);
         for event in watcher.buffered_json() {
             let (state, cause) =
                 (event["state"].as_str().unwrap(), event["cause"].as_str().unwrap_or("shown"));
@@ -80,7 +79,9 @@ fn a_host_that_stops_reading_holds_nobody_up_and_gets_everything_later() {
         assert!(stopped_at.elapsed() < Duration::from_secs(60), "{told:?}");
     }
     told.retain(|told| ["slow", "blocked"].contains(&told.as_str()));
-    assert_slow_then_blocked(told, &paces);
+    told.dedup();
+    // Where all are busy a status may take seconds: the quiet conversation below shows it there too.
+    assert_eq!(told, ["slow", "blocked"]);
     assert!(kept <= KEPT_MAX, "{kept} bytes for one that does not read");
 
     for reader in &mut readers[..STOPPED - 1] {
