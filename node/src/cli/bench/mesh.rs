@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::body::{Bodies, HEADER, Header, Phase};
-use super::own::{Own, listening, loopback_bytes};
+use super::own::{Own, listening, loopback_bytes, spawn};
 use super::tally::{Histogram, Numbers};
 use super::{LaneArg, MeshArgs, print};
 use crate::cli::exit::{Exit, Failure};
@@ -221,12 +221,7 @@ async fn gather(
     let network = format!("bench-{}", random_name());
     let mut contact = None;
     for _ in 0..args.nodes {
-        let mut builder =
-            Node::builder().in_memory().network(&network).discovery(false).listen("/ip4/127.0.0.1/tcp/0");
-        if let Some(contact) = &contact {
-            builder = builder.peer(contact);
-        }
-        let node = builder.spawn().await?;
+        let node = spawn(&network, None, contact.as_deref()).await?;
         if contact.is_none() {
             let address = listening(&node).await?.into_iter().next();
             let failed = || Failure::new(Exit::Address, "the first node does not listen on 127.0.0.1");

@@ -1,5 +1,6 @@
-//! What Linux tells of this very process, and of the loopback; and where a node in it listens.
+//! What Linux tells of this very process, and of the loopback; and a node in it, and where that listens.
 
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -29,6 +30,23 @@ pub(super) fn loopback_bytes() -> Option<u64> {
     let devices = std::fs::read_to_string("/proc/net/dev").ok()?;
     let counts = devices.lines().find_map(|line| line.trim().strip_prefix("lo:"))?;
     counts.split_whitespace().next()?.parse().ok()
+}
+
+/// A node that looks for nobody but the peer it is given, on the loopback; without a directory nothing is kept on disk.
+pub(super) async fn spawn(
+    network: &str,
+    data_dir: Option<&Path>,
+    peer: Option<&str>,
+) -> Result<Node, NodeError> {
+    let mut builder = Node::builder().network(network).listen("/ip4/127.0.0.1/tcp/0").discovery(false);
+    builder = match data_dir {
+        Some(path) => builder.data_dir(path),
+        None => builder.in_memory(),
+    };
+    if let Some(peer) = peer {
+        builder = builder.peer(peer);
+    }
+    builder.spawn().await
 }
 
 /// Where a node listens; nothing if it does not within [`LISTEN_MAX`].

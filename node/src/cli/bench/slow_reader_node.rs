@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, sleep_until};
 
 use super::body::{Bodies, Header, Phase};
-use super::own::{Own, listening};
+use super::own::{Own, listening, spawn};
 use super::tally::{Histogram, Numbers};
 use crate::cli::exit::Failure;
 use crate::cli::scratch::monotonic_ns;
@@ -104,16 +104,7 @@ pub(in crate::cli) async fn run() -> Result<(), Failure> {
 async fn serve() -> Result<(), NodeError> {
     let mut commands = commands::<Command>();
     let Some(Command::Begin(setup)) = commands.recv().await else { return Ok(()) };
-    let builder = Node::builder().network(&setup.network).listen("/ip4/127.0.0.1/tcp/0").discovery(false);
-    let builder = match &setup.data_dir {
-        Some(path) => builder.data_dir(path),
-        None => builder.in_memory(),
-    };
-    let builder = match &setup.peer {
-        Some(peer) => builder.peer(peer),
-        None => builder,
-    };
-    let node = builder.spawn().await?;
+    let node = spawn(&setup.network, setup.data_dir.as_deref(), setup.peer.as_deref()).await?;
     let group = node.join(GROUP).await?;
     let bodies = Bodies::new(setup.size);
     if setup.peer.is_none() {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::body::{Bodies, Header, Phase};
-use super::own::{Own, listening};
+use super::own::{Own, listening, spawn};
 use super::tally::{Histogram, Numbers};
 use crate::cli::exit::Failure;
 use crate::cli::scratch::{cpu_ns, monotonic_ns};
@@ -116,16 +116,11 @@ pub(in crate::cli) async fn run() -> Result<(), Failure> {
 async fn serve() -> Result<(), NodeError> {
     let mut commands = commands::<Command>();
     let Some(Command::Begin(setup)) = commands.recv().await else { return Ok(()) };
-    let builder = Node::builder().network(&setup.network).listen("/ip4/127.0.0.1/tcp/0").discovery(false);
-    let builder = match &setup.data_dir {
-        Some(path) => builder.data_dir(path),
-        None => builder.in_memory(),
+    let peer = match &setup.role {
+        Role::Publisher => None,
+        Role::Subscriber { peer } => Some(peer.as_str()),
     };
-    let builder = match &setup.role {
-        Role::Publisher => builder,
-        Role::Subscriber { peer } => builder.peer(peer),
-    };
-    let node = builder.spawn().await?;
+    let node = spawn(&setup.network, setup.data_dir.as_deref(), peer).await?;
     let group = node.join("bench").await?;
     match setup.role {
         Role::Publisher => {
