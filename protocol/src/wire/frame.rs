@@ -8,32 +8,39 @@
 //! [`SKIPPABLE`] on may be skipped by a node that does not know them; an unknown kind below it is an error.
 //! Names follow Plumtree (IHave is [`Announce`], IWant is [`Want`]) and SWIM.
 
+mod check;
 mod forest;
+mod link;
+mod members;
+mod overlay;
+mod presence;
+mod repair;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use crate::crypto::{self, CheckedEnvelope, Domain, Identity};
-use crate::error::{DecodeError, Reject};
-use crate::id::{EnvelopeId, Incarnation, LogId, PeerId, Seq};
+use crate::error::DecodeError;
+use crate::id::{Incarnation, Seq};
 use crate::limits;
-use crate::wire::codec;
-use crate::wire::compress::{self, Expanded};
-use crate::wire::envelope::Envelope;
+use crate::wire::{codec, compress};
 
-mod members;
-mod overlay;
-
+pub(crate) use check::Checked;
+pub use check::{CheckedFrame, check, check_with, talk_signatures};
 pub use forest::{
     Advert, Adverts, Anchor, AnchorId, AnchorReq, ChainKey, Graft, Name, SeqReq, UNREACHABLE, Ungraft,
     key_before,
 };
+pub use link::{Beat, Credit, Goodbye, Hello, Subscribe, Unsubscribe};
 pub use members::{
     Fact, MemberRecord, Members, MembersAsk, MembersDigest, MembersHave, MembersSums, MembersWant, News,
     Stay, member_id,
 };
 pub use overlay::{
-    Find, Found, MateTag, PeerRecord, Refusal, Refuse, Shuffle, Walk, Why, find_tag, mate_tag,
+    Address, Find, Found, MateTag, PeerRecord, Peers, Refusal, Refuse, Shuffle, Walk, Why, find_tag, mate_tag,
+};
+pub use presence::{Alert, Alive, Gone};
+pub use repair::{
+    Announce, Clock, ClockEntry, Digest, OnTree, Part, Prune, Range, Roots, Served, Stored, Want,
 };
 
 /// The lowest and the highest version of this frame protocol that this node speaks.
@@ -83,267 +90,6 @@ impl Class {
             _ => None,
         }
     }
-}
-
-/// A multiaddr in its binary form; opaque here, bounded in length.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-pub struct Address(pub Vec<u8>);
-
-impl Address {
-    /// Bytes of the longest address that is passed on.
-    pub const MAX: usize = 96;
-
-    /// Whether it may stand in a frame.
-    pub fn fits(&self) -> bool {
-        self.0.len() <= Self::MAX
-    }
-}
-
-/// The first frame each way.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Hello {
-    /// Lowest version spoken.
-    pub min: u16,
-    /// Highest version spoken.
-    pub max: u16,
-    /// Optional abilities, by bit; none yet.
-    pub features: u64,
-    /// Keeps meshes apart: first 8 bytes of the hash of the network's name.
-    pub network: [u8; 8],
-    /// Fresh for each link; subscriptions prove against it.
-    pub nonce: [u8; 16],
-    /// Of this run.
-    pub incarnation: Incarnation,
-    /// Why it dialled, or as what it keeps the link.
-    pub why: Why,
-    /// Where this node listens, for its neighbours to pass on.
-    pub record: PeerRecord,
-}
-
-/// "I am in this group": proves knowledge of the group key and names no group to those without it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Subscribe {
-    /// The sender's number for the group in later frames.
-    pub group: GroupIx,
-    /// Keyed hash over both ids and both nonces.
-    pub proof: [u8; 32],
-}
-
-/// The sender has left the group with this number.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Unsubscribe {
-    /// The sender's number.
-    pub group: GroupIx,
-}
-
-/// Sign of life when nothing else is sent, and a measurement of the round trip.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Beat {
-    /// The sender's number for it, 1 to 255 and round again; echoed back.
-    pub n: u8,
-    /// The number last heard from the receiver, zero if none.
-    pub echo: u8,
-    /// How long ago that was, in microseconds; [`u32::MAX`] is that or longer.
-    pub held: u32,
-    /// The sender asks for a beat at once.
-    pub ask: bool,
-}
-
-/// An orderly farewell.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Goodbye {
-    /// Of the run that ends.
-    pub incarnation: Incarnation,
-}
-
-/// One observer's signed word that a node does not answer (SWIM's Suspect).
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Alert {
-    /// Who is silent.
-    pub target: PeerId,
-    /// In which of its incarnations.
-    pub incarnation: Incarnation,
-    /// Who says so.
-    pub observer: PeerId,
-    /// How many watch it, this one among them, as far as this one knows; 255 is that or more.
-    pub observers: u8,
-    /// Ed25519 over all of the above; 64 bytes.
-    pub signature: Signature,
-}
-
-/// A node's signed word that it is alive: refutes alerts of lower incarnations.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Alive {
-    /// Who is alive.
-    pub peer: PeerId,
-    /// Its incarnation now.
-    pub incarnation: Incarnation,
-    /// Ed25519 over peer and incarnation.
-    pub signature: Signature,
-}
-
-/// A node is gone: the votes that say so.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Gone {
-    /// At least one, at most [`Gone::ALERTS_MAX`], all of one target.
-    pub alerts: Vec<Alert>,
-}
-
-impl Gone {
-    /// Votes in one frame.
-    pub const ALERTS_MAX: usize = 8;
-}
-
-/// Neighbours of the sender: how a node with one contact finds the rest.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Peers {
-    /// At most [`Peers::MAX`].
-    pub peers: Vec<(PeerId, Vec<Address>)>,
-}
-
-impl Peers {
-    /// Peers in one frame: all neighbours that a node can have.
-    pub const MAX: usize = limits::LINKS_MAX;
-}
-
-// Each address comes with up to two bytes of length, each list with one.
-const _: () = assert!(Peers::MAX * (33 + PeerRecord::ADDRESSES_MAX * (Address::MAX + 2)) < limits::FRAME_MAX);
-
-/// One hash over all logs of all groups that both share.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Digest {
-    /// BLAKE3 over the shared groups' roots in the order of their topic tags.
-    pub root: [u8; 32],
-}
-
-/// The roots of the shared groups, sent when the combined digest differed.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Roots {
-    /// Sender's number, root and members of each, sorted by number: each group once, for each may be answered by a
-    /// clock.
-    pub roots: Vec<(GroupIx, [u8; 32], MembersDigest)>,
-}
-
-/// How far the sender has every log of a group.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Clock {
-    /// The group.
-    pub group: GroupIx,
-    /// Which logs are named, and what is expected.
-    pub part: Part,
-    /// Sorted by log; at most [`limits::CLOCK_ENTRIES_MAX`].
-    pub entries: Vec<ClockEntry>,
-}
-
-/// Which logs a [`Clock`] names, and what is expected of the receiver.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Part {
-    /// All, or a page of them. Nothing.
-    All,
-    /// All, or the last page of them. Its own.
-    Ask,
-    /// Those that grew lately. An answer to these and to those that grew lately there.
-    Recent,
-    /// Those, and the root of all others. All, if that differs here.
-    Answer([u8; 32]),
-}
-
-/// One log in a [`Clock`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct ClockEntry {
-    /// The log.
-    pub log: LogId,
-    /// Everything below is there.
-    pub next: Seq,
-    /// Everything below has been cut by retention.
-    pub floor: Seq,
-    /// The first bytes of the last envelope's id. A hint that the author forked its log, and no proof.
-    pub head: [u8; 8],
-}
-
-/// Envelopes `from..=to` of a log.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Range {
-    /// The log.
-    pub log: LogId,
-    /// First number.
-    pub from: Seq,
-    /// Last number.
-    pub to: Seq,
-}
-
-/// "I have these" (Plumtree's IHave).
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Announce {
-    /// The group.
-    pub group: GroupIx,
-    /// At most [`limits::ANNOUNCE_RANGES_MAX`]; all trees in one frame, since authors who talk have each their own.
-    pub ranges: Vec<OnTree>,
-}
-
-/// Envelopes, and the tree they travel on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct OnTree {
-    /// The sender's number for the tree.
-    pub tree: TreeIx,
-    /// The envelopes.
-    pub range: Range,
-}
-
-/// "Send me these" (Plumtree's IWant, with Graft in one flag).
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Want {
-    /// Named again in [`Served`].
-    pub request: u32,
-    /// The group.
-    pub group: GroupIx,
-    /// What is wanted.
-    pub range: Range,
-    /// Push this author's later envelopes to me as well.
-    pub graft: bool,
-}
-
-/// All that will be sent for a [`Want`] has been sent before this frame.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Served {
-    /// The request.
-    pub request: u32,
-    /// The group.
-    pub group: GroupIx,
-    /// How many envelopes were sent.
-    pub count: u32,
-    /// Everything below was cut by retention here.
-    pub floor: Seq,
-    /// Every envelope of the asked range up to here, that this node has, was sent.
-    pub upto: Seq,
-}
-
-/// "So much you may have sent me in all, since the link came up." Counted are the bytes of frames of the classes
-/// with payload, lengths included, as they are before headers are elided. Numbers only grow.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Credit {
-    /// Of own and forward together.
-    pub live: u64,
-    /// Of bulk.
-    pub bulk: u64,
-}
-
-/// "Stop pushing this author to me" (Plumtree's Prune).
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Prune {
-    /// The group.
-    pub group: GroupIx,
-    /// The author.
-    pub author: PeerId,
-}
-
-/// "Your envelopes below these numbers are on my disk."
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Stored {
-    /// The group.
-    pub group: GroupIx,
-    /// The receiver's own logs; at most three.
-    pub logs: Vec<(LogId, Seq)>,
 }
 
 /// 64 bytes of Ed25519 signature.
@@ -668,141 +414,6 @@ impl Frame {
             | Self::Credit(_) => Ok(()),
         }
     }
-}
-
-impl Alert {
-    /// Signs that `target` is silent, which so many watch.
-    pub fn new(target: PeerId, incarnation: Incarnation, observers: usize, observer: &Identity) -> Self {
-        let observers = u8::try_from(observers).unwrap_or(u8::MAX);
-        let signature = Signature([0; 64]);
-        let unsigned = Self { target, incarnation, observer: observer.peer_id(), observers, signature };
-        let signature = Signature(observer.sign(Domain::Alert, &unsigned.signed_bytes()));
-        Self { signature, ..unsigned }
-    }
-
-    fn signed_bytes(&self) -> Vec<u8> {
-        let incarnation = self.incarnation.0.to_le_bytes();
-        [&self.target.0[..], &incarnation, &self.observer.0, &[self.observers]].concat()
-    }
-
-    pub(crate) fn check(&self) -> Result<(), Reject> {
-        crypto::verify(&self.observer, Domain::Alert, &self.signed_bytes(), &self.signature.0)
-    }
-}
-
-impl Alive {
-    /// Signs that its owner is alive.
-    pub fn new(incarnation: Incarnation, owner: &Identity) -> Self {
-        let peer = owner.peer_id();
-        let signature = Signature(owner.sign(Domain::Alive, &Self::signed_bytes(&peer, incarnation)));
-        Self { peer, incarnation, signature }
-    }
-
-    fn signed_bytes(peer: &PeerId, incarnation: Incarnation) -> Vec<u8> {
-        [&peer.0[..], &incarnation.0.to_le_bytes()].concat()
-    }
-
-    fn check(&self) -> Result<(), Reject> {
-        let unsigned = Self::signed_bytes(&self.peer, self.incarnation);
-        crypto::verify(&self.peer, Domain::Alive, &unsigned, &self.signature.0)
-    }
-}
-
-/// A frame whose signatures are good. Only [`check`] makes one.
-#[derive(Clone, Debug)]
-pub struct CheckedFrame(pub(crate) Checked);
-
-/// What a [`CheckedFrame`] holds.
-#[derive(Clone, Debug)]
-pub(crate) enum Checked {
-    /// An envelope seen for the first time.
-    Data { group: GroupIx, tree: TreeIx, envelope: Box<CheckedEnvelope> },
-    /// An envelope whose id was verified before. Its bytes were not: whoever needs them checks them again.
-    Seen { group: GroupIx, tree: TreeIx, envelope: Box<Envelope> },
-    /// Anything else; signatures in it are good.
-    Talk(Box<Frame>),
-    /// A kind that this version does not know and may skip.
-    Skipped,
-}
-
-impl CheckedFrame {
-    /// The sender's number of the group whose envelope it carries.
-    pub(crate) fn group(&self) -> Option<GroupIx> {
-        match &self.0 {
-            Checked::Data { group, .. } | Checked::Seen { group, .. } => Some(*group),
-            Checked::Talk(_) | Checked::Skipped => None,
-        }
-    }
-
-    /// The id of the envelope that was verified here for the first time: the host marks it seen.
-    pub fn verified(&self) -> Option<EnvelopeId> {
-        match &self.0 {
-            Checked::Data { envelope, .. } => Some(envelope.id()),
-            _ => None,
-        }
-    }
-}
-
-/// How many signatures are checked, at most, to find out whether the talk in these bytes is good. An envelope's is
-/// not among them: it may have been seen before.
-pub fn talk_signatures(bytes: &[u8]) -> usize {
-    /// Kinds of [`Alert`], [`Alive`] and [`Gone`].
-    const SIGNED: [u8; 3] = [6, 7, 8];
-    match bytes {
-        [kind, ..] if SIGNED[..2].contains(kind) => 1,
-        // The list's length, which fits a byte as long as the list is short enough to be looked at.
-        [kind, n, ..] if *kind == SIGNED[2] => usize::from(*n).min(Gone::ALERTS_MAX),
-        _ => 0,
-    }
-}
-
-/// Decodes kind and body, looks an envelope's id up among those `seen` (verified before), and checks whatever
-/// signature is left to check. Pure; the node runs it on worker threads.
-///
-/// An id is to be marked as seen only after this returned `Ok`: a copy with a bad signature must not make the
-/// good one look like a duplicate.
-pub fn check(
-    frame: impl Into<Expanded>,
-    seen: impl FnOnce(&EnvelopeId) -> bool,
-) -> Result<CheckedFrame, Reject> {
-    check_with(frame, seen, crypto::check)
-}
-
-/// The same with another way to check an envelope: the simulator's remembers the verdict on every envelope, so
-/// that a thousand nodes check one signature once.
-pub fn check_with(
-    frame: impl Into<Expanded>,
-    seen: impl FnOnce(&EnvelopeId) -> bool,
-    verify: impl FnOnce(Envelope) -> Result<CheckedEnvelope, Reject>,
-) -> Result<CheckedFrame, Reject> {
-    let (bytes, known) = frame.into().into_parts();
-    let Some(frame) = Frame::decode(bytes)? else {
-        return Ok(CheckedFrame(Checked::Skipped));
-    };
-    Ok(CheckedFrame(match frame {
-        Frame::Data { group, tree, envelope } => {
-            let envelope = Envelope::parse_known(envelope, known)?;
-            let id = envelope.id();
-            if seen(&id) {
-                Checked::Seen { group, tree, envelope: Box::new(envelope) }
-            } else {
-                Checked::Data { group, tree, envelope: Box::new(verify(envelope)?) }
-            }
-        }
-        Frame::Alert(alert) => {
-            alert.check()?;
-            Checked::Talk(Box::new(alert.into()))
-        }
-        Frame::Alive(alive) => {
-            alive.check()?;
-            Checked::Talk(Box::new(alive.into()))
-        }
-        Frame::Gone(gone) => {
-            gone.alerts.iter().try_for_each(Alert::check)?;
-            Checked::Talk(Box::new(gone.into()))
-        }
-        talk => Checked::Talk(Box::new(talk)),
-    }))
 }
 
 #[cfg(test)]

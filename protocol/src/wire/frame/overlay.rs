@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Signature};
+use super::Signature;
 use crate::crypto::{self, Domain, Identity};
 use crate::error::{DecodeError, Reject};
 use crate::hash::Label;
 use crate::id::{PeerId, TopicTag};
+use crate::limits;
 
 /// The first bytes of a hash of a group's topic tag and a peer: says to the group's members, and to nobody else,
 /// that the peer is one of them.
@@ -29,6 +30,20 @@ fn first_eight(hash: &[u8; 32]) -> MateTag {
     let mut tag = [0; 8];
     tag.copy_from_slice(&hash[..8]);
     tag
+}
+
+/// A multiaddr in its binary form; opaque here, bounded in length.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct Address(pub Vec<u8>);
+
+impl Address {
+    /// Bytes of the longest address that is passed on.
+    pub const MAX: usize = 96;
+
+    /// Whether it may stand in a frame.
+    pub fn fits(&self) -> bool {
+        self.0.len() <= Self::MAX
+    }
 }
 
 /// Where a node can be reached, signed by itself, so that anybody can pass it on. Its signature is checked by who
@@ -193,6 +208,21 @@ pub struct Found {
     /// Who else is.
     pub record: PeerRecord,
 }
+
+/// Neighbours of the sender: how a node with one contact finds the rest.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Peers {
+    /// At most [`Peers::MAX`].
+    pub peers: Vec<(PeerId, Vec<Address>)>,
+}
+
+impl Peers {
+    /// Peers in one frame: all neighbours that a node can have.
+    pub const MAX: usize = limits::LINKS_MAX;
+}
+
+// Each address comes with up to two bytes of length, each list with one.
+const _: () = assert!(Peers::MAX * (33 + PeerRecord::ADDRESSES_MAX * (Address::MAX + 2)) < limits::FRAME_MAX);
 
 pub(super) fn check_records(records: &[PeerRecord], max: usize) -> Result<(), DecodeError> {
     if records.len() > max {

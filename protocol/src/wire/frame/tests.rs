@@ -1,7 +1,9 @@
 //! Every kind of frame: round trip, golden bytes, and what is refused.
 
 use super::*;
-use crate::id::Lane;
+use crate::crypto::Identity;
+use crate::error::Reject;
+use crate::id::{Lane, LogId, PeerId};
 
 fn peer(n: u8) -> PeerId {
     PeerId([n; 32])
