@@ -202,8 +202,8 @@ impl Conduct {
         })
     }
 
-    /// See [`crate::engine::Engine::census`].
-    pub(crate) fn census(&self) -> [(&'static str, usize, usize); 2] {
+    /// See [`crate::engine::Engine::table_sizes`].
+    pub(crate) fn table_sizes(&self) -> [(&'static str, usize, usize); 2] {
         [
             ("offenders", self.peers.len(), limits::OFFENDERS_MAX),
             ("allowances", self.neighbours.len(), limits::OFFENDERS_MAX + 2 * limits::CONNECTIONS_MAX),

@@ -11,11 +11,11 @@
 //! `now` never goes back. No clock is read, nothing waits, nothing is random but the seed and the secrets that
 //! came in. A peer's mistakes are counted and end in [`Output::Disconnect`]; our own are assertions.
 
-mod census;
 mod conduct;
 mod credit;
 mod digest;
 mod links;
+mod tables;
 mod talk;
 
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ use crate::presence::{self, Presence};
 use crate::time::{Duration, Hlc, Timestamp, WallTime};
 use crate::wire::frame::{Address, Class, Frame, Goodbye, PeerRecord, Peers};
 
-pub use census::Tally;
+pub use tables::Tally;
 
 /// What an engine is told once.
 pub struct Config {

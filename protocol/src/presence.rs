@@ -118,8 +118,8 @@ impl Presence {
         }
     }
 
-    /// See [`crate::engine::Engine::census`].
-    pub(crate) fn census(&self) -> [(&'static str, usize, usize); 3] {
+    /// See [`crate::engine::Engine::table_sizes`].
+    pub(crate) fn table_sizes(&self) -> [(&'static str, usize, usize); 3] {
         let (about, of) = self.rumours.sizes();
         [
             ("presence", self.peers.len(), limits::GONE_MAX + limits::LINKS_MAX),

@@ -306,8 +306,8 @@ impl Group {
         }
     }
 
-    /// See [`crate::engine::Engine::census`].
-    pub(crate) fn census(&self) -> [(&'static str, usize, usize); 9] {
+    /// See [`crate::engine::Engine::table_sizes`].
+    pub(crate) fn table_sizes(&self) -> [(&'static str, usize, usize); 9] {
         let (grafted, late) = self.tree.sizes();
         let (misses, shunned) = self.forest.sizes();
         [

@@ -254,8 +254,8 @@ impl Overlay {
         }
     }
 
-    /// See [`crate::engine::Engine::census`].
-    pub(crate) fn census(&self) -> [(&'static str, usize, usize); 3] {
+    /// See [`crate::engine::Engine::table_sizes`].
+    pub(crate) fn table_sizes(&self) -> [(&'static str, usize, usize); 3] {
         let max = match self.partial {
             None => limits::KNOWN_PEERS_MAX + limits::LINKS_MAX,
             // Those being dialled and linked are beside the passive ones.

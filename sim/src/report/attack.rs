@@ -68,8 +68,10 @@ pub(super) fn summarize(scenario: &Scenario, world: &World) -> Option<AttackRepo
         .map(|(hostile, all)| 100.0 * hostile as f64 / all.max(1) as f64)
         .collect();
     let refused = |cause: &'static str| (cause, honest.iter().map(|node| world.count(*node, cause)).sum());
-    let tables =
-        honest.iter().filter_map(|node| world.host(*node).engine.as_ref()).flat_map(|engine| engine.census());
+    let tables = honest
+        .iter()
+        .filter_map(|node| world.host(*node).engine.as_ref())
+        .flat_map(|engine| engine.table_sizes());
     let fullest = tables.max_by_key(|(_, n, max)| n * 1000 / max).unwrap_or_default();
     Some(AttackReport {
         kind: kind.to_string(),
@@ -136,7 +138,7 @@ impl AttackReport {
 pub(super) fn check_census(world: &mut World) {
     for node in world.honest().collect::<Vec<_>>() {
         let Some(engine) = &world.host(node).engine else { continue };
-        for (table, n, max) in engine.census() {
+        for (table, n, max) in engine.table_sizes() {
             if n > max {
                 world.ledger.violate(world.now(), node, "bounds", format!("{table}: {n} of {max}"));
             }

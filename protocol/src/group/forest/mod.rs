@@ -236,7 +236,7 @@ impl Forest {
         }
     }
 
-    /// See [`crate::engine::Engine::census`].
+    /// See [`crate::engine::Engine::table_sizes`].
     pub(crate) fn sizes(&self) -> (usize, usize) {
         self.blame.sizes()
     }

@@ -8,12 +8,12 @@ pub type Tally = (&'static str, usize, usize);
 
 impl Engine {
     /// Every table that a peer can grow. What grows with the application's own messages alone is not here.
-    pub fn census(&self) -> Vec<Tally> {
+    pub fn table_sizes(&self) -> Vec<Tally> {
         let mut tables = vec![("connections", self.links.len(), 2 * limits::CONNECTIONS_MAX)];
-        tables.extend(self.conduct.census());
-        tables.extend(self.overlay.census());
-        tables.extend(self.presence.census());
-        tables.extend(self.groups.values().flat_map(|group| group.census()));
+        tables.extend(self.conduct.table_sizes());
+        tables.extend(self.overlay.table_sizes());
+        tables.extend(self.presence.table_sizes());
+        tables.extend(self.groups.values().flat_map(|group| group.table_sizes()));
         tables
     }
 }
