@@ -5,6 +5,7 @@ use rand_core::Rng;
 
 mod flow;
 mod misconduct;
+mod receipts;
 mod senseless;
 
 use super::*;
@@ -44,6 +45,8 @@ struct Bench {
     n_links: u64,
     /// What the neighbour was sent, by kind.
     sent: BTreeMap<u8, usize>,
+    /// On which links it was told what is stored.
+    told_stored: Vec<LinkId>,
     closed: Vec<&'static str>,
     events: Vec<String>,
     disk_fails: bool,
@@ -64,6 +67,7 @@ impl Bench {
             hostile: Identity::from_seed([2; 32]),
             n_links: 0,
             sent: BTreeMap::new(),
+            told_stored: Vec::new(),
             closed: Vec::new(),
             events: Vec::new(),
             disk_fails: false,
@@ -85,6 +89,7 @@ impl Bench {
                     Output::Send { link, class, frame } => {
                         let bytes = frame.encode().len();
                         *self.sent.entry(frame.kind()).or_default() += 1;
+                        self.told_stored.extend(matches!(frame, Frame::Stored(_)).then_some(link));
                         if self.writes && !self.thin.contains(&link) {
                             inputs.push(Input::Written { link, class, bytes });
                         }

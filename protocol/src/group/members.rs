@@ -34,6 +34,12 @@ impl Group {
         self.members.contains_key(&link)
     }
 
+    /// The link on which to talk to a member: not one that another takes over from.
+    pub(super) fn link_to(&self, cx: &Ctx<'_>, peer: &PeerId) -> Option<LinkId> {
+        let links = self.members.iter().filter(|(_, member)| *member == peer).map(|(link, _)| *link);
+        links.max_by_key(|link| (cx.links.get(link).is_some_and(|state| !state.is_retiring()), *link))
+    }
+
     /// Linked members, each once.
     pub(crate) fn mates(&self) -> Vec<PeerId> {
         let mates: BTreeSet<PeerId> = self.members.values().copied().collect();
@@ -106,6 +112,8 @@ impl Group {
                 Some(cause) if !is_here => cx.event(Event::MemberLeft { group: self.id, peer, cause }),
                 _ => {}
             }
+        } else if let Some(other) = self.link_to(cx, &peer) {
+            self.send_stored(cx, other, peer);
         }
         self.pump(cx);
     }

@@ -223,8 +223,7 @@ impl Group {
         // What others have of it may be the other branch, which never fits: nothing of it is asked for any more.
         self.repair.forget(&log);
         cx.event(Event::Fork { group: self.id, log, seq: envelope.header().seq });
-        let author = self.members.iter().find(|(_, peer)| **peer == log.author);
-        if let Some(link) = author.map(|(link, _)| *link) {
+        if let Some(link) = self.link_to(cx, &log.author) {
             let (group, envelope) = (self.ix, envelope.as_bytes().clone());
             cx.send(link, Class::Bulk, Frame::Data { group, tree: STAR, envelope });
         }
@@ -291,9 +290,8 @@ impl Group {
         self.acknowledged_at = Some(cx.now);
         let mut told: BTreeMap<LinkId, Vec<(LogId, Seq)>> = BTreeMap::new();
         for (log, next) in std::mem::take(&mut self.unacknowledged) {
-            let link = self.members.iter().find(|(_, peer)| **peer == log.author);
-            if let Some((link, _)) = link {
-                told.entry(*link).or_default().push((log, next));
+            if let Some(link) = self.link_to(cx, &log.author) {
+                told.entry(link).or_default().push((log, next));
             }
         }
         for (link, logs) in told {
@@ -310,7 +308,8 @@ impl Group {
         }
     }
 
-    /// What we have of a member's own logs, told when it is met.
+    /// What we have of a member's own logs, told when it is met, and when a link to it has ended while another stands:
+    /// what was said on the former may not have arrived, and is said once.
     pub(super) fn send_stored(&self, cx: &mut Ctx<'_>, link: LinkId, peer: PeerId) {
         let logs: Vec<(LogId, Seq)> = [Lane::Control, Lane::Durable]
             .into_iter()
