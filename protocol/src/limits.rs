@@ -55,10 +55,9 @@ pub const FRAME_MAX: usize = 64 * 1024;
 pub const ELIDED_LOGS_MAX: usize = 128;
 /// Groups and epochs that a stream remembers for the same: 80 bytes each.
 pub const ELIDED_SCOPES_MAX: usize = 64;
-/// Links at once in mesh mode. A mesh has [`MESH_MAX`]; the rest is room while more arrive and nobody has noticed.
+/// Links at once that were greeted or dialled. A mesh has [`MESH_MAX`]; the rest is room while nobody has noticed.
 pub const LINKS_MAX: usize = 64;
-/// Connections at once in partial mode, with those that come only to be told where to go: a contact through which
-/// everybody joins has one for the time of two round trips from each newcomer.
+/// Connections at once, with those that say nothing or come only to be told where to go: two round trips each.
 pub const CONNECTIONS_MAX: usize = 256;
 /// Known peers to which no link stands.
 pub const KNOWN_PEERS_MAX: usize = 1024;
@@ -157,6 +156,8 @@ pub const WASTE_RATE: u32 = 1024;
 
 /// Dials under way at once.
 pub const DIALS_MAX: usize = 64;
+/// Peers of whom no more is known than that some neighbour has named them: half of all that can be known.
+pub const HEARSAY_MAX: usize = KNOWN_PEERS_MAX / 2;
 
 // The overlay. Figures without a reason are those with which the prototype was measured.
 

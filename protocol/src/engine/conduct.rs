@@ -1,7 +1,7 @@
 //! Blame is laid, and whoever has too much of it is cut off.
 
 use super::Engine;
-use crate::conduct::{self, Offence, Toll};
+use crate::conduct::{self, Fault, Offence, Toll};
 use crate::error::Reject;
 use crate::id::LinkId;
 use crate::wire::frame::{Class, Frame};
@@ -42,6 +42,13 @@ impl Engine {
         for link in links.map(|state| state.id).collect::<Vec<_>>() {
             self.disconnect(link, "misconduct");
         }
+    }
+
+    /// A frame that has no place in the conversation.
+    pub(super) fn out_of_turn(&mut self, link: LinkId) {
+        let fault = Fault::OutOfTurn;
+        self.counters.add(fault.cause(), 1);
+        self.offend(link, fault.offence());
     }
 
     /// Whether the link has not said too much to be listened to. What makes less work in future is always taken.

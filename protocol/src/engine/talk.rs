@@ -185,7 +185,7 @@ impl Engine {
             }),
             // `check` makes these into other variants.
             Frame::Hello(_) | Frame::Refuse(_) | Frame::Data { .. } => {
-                self.offend(link, Offence::OutOfTurn);
+                self.out_of_turn(link);
             }
         }
     }
@@ -207,10 +207,10 @@ impl Engine {
             return;
         };
         if state.hello.is_some() || state.is_closing() {
-            return self.offend(link, Offence::OutOfTurn);
+            return self.out_of_turn(link);
         }
         if hello.record.peer != peer {
-            return self.offend(link, Offence::OutOfTurn);
+            return self.out_of_turn(link);
         }
         if self.overlay.link(&peer).is_none() {
             // It lost against another link, which was then not kept.
@@ -267,6 +267,7 @@ impl Engine {
                     return;
                 };
                 if !state.keep_unmatched(subscribe.group, subscribe.proof) {
+                    self.counters.add("too-many-subscriptions", 1);
                     self.offend(link, Offence::OutOfTurn);
                 }
             }

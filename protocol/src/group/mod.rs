@@ -201,6 +201,8 @@ struct LogState {
     /// Its author signed two envelopes of one place.
     is_forked: bool,
     touched: Timestamp,
+    /// When it was last complete up to a higher number than before.
+    grew_at: Timestamp,
 }
 
 impl LogState {

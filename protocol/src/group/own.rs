@@ -210,7 +210,11 @@ impl Group {
         let place = Place { seq: header.seq, skip: header.skip, id: envelope.id(), prev: header.prev };
         let state = self.logs.entry(log).or_default();
         state.touched = cx.now;
+        let next = state.log.next();
         let placed = state.log.insert(place);
+        if state.log.next() > next {
+            state.grew_at = cx.now;
+        }
         if placed == log::Placed::New {
             let first = header.seq - u64::from(header.skip).min(header.seq);
             self.repair.on_placed(&log, first, header.seq);

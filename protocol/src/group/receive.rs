@@ -9,12 +9,15 @@ use crate::id::{EnvelopeId, Lane, LinkId, LogId, PeerId, Seq};
 use crate::io::{Delivered, Event};
 use crate::limits;
 use crate::persist::{Answer, Frontier, Query, StoreOp};
-use crate::time::Timestamp;
+use crate::time::{Duration, Timestamp};
 use crate::wire::envelope::Envelope;
 use crate::wire::frame::{Announce, Class, FLOOD, Frame, OnTree, Prune, Range, STAR, Stay, Stored, TreeIx};
 
 use super::log::{Log, Placed};
 use super::spread::Way;
+
+/// A log to which nothing was added at its end for so long is not catching up, whoever claims to have what is missing.
+pub(crate) const GROWING: Duration = Duration::from_secs(2);
 
 impl Group {
     /// An envelope that was verified before. It is looked at again only if it is not here all the same.
@@ -161,10 +164,13 @@ impl Group {
         Ok(())
     }
 
-    /// What was asked for is its sender's to send, and so is what goes on beyond a gap that somebody can close. A number
-    /// far from all others is nobody's: who sends it can claim the log itself.
+    /// What was asked for is its sender's to send, and so is what goes on beyond a gap that is being closed. That somebody
+    /// claims to have what is missing is not enough, nor is it for a number far from all others: who sends this can claim
+    /// the log itself.
     fn on_no_place(&self, cx: &mut Ctx<'_>, log: &LogId, refusal: Placed, is_asked: bool) {
-        let is_closing = refusal == Placed::TooMany && self.repair.first_claimed(log).is_some();
+        let grew_at = self.logs.get(log).map(|state| state.grew_at);
+        let grows = grew_at.is_some_and(|at| cx.now - at < GROWING);
+        let is_closing = refusal == Placed::TooMany && grows && self.repair.first_claimed(log).is_some();
         if is_asked || is_closing {
             cx.counters.add("too-far", 1);
         } else {

@@ -67,7 +67,22 @@ fn is_loopback(ip: &[u8; 16]) -> bool {
     is_v4(ip) && ip[12] == 127 || *ip == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]
 }
 
+fn is_nobodys(ip: &[u8; 16]) -> bool {
+    let is_v6_nobodys = ip[0] == 0xff || ip[..15] == [0; 15] && ip[15] == 0;
+    is_v6_nobodys || is_v4(ip) && (ip[12] == 0 || ip[12] >= 224)
+}
+
+/// Whether an address that somebody else has told of is worth a dial: not if it stands for many or nobody, nor this
+/// host's own loopback unless who told of it is on this host too. What this does not understand is.
+pub(super) fn may_be_dialed(address: &Address, is_told_here: bool) -> bool {
+    ip(address).is_none_or(|ip| !is_nobodys(&ip) && (is_told_here || !is_loopback(&ip)))
+}
+
 impl Overlay {
+    pub(super) fn is_on_this_host(&self, peer: &PeerId) -> bool {
+        self.known.get(peer).and_then(|known| known.link).is_some_and(|standing| standing.is_on_this_host)
+    }
+
     pub(super) fn block(&self, address: &Address) -> Option<Block> {
         let mut ip = ip(address).filter(|ip| !is_loopback(ip))?;
         let own = || self.record.iter().flat_map(|record| record.addresses.iter().filter_map(self::ip));
@@ -84,9 +99,14 @@ impl Overlay {
     /// The host says where the other end of a link is.
     pub(crate) fn linked_at(&mut self, link: LinkId, peer: &PeerId, address: &Address) {
         let block = self.block(address);
+        let is_own = |ip: [u8; 16]| {
+            let own = self.record.iter().flat_map(|record| record.addresses.iter().filter_map(self::ip));
+            is_loopback(&ip) || own.into_iter().any(|own| own == ip)
+        };
+        let is_on_this_host = ip(address).is_some_and(is_own);
         let known = self.known.get_mut(peer);
         if let Some(standing) = known.and_then(|known| known.link.as_mut()).filter(|up| up.link == link) {
-            standing.block = block;
+            (standing.block, standing.is_on_this_host) = (block, is_on_this_host);
         }
     }
 

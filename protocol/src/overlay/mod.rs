@@ -10,12 +10,14 @@
 //! neighbours, whose link it takes the place of: so everybody can join through one contact, at any rate, and degrees
 //! stay even. [`partial`] has the modes and whom to keep, [`walk`] the walks, [`view`] the exchange of known peers,
 //! [`near`] the measuring, [`find`] the
-//! links that groups need, [`block`] what keeps identities behind one address few.
+//! links that groups need, [`block`] what keeps identities behind one address few, [`hearsay`] what becomes of names that
+//! neighbours drop in mesh mode.
 //!
 //! Not here: who is alive (presence), who belongs to a group.
 
 mod block;
 pub(crate) mod find;
+mod hearsay;
 mod near;
 mod partial;
 mod view;
@@ -83,6 +85,8 @@ pub(crate) struct Overlay {
     left_at: Option<Timestamp>,
     searches: find::Searches,
     siege: block::Siege,
+    /// Dials to peers that were named by neighbours whose links are gone.
+    orphans: Budget,
     /// A record that was passed on with the frame in hand was checked.
     has_checked: bool,
 }
@@ -104,6 +108,8 @@ struct Known {
     record: Option<Box<PeerRecord>>,
     /// The record's signature was looked at, or the record came from the peer itself.
     is_verified: bool,
+    /// The neighbour that named it, if nothing more than that is known of it.
+    told_by: Option<PeerId>,
     /// Discovery has seen it.
     is_found: bool,
     /// When there was last a sign of its life: discovery, an answer, the end of a link that was not an accident.
@@ -143,11 +149,15 @@ struct Standing {
     is_chosen: bool,
     /// Where the other end is.
     block: Option<block::Block>,
+    /// The other end is on this host.
+    is_on_this_host: bool,
     /// Both have said HELLO, and this side keeps it.
     greeted: bool,
     slot: Slot,
     /// What the neighbour may still say about others.
     budget: Budget,
+    /// Dials to whom it names.
+    hearsay: Budget,
 }
 
 /// A bucket of tokens: so many at once, so many a second.
@@ -187,6 +197,7 @@ impl Overlay {
             left_at: None,
             searches: find::Searches::default(),
             siege: block::Siege::default(),
+            orphans: Budget::default(),
             has_checked: false,
         }
     }
@@ -248,11 +259,12 @@ impl Overlay {
         self.told(now, peer, addresses);
         if let Some(known) = self.known.get_mut(&peer) {
             known.is_found = true;
+            known.told_by = None;
             known.seen_at = Some(now);
         }
     }
 
-    /// Somebody is said to be reachable there.
+    /// Somebody is reachable there: it says so itself, or was seen.
     pub(crate) fn told(&mut self, now: Timestamp, peer: PeerId, addresses: Vec<Address>) {
         if peer == self.me || self.is_crowded(&peer, &addresses) || !self.make_room(&peer) {
             return;
@@ -269,12 +281,9 @@ impl Overlay {
         if let Some(known) = self.known.get_mut(&peer).filter(|known| known.link.is_some()) {
             known.neighbours = list.iter().map(|(neighbour, _)| *neighbour).collect();
         }
-        if self.is_partial() {
-            return;
-        }
         // One in partial mode says no addresses: it does not want everybody to dial.
-        for (neighbour, addresses) in list.into_iter().filter(|(_, addresses)| !addresses.is_empty()) {
-            self.told(now, neighbour, addresses);
+        if !self.is_partial() {
+            self.hear_of(now, peer, list);
         }
     }
 
@@ -285,9 +294,8 @@ impl Overlay {
             return;
         }
         let is_new = self.known.get(&peer).is_none_or(|known| known.link.is_none());
-        // In partial mode many come only to be told where to go.
-        let max = if self.is_partial() { limits::CONNECTIONS_MAX } else { limits::LINKS_MAX };
-        if !self.make_room(&peer) || is_new && self.active.len() >= max {
+        // Many come only to be told where to go, or say nothing: they take nobody's place.
+        if !self.make_room(&peer) || is_new && self.active.len() >= limits::CONNECTIONS_MAX {
             self.facts.push(Fact::Disconnect { link, cause: "too many links" });
             return;
         }
@@ -306,9 +314,11 @@ impl Overlay {
             split: dial.is_some_and(|dial| dial.split),
             is_chosen: dial.is_some_and(|dial| dial.is_chosen),
             block: None,
+            is_on_this_host: false,
             greeted: false,
             slot: Slot::Mesh,
             budget: Budget::default(),
+            hearsay: Budget::default(),
         };
         // Both sides dialled at once: the link that the lower dialled stays. A link that had settled, or went the
         // same way, is the ghost of one that the other side has lost; else it would not have dialled.
@@ -339,6 +349,11 @@ impl Overlay {
         self.active.remove(&peer);
         known.neighbours.clear();
         known.seen_at = None;
+        if !standing.greeted && !standing.dialed && known.addresses.is_empty() {
+            // It came, said nothing and went: nothing is known of it.
+            self.remove(&peer);
+            return true;
+        }
         let has_settled = now - standing.up_at >= SETTLED_AFTER;
         if self.is_partial() {
             self.on_lost(peer, &standing);
@@ -386,7 +401,10 @@ impl Overlay {
         let at = now + pause + pause * (choice % 256) / 1024;
         known.retry_at = Some(at);
         // In partial mode nobody waits for one peer, and who has failed is not worth a place.
-        if self.dials_by_itself(&peer) {
+        let is_hopeless = known.failures >= limits::LOST_FAILURES_MAX;
+        if is_hopeless && !self.is_partial() || self.is_idle_talk(&peer) {
+            self.known.remove(&peer);
+        } else if self.dials_by_itself(&peer) {
             self.wake_at(at);
         } else if self.known.get(&peer).is_some_and(|known| known.failures >= 2 && !known.is_found) {
             self.known.remove(&peer);
@@ -452,8 +470,8 @@ impl Overlay {
         if self.is_crowding(now, &peer) {
             return self.on_crowded(now, None);
         }
-        // In partial mode most who come are not kept, and who says nothing takes nobody's place.
-        let counts = |standing: &Standing| !self.is_partial() || standing.greeted || standing.dialed;
+        // Most who come to a large network are not kept, and who says nothing takes nobody's place.
+        let counts = |standing: &Standing| standing.greeted || standing.dialed;
         let linked = self.active.iter().filter_map(|peer| self.known.get(peer)?.link);
         let n_linked = linked.filter(counts).count();
         let Some(known) = self.known.get_mut(&peer) else {
@@ -463,15 +481,22 @@ impl Overlay {
         if known.link.is_some() || known.dialing.is_some() || waits || known.addresses.is_empty() {
             return;
         }
+        let teller = known.told_by;
         if n_linked >= limits::LINKS_MAX {
             // Those that say nothing are gone by then.
-            known.retry_at = Some(now + limits::HELLO_PATIENCE);
-            return self.wake_at(now + limits::HELLO_PATIENCE);
+            return self.put_off(now, &peer, limits::HELLO_PATIENCE);
         }
         if self.n_dialing >= limits::DIALS_MAX {
-            known.retry_at = Some(now + RETRY_MIN);
-            return self.wake_at(now + RETRY_MIN);
+            return self.put_off(now, &peer, RETRY_MIN);
         }
+        if let Some(teller) = teller.filter(|_| !self.is_partial())
+            && !self.may_dial_on_hearsay(now, &teller)
+        {
+            return self.put_off(now, &peer, FOUND_PAUSE);
+        }
+        let Some(known) = self.known.get_mut(&peer) else {
+            return;
+        };
         self.n_dialing += 1;
         known.dialing = Some(Dial { since: now, why, split, is_chosen: false });
         known.has_news = false;
@@ -481,7 +506,15 @@ impl Overlay {
         self.wake_at(now + DIAL_PATIENCE);
     }
 
-    /// Room for one more, at the cost of somebody unlinked who failed most. False if there is none.
+    /// Dials later, though the peer has not failed.
+    fn put_off(&mut self, now: Timestamp, peer: &PeerId, pause: Duration) {
+        if let Some(known) = self.known.get_mut(peer) {
+            known.retry_at = Some(now + pause);
+            self.wake_at(now + pause);
+        }
+    }
+
+    /// Room for one more, at the cost of somebody unlinked: hearsay first, then who failed most. False if there is none.
     fn make_room(&mut self, peer: &PeerId) -> bool {
         if self.is_partial() {
             return self.make_room_in_view(peer);
@@ -493,7 +526,7 @@ impl Overlay {
             .known
             .iter()
             .filter(|(_, known)| known.link.is_none() && known.dialing.is_none())
-            .max_by_key(|(_, known)| known.failures)
+            .max_by_key(|(_, known)| (known.told_by.is_some(), known.failures))
             .map(|(peer, _)| *peer);
         worst.is_some_and(|worst| self.known.remove(&worst).is_some())
     }

@@ -79,6 +79,7 @@ impl Overlay {
         };
         if let Some(known) = self.known.get_mut(&peer) {
             known.lost = None;
+            known.told_by = None;
             known.refused_at = None;
             known.seen_at = Some(now);
             known.link = Some(Standing { greeted: true, slot, ..standing });

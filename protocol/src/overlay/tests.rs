@@ -1,5 +1,7 @@
 //! Whom to dial, when again, which of two links stays, and how much is remembered.
 
+mod hearsay;
+
 use super::*;
 
 const ME: PeerId = PeerId([5; 32]);
@@ -181,7 +183,7 @@ fn stranger(n: u64) -> PeerId {
 #[test]
 fn links_dials_and_known_peers_are_bounded_from_both_sides() {
     let mut overlay = Overlay::new(ME, 1);
-    for n in 0..limits::LINKS_MAX as u64 {
+    for n in 0..limits::CONNECTIONS_MAX as u64 {
         overlay.link_up(at(0), LinkId(n), stranger(n), false);
     }
     assert!(closed(&mut overlay).is_empty());

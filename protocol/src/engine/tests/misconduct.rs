@@ -253,6 +253,45 @@ fn a_number_too_far_is_paid_for() {
     assert!(bench.engine.counters.count("signatures-checked") <= 1, "once is enough to know");
 }
 
+/// Goal: that somebody claims to have what is missing, and does not give it, is no licence to send beyond the gap without
+/// end. As long as the gap is being closed that costs nobody anything. Method: a log of which every other number comes, up
+/// to as many pieces as there is room for, and one number more again and again.
+#[test]
+fn a_gap_that_nobody_closes_is_paid_for() {
+    for is_closing in [false, true] {
+        let mut bench = Bench::new();
+        let claimer = bench.member();
+        bench.hostile = Identity::from_seed([5; 32]);
+        bench.record = PeerRecord::new(&bench.hostile, 1, Vec::new(), Vec::new());
+        let link = bench.member();
+        let author = Identity::from_seed([3; 32]);
+        let log = LogId { author: author.peer_id(), lane: Lane::Durable };
+        let n_pieces = limits::RANGES_MAX as u64;
+        let entries = vec![ClockEntry { log, next: 2 * n_pieces + 1, floor: 0, head: [1; 8] }];
+        let claim = Clock { group: 1, part: Part::All, entries };
+        for n in 0..n_pieces {
+            bench.say(link, super::envelope(&author, Lane::Durable, 2 * n + 2));
+        }
+        bench.pass(Duration::from_secs(2));
+        if is_closing {
+            bench.say(link, super::envelope(&author, Lane::Durable, 0));
+        }
+        bench.say(claimer, claim);
+        let before = bench.engine.counters.count("too-far");
+        assert_eq!(bench.group().n_claims(), 1);
+        let one_more = super::envelope(&author, Lane::Durable, 2 * n_pieces + 2);
+        let one_more = check(one_more.encode().concat(), |_| true).expect("well formed");
+        let most = limits::WASTE_BURST + 3 * limits::WASTE_RATE;
+        let mut n = 0;
+        while n < most && bench.engine.links.contains_key(&link) {
+            bench.input(Input::Frame { link, class: Class::Own, bytes: 300, frame: one_more.clone() });
+            n += 1;
+        }
+        assert_eq!(bench.engine.counters.count("too-far") - before, u64::from(n), "none has found a place");
+        assert_eq!(n == most, is_closing, "{n} of {most}");
+    }
+}
+
 /// Goal: what is said of members and signed by nobody costs what a forged envelope does, and is counted apart.
 #[test]
 fn forged_words_are_the_neighbours_fault() {

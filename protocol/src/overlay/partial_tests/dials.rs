@@ -26,7 +26,7 @@ fn a_dial_that_fails_late_leaves_the_link_of_the_other() {
     assert_eq!(bench.overlay.active, [peer(0), peer(2)].into());
 }
 
-/// Goal: in partial mode connections that never say HELLO keep us from dialling nobody. Method: as many as a node has
+/// Goal: connections that never say HELLO keep us from dialling nobody. Method: as many as a node has
 /// links.
 #[test]
 fn who_says_nothing_takes_no_place() {
@@ -53,7 +53,7 @@ fn who_says_nothing_takes_no_place() {
 fn a_dial_without_room_waits() {
     let mut bench = Bench::new();
     for n in 100..100 + limits::LINKS_MAX as u16 {
-        bench.link(n, false);
+        bench.link(n, true);
     }
     bench.overlay.told(bench.now, peer(50), vec![Address(vec![1])]);
     bench.drain();
