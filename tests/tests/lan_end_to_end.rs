@@ -93,6 +93,8 @@ fn killed_host(loss: u8) {
     }
     let start = |host: usize| Node::start(&lab.host(host), &data.dir(host), &["up", "lobby"]);
     let mut nodes: Vec<Node> = (0..6).map(start).collect();
+    // Else a watcher might be the one that runs the node, or lose its patience with one that has yet to start.
+    nodes.iter().for_each(|node| node.wait_for_talk("is up in", Duration::from_secs(60)));
     let watch =
         |host: usize| Node::start(&lab.host(host), &data.dir(host), &["peers", "--json", "-W", "120"]);
     let mut watchers: Vec<Node> = (0..5).map(watch).collect();

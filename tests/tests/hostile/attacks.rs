@@ -22,12 +22,12 @@ use super::client::{Client, Link, NEGOTIATION};
 use super::{GROUP, Scene, soon};
 
 /// An identity nobody has used.
-fn client() -> Client {
+pub(super) fn client() -> Client {
     static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
     Client::new(COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
 }
 
-fn port(address: &Multiaddr) -> u16 {
+pub(super) fn port(address: &Multiaddr) -> u16 {
     let port = address.iter().find_map(|part| match part {
         Protocol::Tcp(port) | Protocol::Udp(port) => Some(port),
         _ => None,
@@ -36,13 +36,14 @@ fn port(address: &Multiaddr) -> u16 {
 }
 
 /// Waits for a counter to rise above what it was.
-async fn counted(scene: &Scene, counter: &str, before: u64) {
+pub(super) async fn counted(scene: &Scene, counter: &str, before: u64) {
     let rises = async {
         while scene.count(counter) <= before {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    soon(counter, rises).await;
+    let soon = tokio::time::timeout(Duration::from_secs(30), rises).await;
+    assert!(soon.is_ok(), "{counter} is not above {before} within 30 s: {:?}", scene.counts());
 }
 
 /// An envelope of the hostile one's own, good in all its parts.
@@ -139,12 +140,13 @@ pub(crate) async fn streams_without_end(scene: &mut Scene, kind: usize) {
     scene.talk().await;
 }
 
-/// A link that stands, and beside it streams whose negotiation never ends.
+/// A link that stands, and beside it streams whose negotiation never ends: one is borne, more end it.
 pub(crate) async fn streams_half_open(scene: &mut Scene, kind: usize) {
     println!("streams_half_open {kind}");
-    let (connection, _link) = client().join(&scene.addresses[kind], &scene.network, GROUP).await.unwrap();
+    let before = scene.count("link-garbage");
+    let (mut connection, _link) = client().join(&scene.addresses[kind], &scene.network, GROUP).await.unwrap();
     let mut streams = Vec::new();
-    for n in 0..4 {
+    for n in 1..4 {
         let Ok(Ok(mut stream)) = tokio::time::timeout(Duration::from_millis(200), connection.open()).await
         else {
             break;
@@ -152,7 +154,13 @@ pub(crate) async fn streams_half_open(scene: &mut Scene, kind: usize) {
         let _ = stream.write_all(&NEGOTIATION[..n]).await;
         let _ = stream.flush().await;
         streams.push(stream);
+        if n == 1 {
+            scene.talk().await;
+            assert!(!connection.is_closed());
+        }
     }
+    assert!(connection.is_closed_within(Duration::from_secs(20)).await, "after {} streams", streams.len());
+    counted(scene, "link-garbage", before).await;
     scene.talk().await;
 }
 
@@ -265,6 +273,7 @@ pub(crate) async fn control_talk(scene: &mut Scene, kind: usize) {
 /// "I am in this group", for more groups than anybody is in.
 pub(crate) async fn subscriptions(scene: &mut Scene, kind: usize) {
     println!("subscriptions {kind}");
+    let before = scene.count("too-many-subscriptions");
     let (mut connection, mut link) =
         client().join(&scene.addresses[kind], &scene.network, GROUP).await.unwrap();
     let mut n = 0u16;
@@ -276,12 +285,14 @@ pub(crate) async fn subscriptions(scene: &mut Scene, kind: usize) {
         n += 1;
     }
     assert!(connection.is_closed_within(Duration::from_secs(20)).await, "after {n} subscriptions");
+    counted(scene, "too-many-subscriptions", before).await;
     scene.talk().await;
 }
 
 /// Greets again and again, with other lists.
 pub(crate) async fn hello_twice(scene: &mut Scene, kind: usize) {
     println!("hello_twice {kind}");
+    let before = scene.count("out-of-turn");
     let client = &mut client();
     let (mut connection, mut link) =
         client.join(&scene.addresses[kind], &scene.network, GROUP).await.unwrap();
@@ -292,12 +303,14 @@ pub(crate) async fn hello_twice(scene: &mut Scene, kind: usize) {
         }
     }
     assert!(connection.is_closed_within(Duration::from_secs(20)).await);
+    counted(scene, "out-of-turn", before).await;
     scene.talk().await;
 }
 
 /// Asks for history and for clocks, and reads none of it.
 pub(crate) async fn reads_nothing(scene: &mut Scene, kind: usize) {
     println!("reads_nothing {kind}");
+    let before = scene.count("history-refused");
     let (connection, mut link) = client().join(&scene.addresses[kind], &scene.network, GROUP).await.unwrap();
     let log = LogId { author: scene.honest[0].peer_id(), lane: Lane::Durable };
     for n in 0..3000 {
@@ -311,6 +324,7 @@ pub(crate) async fn reads_nothing(scene: &mut Scene, kind: usize) {
             }
         }
     }
+    counted(scene, "history-refused", before).await;
     scene.talk().await;
     drop::<Link>(link);
 }
@@ -340,18 +354,18 @@ pub(crate) async fn yamux_pings(scene: &mut Scene) {
     scene.talk().await;
 }
 
-/// Sockets of another address of this host that begin to speak and stay.
+/// Sockets of another address of this host that begin to speak, or do not even, and stay.
 pub(crate) async fn slow_handshakes(scene: &mut Scene) {
     println!("slow_handshakes");
     let before = scene.count("handshake-too-slow");
     let over = scene.count("too-many-handshakes-of-address");
     let target = std::net::SocketAddr::from(([127, 0, 0, 1], port(&scene.addresses[0])));
     let mut sockets = Vec::new();
-    for _ in 0..200 {
+    for n in 0..200 {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind(([127, 0, 0, 66], 0).into()).unwrap();
         if let Ok(mut socket) = socket.connect(target).await {
-            let _ = socket.write_all(&NEGOTIATION[..7]).await;
+            let _ = socket.write_all(&NEGOTIATION[..n % 2 * 7]).await;
             sockets.push(socket);
         }
     }

@@ -68,6 +68,17 @@ impl Client {
         Ok(Connection { ask, task: tokio::spawn(run(muxer, asked)) })
     }
 
+    /// A connection with its streams, on which nothing was said yet.
+    pub(crate) async fn open(&mut self, address: &Multiaddr) -> io::Result<(Connection, Link)> {
+        let connection = self.connect(address).await?;
+        let mut streams = Vec::new();
+        for class in Class::ALL {
+            streams.push(connection.open_class(class as u8).await?);
+        }
+        let link = Link { streams, compressors: Default::default(), peer: peer_of(address) };
+        Ok((connection, link))
+    }
+
     /// All that a member does: connects, opens its streams, greets, and proves that it knows the group's key.
     pub(crate) async fn join(
         &mut self,
@@ -75,13 +86,19 @@ impl Client {
         network: &str,
         group: &str,
     ) -> io::Result<(Connection, Link)> {
-        let connection = self.connect(address).await?;
-        let mut streams = Vec::new();
-        for class in Class::ALL {
-            streams.push(connection.open_class(class as u8).await?);
-        }
-        let mut link = Link { streams, compressors: Default::default(), peer: PeerId([0; 32]) };
         let hello = self.hello(network);
+        self.join_with(address, network, group, hello).await
+    }
+
+    /// The same with a greeting of its own.
+    pub(crate) async fn join_with(
+        &mut self,
+        address: &Multiaddr,
+        network: &str,
+        group: &str,
+        hello: Hello,
+    ) -> io::Result<(Connection, Link)> {
+        let (connection, mut link) = self.open(address).await?;
         link.send(Class::Control, &hello.clone().into()).await?;
         let theirs = loop {
             if let Some(Frame::Hello(theirs)) = link.read_control().await? {
@@ -92,7 +109,6 @@ impl Client {
         while !matches!(link.read_control().await?, Some(Frame::Subscribe(_))) {}
         let key = GroupKey::open(network, group, None).unwrap();
         let me = self.identity.peer_id();
-        link.peer = peer_of(address);
         let proof = key.link_proof(&me, &link.peer, &hello.nonce, &theirs.nonce);
         link.send(Class::Control, &Subscribe { group: 1, proof }.into()).await?;
         Ok((connection, link))

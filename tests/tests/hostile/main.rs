@@ -7,8 +7,11 @@
 
 mod attacks;
 mod client;
+mod lists;
+mod silence;
 mod victim;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use djembe::{Node, Subscription};
@@ -80,6 +83,13 @@ impl Scene {
         self.victim.count(counter)
     }
 
+    /// All of them.
+    fn counts(&self) -> BTreeMap<String, u64> {
+        let status = self.victim.status();
+        let counters = status["counters"].as_object().unwrap().iter();
+        counters.map(|(cause, n)| (cause.clone(), n.as_u64().unwrap())).collect()
+    }
+
     /// At the end: everything came once, and the node is no more than twice as large.
     fn judge(&self) {
         let mut printed = self.victim.printed();
@@ -132,9 +142,16 @@ async fn a_node_serves_its_honest_peers_whatever_hostile_ones_send() {
         attacks::subscriptions(&mut scene, kind).await;
         attacks::hello_twice(&mut scene, kind).await;
         attacks::reads_nothing(&mut scene, kind).await;
+        lists::greetings(&mut scene, kind).await;
+        lists::claimed_lengths(&mut scene, kind).await;
+        lists::doubles_in_a_greeting(&mut scene, kind).await;
+        lists::lists_out_of_order(&mut scene, kind).await;
+        lists::invented_peers(&mut scene, kind).await;
+        silence::silent_connections(&mut scene, kind).await;
     }
     attacks::yamux_pings(&mut scene).await;
     attacks::slow_handshakes(&mut scene).await;
+    silence::quic_handshakes_without_end(&mut scene).await;
     attacks::abandoned_sockets(&mut scene).await;
     attacks::forged_beacons(&mut scene).await;
     scene.talk().await;
