@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::bucket::{Bucket, Rate};
 use crate::error::Reject;
 use crate::id::PeerId;
 use crate::limits;
@@ -19,6 +20,10 @@ use crate::wire::frame::Frame;
 
 /// A used allowance is remembered for so long after its last link: it is whole again by then.
 const FORGOTTEN: Duration = Duration::from_secs(16);
+/// Talk: presence, subscriptions, repair.
+const TALK: Rate = Rate::per_second(limits::TALK_BURST, limits::TALK_RATE);
+/// Envelopes of which nothing came: a copy, of an unknown group, with no place in its log.
+const WASTE: Rate = Rate::per_second(limits::WASTE_BURST, limits::WASTE_RATE);
 
 /// What a neighbour did that an honest one does not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,12 +100,12 @@ pub(crate) struct Conduct {
     neighbours: BTreeMap<PeerId, Allowances>,
 }
 
-/// What one neighbour may still say, on all its links together.
+/// What one neighbour may still say, on all its links together, in units of a small frame.
 #[derive(Debug)]
 struct Allowances {
     n_links: u32,
-    talk: Allowance,
-    waste: Allowance,
+    talk: Bucket,
+    waste: Bucket,
 }
 
 /// What handling a frame has shown beside its result.
@@ -167,10 +172,10 @@ impl Conduct {
     pub(crate) fn link_up(&mut self, now: Timestamp, peer: PeerId) {
         if self.neighbours.len() >= limits::OFFENDERS_MAX {
             // After so long an allowance is whole again, and a new one the same.
-            self.neighbours.retain(|_, known| known.n_links > 0 || now - known.talk.since < FORGOTTEN);
+            self.neighbours.retain(|_, known| known.n_links > 0 || now - known.talk.since() < FORGOTTEN);
         }
         let fresh = || {
-            let (talk, waste) = (Allowance::for_talk(now), Allowance::for_waste(now));
+            let (talk, waste) = (Bucket::full(now, TALK), Bucket::full(now, WASTE));
             Allowances { n_links: 0, talk, waste }
         };
         self.neighbours.entry(peer).or_insert_with(fresh).n_links += 1;
@@ -189,15 +194,15 @@ impl Conduct {
     /// Whether talk of this cost is within what the neighbour may say.
     #[must_use]
     pub(crate) fn may_talk(&mut self, now: Timestamp, peer: &PeerId, cost: u32) -> bool {
-        self.neighbours.get_mut(peer).is_none_or(|known| known.talk.take(now, cost))
+        self.neighbours.get_mut(peer).is_none_or(|known| pay(&mut known.talk, now, TALK, cost))
     }
 
     /// Whether what a frame turned out to cost is.
     #[must_use]
     pub(crate) fn may_cost(&mut self, now: Timestamp, peer: &PeerId, toll: Toll) -> bool {
         self.neighbours.get_mut(peer).is_none_or(|known| {
-            let talk = toll.work == 0 || known.talk.take(now, toll.work);
-            let waste = toll.waste == 0 || known.waste.take(now, toll.waste);
+            let talk = toll.work == 0 || pay(&mut known.talk, now, TALK, toll.work);
+            let waste = toll.waste == 0 || pay(&mut known.waste, now, WASTE, toll.waste);
             talk && waste
         })
     }
@@ -242,51 +247,15 @@ impl Conduct {
     }
 }
 
-/// What a neighbour may still say that makes work, in units of a small frame.
-#[derive(Clone, Copy, Debug)]
-struct Allowance {
-    left: u32,
-    since: Timestamp,
-    most: u32,
-    per_second: u32,
-}
-
-impl Allowance {
-    /// Talk: presence, subscriptions, repair.
-    fn for_talk(now: Timestamp) -> Self {
-        let (most, per_second) = (limits::TALK_BURST, limits::TALK_RATE);
-        Self { left: most, since: now, most, per_second }
+/// Takes what a neighbour's frame cost, in units of a small one. False if there is not so much left.
+///
+/// Filled up only when it is needed: most frames cost no division.
+#[must_use]
+fn pay(allowance: &mut Bucket, now: Timestamp, rate: Rate, cost: u32) -> bool {
+    if !allowance.has(cost) {
+        allowance.refill(now, rate);
     }
-
-    /// Envelopes of which nothing came: a copy, of an unknown group, with no place in its log.
-    fn for_waste(now: Timestamp) -> Self {
-        let (most, per_second) = (limits::WASTE_BURST, limits::WASTE_RATE);
-        Self { left: most, since: now, most, per_second }
-    }
-
-    /// False if there is not so much left.
-    #[must_use]
-    fn take(&mut self, now: Timestamp, cost: u32) -> bool {
-        if self.left < cost {
-            let micros = u64::try_from((now - self.since).as_micros()).unwrap_or(u64::MAX);
-            let earned = micros.saturating_mul(u64::from(self.per_second)) / 1_000_000;
-            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-            if earned > 0 {
-                self.left = self.left.saturating_add(earned).min(self.most);
-                self.since = now;
-            }
-        }
-        match self.left.checked_sub(cost) {
-            Some(left) => {
-                self.left = left;
-                true
-            }
-            None => {
-                self.left = 0;
-                false
-            }
-        }
-    }
+    allowance.draw(cost)
 }
 
 /// What a frame of talk costs to take in, a small one being 1 (some microseconds). A signature was checked by then.
@@ -390,12 +359,13 @@ mod tests {
 
     #[test]
     fn an_allowance_is_used_up_and_comes_back() {
-        let mut allowance = Allowance::for_talk(at(0));
-        assert!((0..limits::TALK_BURST).all(|_| allowance.take(at(0), 1)));
-        assert!(!allowance.take(at(0), 1), "one more");
-        assert!((0..limits::TALK_RATE).all(|_| allowance.take(at(1), 1)));
-        assert!(!allowance.take(at(1), 1), "one more a second later");
-        assert!(allowance.take(at(3600), limits::TALK_BURST));
-        assert!(!allowance.take(at(3600), 1), "it does not pile up");
+        let mut allowance = Bucket::full(at(0), TALK);
+        let mut take = |now, cost| pay(&mut allowance, now, TALK, cost);
+        assert!((0..limits::TALK_BURST).all(|_| take(at(0), 1)));
+        assert!(!take(at(0), 1), "one more");
+        assert!((0..limits::TALK_RATE).all(|_| take(at(1), 1)));
+        assert!(!take(at(1), 1), "one more a second later");
+        assert!(take(at(3600), limits::TALK_BURST));
+        assert!(!take(at(3600), 1), "it does not pile up");
     }
 }

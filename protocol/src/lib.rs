@@ -8,10 +8,11 @@
 //! time, store, dials, commands -> Input ---------------------------------+-> Engine -> Output -> host
 //! ```
 //!
-//! A module uses only what stands to its left: `time, id, limits, error <- persist, message <- crypto, wire <-
+//! A module uses only what stands to its left: `time, bucket, id, limits, error <- persist, message <- crypto, wire <-
 //! io <- conduct, link, overlay, presence, group <- engine`. Overlay and presence exist once per node, a group's parts
 //! once per group; they hand facts to their owner and never call each other.
 
+mod bucket;
 mod conduct;
 pub mod crypto;
 pub mod engine;

@@ -6,6 +6,7 @@
 
 use super::block;
 use super::{Fact, Known, Overlay};
+use crate::bucket::Rate;
 use crate::id::PeerId;
 use crate::limits;
 use crate::time::Timestamp;
@@ -17,6 +18,8 @@ pub(super) const PER_LINK: usize = limits::LINKS_MAX;
 pub(super) const DIALS_BURST: u32 = PER_LINK as u32;
 /// And a second, later: each goes to up to eight addresses, which may be anybody's.
 pub(super) const DIALS_RATE: u32 = 2;
+/// The two together.
+pub(super) const DIALS: Rate = Rate::per_second(DIALS_BURST, DIALS_RATE);
 /// After so many dials in vain, some 16 s, a peer that nobody names any longer is forgotten.
 const FAILURES_MAX: u32 = 6;
 
@@ -55,7 +58,8 @@ impl Overlay {
     pub(super) fn may_dial_on_hearsay(&mut self, now: Timestamp, teller: &PeerId) -> bool {
         let standing = self.known.get_mut(teller).and_then(|known| known.link.as_mut());
         let budget = standing.map_or(&mut self.orphans, |standing| &mut standing.hearsay);
-        let may = budget.take(now, DIALS_RATE, DIALS_BURST);
+        budget.refill(now, DIALS);
+        let may = budget.draw(1);
         if !may {
             self.facts.push(Fact::Count("hearsay-dials-put-off"));
         }

@@ -29,6 +29,7 @@ use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use self::partial::Partial;
+use crate::bucket::{Bucket, Rate};
 use crate::id::{LinkId, PeerId};
 use crate::io::Slot;
 use crate::limits;
@@ -45,6 +46,8 @@ const DIAL_PATIENCE: Duration = Duration::from_secs(10);
 const SETTLED_AFTER: Duration = Duration::from_secs(5);
 /// A peer that discovery sees again is dialled again after this, however often it failed.
 const FOUND_PAUSE: Duration = Duration::from_secs(1);
+/// Walks and shuffles of one neighbour.
+const WALKS: Rate = Rate::per_second(limits::WALKS_BURST, limits::WALKS_RATE);
 
 /// What the overlay wants its owner to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -86,7 +89,7 @@ pub(crate) struct Overlay {
     searches: find::Searches,
     siege: block::Siege,
     /// Dials to peers that were named by neighbours whose links are gone.
-    orphans: Budget,
+    orphans: Bucket,
     /// A record that was passed on with the frame in hand was checked.
     has_checked: bool,
 }
@@ -155,29 +158,9 @@ struct Standing {
     greeted: bool,
     slot: Slot,
     /// What the neighbour may still say about others.
-    budget: Budget,
+    budget: Bucket,
     /// Dials to whom it names.
-    hearsay: Budget,
-}
-
-/// A bucket of tokens: so many at once, so many a second.
-#[derive(Clone, Copy, Debug, Default)]
-struct Budget {
-    used: u32,
-    at: Timestamp,
-}
-
-impl Budget {
-    fn take(&mut self, now: Timestamp, rate: u32, burst: u32) -> bool {
-        let back = (now - self.at).as_micros() * u128::from(rate) / 1_000_000;
-        if back > 0 {
-            self.used = self.used.saturating_sub(u32::try_from(back).unwrap_or(u32::MAX));
-            self.at = now;
-        }
-        let has = self.used < burst;
-        self.used += u32::from(has);
-        has
-    }
+    hearsay: Bucket,
 }
 
 impl Overlay {
@@ -197,7 +180,7 @@ impl Overlay {
             left_at: None,
             searches: find::Searches::default(),
             siege: block::Siege::default(),
-            orphans: Budget::default(),
+            orphans: Bucket::full(Timestamp::ZERO, hearsay::DIALS),
             has_checked: false,
         }
     }
@@ -317,8 +300,8 @@ impl Overlay {
             is_on_this_host: false,
             greeted: false,
             slot: Slot::Mesh,
-            budget: Budget::default(),
-            hearsay: Budget::default(),
+            budget: Bucket::full(Timestamp::ZERO, WALKS),
+            hearsay: Bucket::full(Timestamp::ZERO, hearsay::DIALS),
         };
         // Both sides dialled at once: the link that the lower dialled stays. A link that had settled, or went the
         // same way, is the ghost of one that the other side has lost; else it would not have dialled.

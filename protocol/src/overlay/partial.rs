@@ -5,11 +5,15 @@
 //! links are given up only by who has counted for itself, and with few known peers all of them are linked anyway.
 
 use super::{Dial, Fact, Known, Overlay, Standing};
+use crate::bucket::{Bucket, Rate};
 use crate::id::{LinkId, PeerId};
 use crate::io::{OverlayStatus, Slot};
 use crate::limits;
 use crate::time::{Duration, Timestamp};
 use crate::wire::frame::{PeerRecord, Refusal, Refuse, Why};
+
+/// Dials to which walks and refusals make us.
+const WALK_DIALS: Rate = Rate::per_second(limits::WALK_DIALS_BURST, limits::WALK_DIALS_RATE);
 
 /// What only partial mode has.
 #[derive(Debug)]
@@ -22,7 +26,7 @@ pub(super) struct Partial {
     /// A link came or went since the last shuffle.
     pub(super) has_changed: bool,
     /// Dials to which others made us.
-    pub(super) dials: super::Budget,
+    pub(super) dials: Bucket,
 }
 
 impl Overlay {
@@ -345,7 +349,7 @@ impl Overlay {
             shuffle_pause: limits::SHUFFLE_MIN,
             probe_at: now,
             has_changed: true,
-            dials: super::Budget::default(),
+            dials: Bucket::full(Timestamp::ZERO, WALK_DIALS),
         });
         let mut links: Vec<(Duration, PeerId)> =
             self.kept().map(|(peer, known, _)| (known.rtt.unwrap_or(Duration::MAX), peer)).collect();
@@ -466,10 +470,10 @@ impl Overlay {
 
     /// Whether walks and refusals may make us dial once more.
     pub(super) fn may_dial_for_others(&mut self, now: Timestamp) -> bool {
-        let may = self
-            .partial
-            .as_mut()
-            .is_none_or(|partial| partial.dials.take(now, limits::WALK_DIALS_RATE, limits::WALK_DIALS_BURST));
+        let may = self.partial.as_mut().is_none_or(|partial| {
+            partial.dials.refill(now, WALK_DIALS);
+            partial.dials.draw(1)
+        });
         if !may {
             self.facts.push(Fact::Count("walk-dials-dropped"));
         }

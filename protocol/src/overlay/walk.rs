@@ -5,7 +5,7 @@
 //! the newcomer in its place. So two links come of one, and nobody's number of links changes but the newcomer's.
 //! Nothing is given up for a newcomer that cannot be reached.
 
-use super::{Fact, Overlay};
+use super::{Fact, Overlay, WALKS};
 use crate::id::PeerId;
 use crate::io::Slot;
 use crate::limits;
@@ -107,6 +107,9 @@ impl Overlay {
     /// Whether a neighbour may still send walks and shuffles.
     pub(super) fn may_speak(&mut self, now: Timestamp, peer: &PeerId) -> bool {
         let standing = self.known.get_mut(peer).and_then(|known| known.link.as_mut());
-        standing.is_some_and(|standing| standing.budget.take(now, limits::WALKS_RATE, limits::WALKS_BURST))
+        standing.is_some_and(|standing| {
+            standing.budget.refill(now, WALKS);
+            standing.budget.draw(1)
+        })
     }
 }

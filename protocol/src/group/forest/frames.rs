@@ -1,7 +1,7 @@
 //! The forest's frames: what is said of trees, and what is made of it.
 
 use super::tree::Route;
-use super::{Chain, Forest, Ground, Junk, Neighbour, News};
+use super::{ANCHORS, Chain, Forest, Ground, Junk, Neighbour, News};
 use crate::id::LinkId;
 use crate::limits;
 use crate::time::Timestamp;
@@ -178,15 +178,8 @@ impl Forest {
 
     fn may_check(&mut self, now: Timestamp, link: LinkId) -> bool {
         let Some(Neighbour { used, .. }) = self.links.get_mut(&link) else { return false };
-        let earned = (now - used.since).as_micros() / limits::ANCHOR_EVERY.as_micros();
-        if earned > 0 {
-            used.since = now;
-            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-            used.anchors = used.anchors.saturating_add(earned).min(limits::ANCHORS_BURST);
-        }
-        let may = used.anchors > 0;
-        used.anchors -= u32::from(may);
-        may
+        used.anchors.refill(now, ANCHORS);
+        used.anchors.draw(1)
     }
 
     /// A neighbour's number stands for a tree.

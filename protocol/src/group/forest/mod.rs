@@ -24,6 +24,7 @@ mod tree;
 
 use std::collections::BTreeMap;
 
+use crate::bucket::{Bucket, Rate};
 use crate::crypto::Identity;
 use crate::id::{Incarnation, LinkId, LogId, PeerId, Seq, TopicTag};
 use crate::io::Secrets;
@@ -39,6 +40,8 @@ use tree::{News, Tree};
 const COST_UNKNOWN: u16 = 250;
 /// The most that one link adds.
 const COST_MAX: u16 = 20_000;
+/// Unknown anchors of one neighbour.
+const ANCHORS: Rate = Rate { burst: limits::ANCHORS_BURST, tokens: 1, period: limits::ANCHOR_EVERY };
 
 /// What the forest may see and use outside itself.
 pub(crate) struct Ground<'a> {
@@ -123,9 +126,8 @@ struct Neighbour {
 /// What is kept of a neighbour beyond its link.
 #[derive(Debug)]
 struct Used {
-    /// Unknown anchors that may be checked now, and since when they are counted.
-    anchors: u32,
-    since: Timestamp,
+    /// Unknown anchors that may be checked now.
+    anchors: Bucket,
     misses: Misses,
 }
 
@@ -162,7 +164,7 @@ impl Forest {
         }
         let taken: Vec<u8> = self.links.values().map(|neighbour| neighbour.branch).collect();
         let branch = (1..=u8::MAX).find(|branch| !taken.contains(branch)).unwrap_or(u8::MAX);
-        let fresh = Used { anchors: limits::ANCHORS_BURST, since: ground.now, misses: Misses::default() };
+        let fresh = Used { anchors: Bucket::full(ground.now, ANCHORS), misses: Misses::default() };
         let used = self.left.remove(&peer).unwrap_or(fresh);
         self.links.insert(link, Neighbour { peer, up_at: ground.now, branch, asked_at: None, used });
         self.tell_everything(ground, link);
@@ -184,7 +186,7 @@ impl Forest {
 
     fn remember(&mut self, peer: PeerId, used: Used) {
         if !self.left.contains_key(&peer) && self.left.len() >= limits::SHUNNED_MAX {
-            let first = self.left.iter().min_by_key(|(_, used)| used.since).map(|(peer, _)| *peer);
+            let first = self.left.iter().min_by_key(|(_, used)| used.anchors.since()).map(|(peer, _)| *peer);
             first.and_then(|first| self.left.remove(&first));
         }
         self.left.insert(peer, used);
