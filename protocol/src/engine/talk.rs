@@ -51,13 +51,10 @@ impl Engine {
             _ => None,
         };
         match talk {
-            Some(Frame::Hello(hello)) => return self.on_hello(link, peer, hello.clone()),
-            Some(Frame::Refuse(refuse)) => {
-                if greeted {
-                    self.presence.heard(self.now, peer);
-                }
-                return self.on_refuse(link, peer, refuse.clone());
-            }
+            // What a link may begin with.
+            Some(Frame::Hello(_)) => {}
+            Some(Frame::Refuse(_)) if !greeted => {}
+            Some(Frame::Refuse(_)) => self.presence.heard(self.now, peer),
             _ if !greeted => return self.disconnect(link, "spoke before HELLO"),
             // What was under way when its sender said goodbye, or was cut off, is no sign of life.
             _ if is_closing => {}
@@ -89,12 +86,16 @@ impl Engine {
                     }
                 });
             }
-            Checked::Talk(talk) => {
-                if self.may_say(link, &talk) {
-                    self.on_talk(link, peer, *talk);
-                    self.settle_toll(link);
+            Checked::Talk(talk) => match *talk {
+                Frame::Hello(hello) => self.on_hello(link, peer, hello),
+                Frame::Refuse(refuse) => self.on_refuse(link, peer, refuse),
+                talk => {
+                    if self.may_say(link, &talk) {
+                        self.on_talk(link, peer, talk);
+                        self.settle_toll(link);
+                    }
                 }
-            }
+            },
         }
     }
 
@@ -183,7 +184,7 @@ impl Engine {
                 group.on_stored(cx, link, &stored);
                 Ok(())
             }),
-            // `check` makes these into other variants.
+            // The caller takes the first two, and `check` makes another variant of the third.
             Frame::Hello(_) | Frame::Refuse(_) | Frame::Data { .. } => {
                 self.out_of_turn(link);
             }
