@@ -28,8 +28,8 @@ use crate::crypto::Identity;
 use crate::group::{Ctx, Group, Heard, Tokens};
 use crate::id::{GroupId, Incarnation, Lane, LinkId, PeerId};
 use crate::io::{
-    Command, Counters, Event, Input, Outbox, Output, OverlayStatus, Pace, PeerStatus, PresenceState, Secrets,
-    Status,
+    CloseCause, Command, Counters, Event, Input, Outbox, Output, OverlayStatus, Pace, PeerStatus,
+    PresenceState, Secrets, Status,
 };
 use crate::limits;
 use crate::link::Link;
@@ -472,7 +472,7 @@ impl Engine {
             }
             presence::Fact::Unlink(peer) => {
                 if let Some(link) = self.overlay.link(&peer) {
-                    self.disconnect(link, "silent");
+                    self.disconnect(link, CloseCause::Silent);
                 }
             }
         }

@@ -3,6 +3,8 @@
 //! A host feeds [`Input`]s and drains [`Output`]s after each of them, in order. The order is a promise: what
 //! stands after a `Persist` does not depend on it, what depends on it comes only after `Persisted`.
 
+mod close;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::crypto::{CheckedEnvelope, GroupKey};
@@ -12,6 +14,8 @@ use crate::message::{Body, Draft};
 use crate::persist::{Answer, Query, StoreOp, Token};
 use crate::time::{Duration, WallTime};
 use crate::wire::frame::{Address, CheckedFrame, Class, Frame};
+
+pub use close::CloseCause;
 
 /// Everything that can happen to an engine.
 #[derive(Debug)]
@@ -184,8 +188,8 @@ pub enum Output {
     Disconnect {
         /// Which.
         link: LinkId,
-        /// Why, for the log.
-        cause: &'static str,
+        /// Why.
+        cause: CloseCause,
     },
     /// Make these durable, all or none, and say so with the token.
     Persist {

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use djembe_protocol::crypto::Identity;
 use djembe_protocol::engine::{Config, Engine};
 use djembe_protocol::id::{EnvelopeId, Incarnation, LinkId, PeerId};
-use djembe_protocol::io::{Event, Input, Output};
+use djembe_protocol::io::{CloseCause, Event, Input, Output};
 use djembe_protocol::persist::{Query, StoreOp, Token};
 use djembe_protocol::time::Timestamp;
 use djembe_protocol::wire::frame::{Address, Class, Frame};
@@ -68,7 +68,7 @@ pub enum Wish {
     /// Measure the way to a peer.
     Probe(PeerId, Vec<Address>),
     /// Close a link.
-    Disconnect(LinkId, &'static str),
+    Disconnect(LinkId, CloseCause),
     /// Commit.
     Persist(Token, Vec<StoreOp>),
     /// Look up.

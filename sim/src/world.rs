@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use djembe_protocol::crypto::{CheckedEnvelope, GroupKey};
 use djembe_protocol::id::{EnvelopeId, GroupId, Lane, LinkId, PeerId};
-use djembe_protocol::io::{Command, Input};
+use djembe_protocol::io::{CloseCause, Command, Input};
 use djembe_protocol::message::Draft;
 use djembe_protocol::time::Timestamp;
 use djembe_protocol::wire::frame::Address;
@@ -96,7 +96,7 @@ pub struct World {
     /// Frames by kind: how many, and their bytes without overhead.
     pub frames: BTreeMap<u8, (u64, u64)>,
     /// Disconnects by cause.
-    pub disconnects: BTreeMap<&'static str, u64>,
+    pub disconnects: BTreeMap<CloseCause, u64>,
     /// Connections that were opened.
     pub n_connections: u64,
 }

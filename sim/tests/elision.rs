@@ -6,6 +6,7 @@
 mod support;
 
 use djembe_protocol::id::Lane;
+use djembe_protocol::io::CloseCause;
 use djembe_protocol::limits::ANNOUNCE_PAUSE;
 use djembe_sim::network::NodeIx;
 use djembe_sim::world::{Fault, World, WorldConfig};
@@ -31,7 +32,7 @@ fn count_all(world: &World, cause: &str) -> u64 {
 fn assert_never_apart(world: &World) {
     assert_eq!(count_all(world, "elided-header"), 0);
     assert_eq!(count_all(world, "signature"), 0);
-    assert_eq!(world.disconnects.get("elided header"), None);
+    assert_eq!(world.disconnects.get(&CloseCause::ElidedHeader), None);
 }
 
 #[test]
@@ -112,7 +113,7 @@ fn a_stream_that_comes_apart_ends_its_link_and_loses_nothing() {
     world.run_for(secs(5));
     assert_eq!(count_all(&world, "elided-header"), 1);
     assert_eq!(world.count(receiver, "elided-header"), 1);
-    assert_eq!(world.disconnects.get("elided header"), Some(&1));
+    assert_eq!(world.disconnects.get(&CloseCause::ElidedHeader), Some(&1));
     assert!(!world.network().links_of(0).contains(&(link, side)), "the link has ended");
     assert!(world.is_full_mesh(), "another has taken its place");
     numbers.extend(chatter(&mut world, &[0], Lane::Durable, 3, millis(100)));

@@ -1,7 +1,7 @@
 //! A neighbour that takes less than it is sent: who pays, who waits, and that it gets everything in the end.
 
 use djembe_protocol::id::Lane;
-use djembe_protocol::io::{Input, Pace};
+use djembe_protocol::io::{CloseCause, Input, Pace};
 use djembe_protocol::limits;
 use djembe_protocol::time::Timestamp;
 use djembe_sim::network::NodeIx;
@@ -151,7 +151,7 @@ fn a_reader_that_never_reads_is_let_go() {
     let talk_there = talk(&mut world, &[0], 750);
     let closed = said(&world, 0, Pace::Closed, since).expect("closed");
     assert!((10_000..10_300).contains(&closed), "closed after {closed} ms");
-    assert!(world.disconnects.contains_key("slow"), "{:?}", world.disconnects);
+    assert!(world.disconnects.contains_key(&CloseCause::Slow), "{:?}", world.disconnects);
     assert!(talk_there.kept <= 576 * 1024, "{}", talk_there.kept);
     world.fault(Fault::Unclog(8));
     world.run_for(secs(40));

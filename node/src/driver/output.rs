@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use djembe_protocol::id::{GroupId, LogId, MessageId};
-use djembe_protocol::io::{Event, Input, Output};
+use djembe_protocol::io::{CloseCause, Event, Input, Output};
 use djembe_protocol::wire::frame::Address;
 use libp2p::Multiaddr;
 
@@ -45,14 +45,15 @@ impl Driver {
                 Output::Probe { peer, addresses } => self.transport.probe(peer, &multiaddrs(addresses)),
                 Output::Disconnect { link, cause } => {
                     if let Some(entry) = self.links.get(&link) {
-                        tracing::debug!(peer = %entry.peer.short(), cause, "disconnect");
-                        if cause == "another network" {
+                        tracing::debug!(peer = %entry.peer.short(), %cause, "disconnect");
+                        if cause == CloseCause::AnotherNetwork {
                             self.discovery.stranger(entry.peer);
                         }
                     }
-                    match cause {
-                        "misconduct" | "shut out" => self.transport.cut_off(link),
-                        _ => self.transport.close(link),
+                    if cause.is_abrupt() {
+                        self.transport.cut_off(link);
+                    } else {
+                        self.transport.close(link);
                     }
                 }
                 Output::Persist { token, ops } => self.jobs.push_back(self.store.changes(token, ops)),

@@ -4,6 +4,7 @@ use super::Engine;
 use crate::conduct::{self, Fault, Offence, Toll};
 use crate::error::Reject;
 use crate::id::LinkId;
+use crate::io::CloseCause;
 use crate::wire::frame::{Class, Frame};
 
 impl Engine {
@@ -23,7 +24,7 @@ impl Engine {
         );
         if let Reject::Elided(_) = reject {
             // What comes next on the stream cannot be read either.
-            self.disconnect(link, "elided header");
+            self.disconnect(link, CloseCause::ElidedHeader);
         }
         self.give_credit(link, false);
     }
@@ -40,7 +41,7 @@ impl Engine {
         self.counters.add("cut-off", 1);
         let links = self.links.values().filter(|state| state.peer == peer);
         for link in links.map(|state| state.id).collect::<Vec<_>>() {
-            self.disconnect(link, "misconduct");
+            self.disconnect(link, CloseCause::Misconduct);
         }
     }
 
@@ -84,15 +85,5 @@ impl Engine {
         self.counters.add("unknown-group", 1);
         self.toll = Toll { waste: WASTE, ..self.toll };
         self.settle_toll(link);
-    }
-}
-
-/// The word in `status` for the cause of a disconnect that is the peer's fault.
-pub(super) fn counter(cause: &str) -> Option<&'static str> {
-    match cause {
-        "no HELLO" => Some("no-hello"),
-        "spoke before HELLO" => Some("spoke-before-hello"),
-        "too many links" => Some("too-many-links"),
-        _ => None,
     }
 }

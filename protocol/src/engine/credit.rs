@@ -2,6 +2,7 @@
 
 use super::Engine;
 use crate::id::{GroupId, LinkId};
+use crate::io::CloseCause;
 use crate::link::outflow::Flow;
 use crate::wire::frame::{Class, Credit, GroupIx};
 
@@ -14,7 +15,7 @@ impl Engine {
         let has_credit = Flow::of(class).is_none_or(|flow| state.intake.on_received(flow, bytes));
         if !has_credit {
             self.counters.add("no-credit", 1);
-            self.disconnect(link, "sent without credit");
+            self.disconnect(link, CloseCause::WithoutCredit);
         }
         has_credit
     }

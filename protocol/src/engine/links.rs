@@ -2,9 +2,9 @@
 
 use rand_core::Rng;
 
-use super::{Engine, conduct};
+use super::Engine;
 use crate::id::{LinkId, PeerId};
-use crate::io::{Event, LinkEnd, Output, Pace, PresenceCause};
+use crate::io::{CloseCause, Event, LinkEnd, Output, Pace, PresenceCause};
 use crate::limits;
 use crate::link::Link;
 use crate::link::ladder::Step;
@@ -15,7 +15,7 @@ impl Engine {
     pub(super) fn on_link_up(&mut self, link: LinkId, peer: PeerId, dialed: bool, address: Option<&Address>) {
         if self.conduct.is_banned(self.now, &peer) {
             self.counters.add("banned", 1);
-            return self.out.push_back(Output::Disconnect { link, cause: "shut out" });
+            return self.out.push_back(Output::Disconnect { link, cause: CloseCause::ShutOut });
         }
         self.conduct.link_up(self.now, peer);
         let mut nonce = [0; 16];
@@ -197,7 +197,7 @@ impl Engine {
                 Pace::Closed => {
                     self.counters.add("closed-slow-peer", 1);
                     self.slow_peers.closed(self.now, peer);
-                    self.disconnect(link, "slow");
+                    self.disconnect(link, CloseCause::Slow);
                 }
             }
             self.take_expired(link);
@@ -244,10 +244,10 @@ impl Engine {
             return;
         }
         if link.is_mute(now) {
-            return self.disconnect(id, "no HELLO");
+            return self.disconnect(id, CloseCause::NoHello);
         }
         if link.has_retired(now) {
-            let cause = if link.is_parting() { "not kept" } else { "duplicate link" };
+            let cause = if link.is_parting() { CloseCause::NotKept } else { CloseCause::Duplicate };
             return self.disconnect(id, cause);
         }
         if link.is_parting() {
@@ -286,9 +286,9 @@ impl Engine {
         }
     }
 
-    pub(super) fn disconnect(&mut self, link: LinkId, cause: &'static str) {
+    pub(super) fn disconnect(&mut self, link: LinkId, cause: CloseCause) {
         if self.links.get_mut(&link).is_some_and(Link::close) {
-            if let Some(counter) = conduct::counter(cause) {
+            if let Some(counter) = cause.counter() {
                 self.counters.add(counter, 1);
             }
             self.out.push_back(Output::Disconnect { link, cause });

@@ -4,7 +4,7 @@ use super::Engine;
 use crate::conduct::{Fault, Offence};
 use crate::group::{Ctx, Group};
 use crate::id::{LinkId, PeerId};
-use crate::io::PresenceCause;
+use crate::io::{CloseCause, PresenceCause};
 use crate::link::Link;
 use crate::presence;
 use crate::wire::frame::{
@@ -55,7 +55,7 @@ impl Engine {
             Some(Frame::Hello(_)) => {}
             Some(Frame::Refuse(_)) if !greeted => {}
             Some(Frame::Refuse(_)) => self.presence.heard(self.now, peer),
-            _ if !greeted => return self.disconnect(link, "spoke before HELLO"),
+            _ if !greeted => return self.disconnect(link, CloseCause::SpokeBeforeHello),
             // What was under way when its sender said goodbye, or was cut off, is no sign of life.
             _ if is_closing => {}
             _ => self.presence.heard(self.now, peer),
@@ -196,13 +196,13 @@ impl Engine {
             self.counters.add("wrong-network", 1);
             self.overlay.forget(&peer);
             self.greet(link);
-            return self.disconnect(link, "another network");
+            return self.disconnect(link, CloseCause::AnotherNetwork);
         }
         if hello.min > frame::VERSION_MAX || hello.max < frame::VERSION_MIN {
             self.counters.add("version", 1);
             self.overlay.forget(&peer);
             self.greet(link);
-            return self.disconnect(link, "no common version");
+            return self.disconnect(link, CloseCause::NoCommonVersion);
         }
         let Some(state) = self.links.get_mut(&link) else {
             return;
@@ -216,7 +216,7 @@ impl Engine {
         if self.overlay.link(&peer).is_none() {
             // It lost against another link, which was then not kept.
             state.part(self.now);
-            return self.disconnect(link, "not kept");
+            return self.disconnect(link, CloseCause::NotKept);
         }
         let refusal = self.overlay.greeted(self.now, link, peer, hello.why, hello.record.clone());
         if let Some(refuse) = refusal {
@@ -248,7 +248,7 @@ impl Engine {
             if let Some(state) = self.links.get_mut(&link) {
                 state.part(self.now);
             }
-            self.disconnect(link, "refused");
+            self.disconnect(link, CloseCause::Refused);
             self.part_peer(&peer);
         }
     }
@@ -289,7 +289,7 @@ impl Engine {
         for id in self.groups.keys().copied().collect::<Vec<_>>() {
             self.with_group(id, |group, cx| group.member_down(cx, link, Some(cause)));
         }
-        self.disconnect(link, "goodbye");
+        self.disconnect(link, CloseCause::Goodbye);
     }
 
     /// Runs `f` on the group behind a neighbour's number. An unknown number is talk that crossed a leave; an

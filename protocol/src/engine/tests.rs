@@ -100,7 +100,7 @@ impl Bench {
                     }
                     Output::Probe { peer, .. } => inputs.push(Input::Probed { peer, rtt: None }),
                     Output::Disconnect { link, cause } => {
-                        self.closed.push(cause);
+                        self.closed.push(cause.name());
                         let cause = LinkEnd::Closed;
                         inputs.push(Input::LinkDown { link, cause });
                     }

@@ -33,7 +33,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::conduct::Toll;
 use crate::crypto::{CheckedEnvelope, GroupKey, Identity};
 use crate::id::{GroupId, Incarnation, Lane, LinkId, LogId, PeerId, Seq, TopicTag};
-use crate::io::{Counters, Event, GapStatus, GroupStatus, Outbox, Output, Secrets};
+use crate::io::{CloseCause, Counters, Event, GapStatus, GroupStatus, Outbox, Output, Secrets};
 use crate::limits;
 use crate::link::Link;
 use crate::link::outflow::Pushed;
@@ -105,7 +105,7 @@ impl Ctx<'_> {
         }
         if !listens && state.close() {
             self.counters.add("does-not-listen", 1);
-            let cause = "does not listen";
+            let cause = CloseCause::DoesNotListen;
             self.out.push_back(Output::Disconnect { link, cause });
         }
         taken

@@ -31,7 +31,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use self::partial::Partial;
 use crate::bucket::{Bucket, Rate};
 use crate::id::{LinkId, PeerId};
-use crate::io::Slot;
+use crate::io::{CloseCause, Slot};
 use crate::limits;
 use crate::time::{Duration, Timestamp};
 use crate::wire::frame::{Address, Frame, PeerRecord, Refuse, Why};
@@ -57,7 +57,7 @@ pub(crate) enum Fact {
     /// Another link to the same peer takes over from this one.
     Retire { link: LinkId },
     /// Close a link.
-    Disconnect { link: LinkId, cause: &'static str },
+    Disconnect { link: LinkId, cause: CloseCause },
     /// Say something about the overlay to a neighbour.
     Send { link: LinkId, frame: Frame },
     /// A link that stood is not kept: say so, and close it if the peer does not.
@@ -273,13 +273,13 @@ impl Overlay {
     /// A link stands. Which of two stays both sides decide alike.
     pub(crate) fn link_up(&mut self, now: Timestamp, link: LinkId, peer: PeerId, dialed: bool) {
         if peer == self.me {
-            self.facts.push(Fact::Disconnect { link, cause: "connected to myself" });
+            self.facts.push(Fact::Disconnect { link, cause: CloseCause::Ourselves });
             return;
         }
         let is_new = self.known.get(&peer).is_none_or(|known| known.link.is_none());
         // Many come only to be told where to go, or say nothing: they take nobody's place.
         if !self.make_room(&peer) || is_new && self.active.len() >= limits::CONNECTIONS_MAX {
-            self.facts.push(Fact::Disconnect { link, cause: "too many links" });
+            self.facts.push(Fact::Disconnect { link, cause: CloseCause::TooManyLinks });
             return;
         }
         let known = self.known.entry(peer).or_default();
