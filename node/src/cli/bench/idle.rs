@@ -8,11 +8,11 @@ use tokio::time::{Instant, sleep};
 use super::idle_node::{Command, Report, Sample, Setup};
 use super::own::loopback_bytes;
 use super::tally::median;
-use super::{IdleArgs, failed, print, scratch};
+use super::{IdleArgs, end, failed, print, scratch, unless_interrupted};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::global::Global;
 use crate::cli::scratch::{Scratch, free_port, random_name};
-use crate::cli::worker::{Crew, Trouble, interrupted};
+use crate::cli::worker::{Crew, Trouble};
 
 /// The hidden subcommand each of the nodes runs.
 pub(in crate::cli) const WORKER: &str = "bench-idle-node";
@@ -57,16 +57,8 @@ struct Process {
 pub(super) async fn run(args: IdleArgs, global: &Global) -> Result<(), Failure> {
     let scratch = scratch()?;
     let mut crew = Crew::new(WORKER);
-    let figures = tokio::select! {
-        figures = play(args, global, &scratch, &mut crew) => figures,
-        () = interrupted() => Err(Failure::new(Exit::Interrupted, "interrupted")),
-    };
-    match &figures {
-        Ok(_) => drop(crew.dismiss().await),
-        Err(_) => crew.abandon().await,
-    }
-    drop(scratch);
-    print(&figures?, table, global)
+    let figures = unless_interrupted(play(args, global, &scratch, &mut crew)).await;
+    print(&end(crew, scratch, figures).await?, table, global)
 }
 
 async fn play(

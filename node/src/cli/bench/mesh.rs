@@ -14,11 +14,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use super::body::{Bodies, HEADER, Header, Phase};
 use super::own::{Own, listening, loopback_bytes, spawn};
 use super::tally::{Histogram, Numbers};
-use super::{LaneArg, MeshArgs, print};
+use super::{LaneArg, MeshArgs, print, unless_interrupted};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::global::Global;
 use crate::cli::scratch::{cpu_ns, monotonic_ns, random_name};
-use crate::cli::worker::interrupted;
 use crate::group::{Group, Publish};
 use crate::node::Node;
 use crate::subscription::{SubscribeOptions, Subscription};
@@ -111,10 +110,7 @@ impl Used {
 pub(super) async fn run(args: MeshArgs, global: &Global) -> Result<(), Failure> {
     let mut members = Vec::new();
     let mut readers = JoinSet::new();
-    let figures = tokio::select! {
-        figures = play(args, global, &mut members, &mut readers) => figures,
-        () = interrupted() => Err(Failure::new(Exit::Interrupted, "interrupted")),
-    };
+    let figures = unless_interrupted(play(args, global, &mut members, &mut readers)).await;
     readers.abort_all();
     let mut ends = JoinSet::new();
     for member in members {

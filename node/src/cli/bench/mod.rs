@@ -20,12 +20,13 @@ mod worker;
 use std::io::Write;
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use self::run::{Figures, Plan};
 use super::exit::{Exit, Failure};
 use super::global::Global;
 use super::scratch::Scratch;
-use super::worker::Trouble;
+use super::worker::{Crew, Trouble, interrupted};
 
 pub(super) use self::idle::WORKER as IDLE_WORKER;
 pub(super) use self::idle_node::run as run_idle_node;
@@ -235,6 +236,27 @@ fn scratch() -> Result<Scratch, Failure> {
         let what = format!("no directory for the run: {error}; make room where temporary files are kept");
         Failure::new(Exit::Data, what)
     })
+}
+
+/// What a run comes to, unless somebody has had enough of it.
+async fn unless_interrupted<T>(played: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::select! {
+        played = played => played,
+        () = interrupted() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+    }
+}
+
+/// Whatever a run has come to, its processes and directories are gone afterwards.
+async fn end<E, T>(crew: Crew<E>, scratch: Scratch, played: Result<T, Failure>) -> Result<T, Failure>
+where
+    E: DeserializeOwned + Send + 'static,
+{
+    match &played {
+        Ok(_) => drop(crew.dismiss().await),
+        Err(_) => crew.abandon().await,
+    }
+    drop(scratch);
+    played
 }
 
 fn failed(trouble: Trouble) -> Failure {

@@ -7,11 +7,11 @@ use tokio::time::Instant;
 
 use super::tally::Histogram;
 use super::worker::{Command, Load, Received, Report, Role, Setup};
-use super::{failed, scratch};
+use super::{end, failed, scratch, unless_interrupted};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::global::Global;
 use crate::cli::scratch::{Scratch, random_name};
-use crate::cli::worker::{Crew, Trouble, interrupted};
+use crate::cli::worker::{Crew, Trouble};
 
 /// The hidden subcommand each of the processes runs.
 pub(in crate::cli) const WORKER: &str = "bench-worker";
@@ -95,17 +95,8 @@ pub(super) async fn run(plan: &Plan, global: &Global) -> Result<Figures, Failure
     let scratch = scratch()?;
     let mut run =
         Run { plan, global, scratch, crew: Crew::new(WORKER), publisher: 0, subscribers: Vec::new() };
-    let figures = tokio::select! {
-        figures = run.play() => figures,
-        () = interrupted() => Err(Failure::new(Exit::Interrupted, "interrupted")),
-    };
-    let Run { crew, scratch, .. } = run;
-    match &figures {
-        Ok(_) => drop(crew.dismiss().await),
-        Err(_) => crew.abandon().await,
-    }
-    drop(scratch);
-    figures
+    let figures = unless_interrupted(run.play()).await;
+    end(run.crew, run.scratch, figures).await
 }
 
 struct Run<'a> {

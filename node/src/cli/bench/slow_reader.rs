@@ -10,11 +10,11 @@ use tokio::time::{Instant, sleep};
 
 use super::slow_reader_node::{Command, Heard, Report, Setup, Spoke};
 use super::tally::{Histogram, median};
-use super::{LaneArg, SlowReaderArgs, failed, print, scratch};
+use super::{LaneArg, SlowReaderArgs, end, failed, print, scratch, unless_interrupted};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::global::Global;
 use crate::cli::scratch::{Scratch, monotonic_ns, random_name};
-use crate::cli::worker::{Crew, Trouble, interrupted};
+use crate::cli::worker::{Crew, Trouble};
 
 /// The hidden subcommand each of the nodes runs.
 pub(in crate::cli) const WORKER: &str = "bench-slow-reader-node";
@@ -130,17 +130,8 @@ pub(super) async fn run(args: SlowReaderArgs, global: &Global) -> Result<(), Fai
         stopped_id: String::new(),
         sent: 0,
     };
-    let figures = tokio::select! {
-        figures = run.play() => figures,
-        () = interrupted() => Err(Failure::new(Exit::Interrupted, "interrupted")),
-    };
-    let Run { crew, scratch, .. } = run;
-    match &figures {
-        Ok(_) => drop(crew.dismiss().await),
-        Err(_) => crew.abandon().await,
-    }
-    drop(scratch);
-    let figures = figures?;
+    let figures = unless_interrupted(run.play()).await;
+    let figures = end(run.crew, run.scratch, figures).await?;
     print(&figures, table, global)?;
     if figures.is_sound() {
         Ok(())

@@ -8,12 +8,12 @@ use tokio::time::{Instant, sleep};
 
 use super::start_node::{Command, Report, Role, Setup, Stages};
 use super::tally::{median, percentile};
-use super::{StartArgs, failed, print, scratch};
+use super::{StartArgs, end, failed, print, scratch, unless_interrupted};
 use crate::Node;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::global::Global;
 use crate::cli::scratch::{Scratch, free_port, monotonic_ns, random_name};
-use crate::cli::worker::{Crew, Trouble, interrupted};
+use crate::cli::worker::{Crew, Trouble};
 
 /// The hidden subcommand each of the nodes runs.
 pub(in crate::cli) const WORKER: &str = "bench-start-node";
@@ -63,17 +63,8 @@ pub(super) async fn run(args: StartArgs, global: &Global) -> Result<(), Failure>
         },
         publisher: Crew::new(WORKER),
     };
-    let figures = tokio::select! {
-        figures = run.play() => figures,
-        () = interrupted() => Err(Failure::new(Exit::Interrupted, "interrupted")),
-    };
-    let Run { publisher, scratch, .. } = run;
-    match &figures {
-        Ok(_) => drop(publisher.dismiss().await),
-        Err(_) => publisher.abandon().await,
-    }
-    drop(scratch);
-    let figures = figures?;
+    let figures = unless_interrupted(run.play()).await;
+    let figures = end(run.publisher, run.scratch, figures).await?;
     print(&figures, table, global)?;
     match figures.runs - figures.succeeded {
         0 => Ok(()),
