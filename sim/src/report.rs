@@ -202,11 +202,7 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>) -> Repo
     }
     let mut latencies = ledger.latencies.clone();
     latencies.sort_unstable();
-    let quantile = |share: f64| {
-        let last = latencies.len().saturating_sub(1);
-        let at = (share * last as f64).round() as usize;
-        latencies.get(at).map_or(0.0, |micros| *micros as f64 / 1000.0)
-    };
+    let quantile = |share| quantile_ms(&latencies, share);
     let seconds = scenario.duration.as_secs_f64();
     Report {
         nodes: scenario.nodes,
@@ -235,6 +231,13 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>) -> Repo
         attack: attack::summarize(scenario, world),
         violations: ledger.violations.clone(),
     }
+}
+
+/// In milliseconds what so large a share of these sorted microseconds does not exceed; zero if there are none.
+pub fn quantile_ms(sorted: &[u64], share: f64) -> f64 {
+    let last = sorted.len().saturating_sub(1);
+    let at = (share * last as f64).round() as usize;
+    sorted.get(at).map_or(0.0, |micros| *micros as f64 / 1000.0)
 }
 
 fn ratio(a: u64, b: u64) -> f64 {

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use djembe_protocol::id::Lane;
 use djembe_sim::network::NodeIx;
+use djembe_sim::report::quantile_ms;
 use djembe_sim::scenario::{SHIPPED, Scenario};
 use djembe_sim::world::{Fault, World};
 
@@ -63,19 +64,14 @@ fn speak_in(world: &mut World, lane: Lane, authors: &[NodeIx], n: usize, pause: 
     }
     world.run_for(secs(3));
     let (copies, envelopes) = (world.ledger.n_copies - before.0, world.ledger.n_envelopes - before.1);
-    let quantile = |sorted: &[u64], share: f64| {
-        sorted.get(((sorted.len().max(1) - 1) as f64 * share) as usize).map_or(0.0, |x| *x as f64 / 1000.0)
-    };
     let (mut sums, mut worst, mut whole) = ([0.0; 5], 0.0f64, 0);
     for (number, best) in numbers.iter().zip(&best) {
         let sent = &world.ledger.messages[*number];
         whole += usize::from(sent.latencies.len() == world.n_nodes() - 1);
         let best: Vec<u64> = best.iter().map(|time| time.as_micros() as u64).collect();
-        let (p50, p99, max) =
-            (quantile(&sent.latencies, 0.5), quantile(&sent.latencies, 0.99), quantile(&sent.latencies, 1.0));
-        for (sum, x) in
-            sums.iter_mut().zip([p99 / quantile(&best, 0.99), max / quantile(&best, 1.0), p50, p99, max])
-        {
+        let [p50, p99, max] = [0.5, 0.99, 1.0].map(|share| quantile_ms(&sent.latencies, share));
+        let ratios = [p99 / quantile_ms(&best, 0.99), max / quantile_ms(&best, 1.0)];
+        for (sum, x) in sums.iter_mut().zip(ratios.into_iter().chain([p50, p99, max])) {
             *sum += x / numbers.len() as f64;
         }
         worst = worst.max(max);

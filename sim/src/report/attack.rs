@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use djembe_protocol::time::Timestamp;
 use serde::Serialize;
 
-use super::Report;
+use super::{Report, quantile_ms};
 use crate::attack::Strain;
 use crate::scenario::Scenario;
 use crate::world::World;
@@ -94,8 +94,7 @@ pub(super) fn late_p99(scenario: &Scenario, world: &World) -> f64 {
     let late = world.ledger.messages.iter().filter(|sent| sent.at >= from);
     let mut latencies: Vec<u64> = late.flat_map(|sent| &sent.latencies).copied().collect();
     latencies.sort_unstable();
-    let at = (latencies.len().saturating_sub(1) as f64 * 0.99).round() as usize;
-    latencies.get(at).map_or(0.0, |micros| *micros as f64 / 1000.0)
+    quantile_ms(&latencies, 0.99)
 }
 
 impl AttackReport {
