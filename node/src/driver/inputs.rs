@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use djembe_protocol::id::PeerId;
+use djembe_protocol::id::{LinkId, PeerId};
 use djembe_protocol::io::{Command, Input, LinkEnd};
 use djembe_protocol::limits::KNOWN_PEERS_MAX;
 use djembe_protocol::wire::beacon::Ports;
@@ -14,7 +14,7 @@ use super::{CLONED_ADVICE, Driver, INBOUND_CONTROL, INBOUND_DATA, LinkEntry, Pub
 use crate::discovery;
 use crate::event::NodeEvent;
 use crate::store::worker::Done;
-use crate::transport::{Cause, Inbound, TransportEvent};
+use crate::transport::{Cause, Inbound, Path, TransportEvent};
 
 /// The engine counts a frame with its length, which the transport has taken off.
 const LENGTH: usize = 4;
@@ -59,39 +59,8 @@ impl Driver {
                 self.listening.retain(|known| *known != address);
                 self.on_listening();
             }
-            TransportEvent::LinkUp { link, peer, dialed, path } => {
-                if !dialed {
-                    self.note_source(peer, "incoming");
-                }
-                if self.discovery.linked(peer, dialed.then_some(&path.address)) {
-                    self.note_source(peer, source_name(discovery::Source::Given));
-                }
-                let address = Some(Address(path.address.to_vec()));
-                self.links.insert(link, LinkEntry { peer, path });
-                self.input(Input::LinkUp { link, peer, dialed, address });
-            }
-            TransportEvent::LinkDown { link, peer, cause } => {
-                // What came before the end counts: talk, and what is taken in already.
-                let mut before = Vec::with_capacity(INBOUND_DATA);
-                before.extend(std::iter::from_fn(|| self.control.try_recv().ok()).take(INBOUND_CONTROL));
-                before.extend(std::iter::from_fn(|| self.data.try_recv().ok()).take(INBOUND_DATA));
-                self.on_frames(&mut before);
-                tracing::debug!(peer = %peer.short(), ?cause, "link down");
-                self.links.remove(&link);
-                if !self.links.values().any(|other| other.peer == peer) {
-                    self.discovery.unlinked(peer);
-                }
-                let cause = match cause {
-                    Cause::Ours => LinkEnd::Closed,
-                    Cause::Closed | Cause::Reset => LinkEnd::Reset,
-                    Cause::TimedOut
-                    | Cause::Silent
-                    | Cause::Protocol(_)
-                    | Cause::QueueFull
-                    | Cause::Failed(_) => LinkEnd::Silent,
-                };
-                self.input(Input::LinkDown { link, cause });
-            }
+            TransportEvent::LinkUp { link, peer, dialed, path } => self.on_link_up(link, peer, dialed, path),
+            TransportEvent::LinkDown { link, peer, cause } => self.on_link_down(link, peer, &cause),
             TransportEvent::DialFailed { peer, addresses, refused, error } => {
                 tracing::debug!(peer = peer.map(|peer| peer.short()), error, "dial failed");
                 self.discovery.dial_failed(peer, &addresses, &error);
@@ -106,6 +75,39 @@ impl Driver {
             TransportEvent::Probed { peer, rtt } => self.input(Input::Probed { peer, rtt }),
             TransportEvent::MdnsExpired(list) => self.discovery.on_mdns_expired(list),
         }
+    }
+
+    fn on_link_up(&mut self, link: LinkId, peer: PeerId, dialed: bool, path: Path) {
+        if !dialed {
+            self.note_source(peer, "incoming");
+        }
+        if self.discovery.linked(peer, dialed.then_some(&path.address)) {
+            self.note_source(peer, source_name(discovery::Source::Given));
+        }
+        let address = Some(Address(path.address.to_vec()));
+        self.links.insert(link, LinkEntry { peer, path });
+        self.input(Input::LinkUp { link, peer, dialed, address });
+    }
+
+    fn on_link_down(&mut self, link: LinkId, peer: PeerId, cause: &Cause) {
+        // What came before the end counts: talk, and what is taken in already.
+        let mut before = Vec::with_capacity(INBOUND_DATA);
+        before.extend(std::iter::from_fn(|| self.control.try_recv().ok()).take(INBOUND_CONTROL));
+        before.extend(std::iter::from_fn(|| self.data.try_recv().ok()).take(INBOUND_DATA));
+        self.on_frames(&mut before);
+        tracing::debug!(peer = %peer.short(), ?cause, "link down");
+        self.links.remove(&link);
+        if !self.links.values().any(|other| other.peer == peer) {
+            self.discovery.unlinked(peer);
+        }
+        let cause = match cause {
+            Cause::Ours => LinkEnd::Closed,
+            Cause::Closed | Cause::Reset => LinkEnd::Reset,
+            Cause::TimedOut | Cause::Silent | Cause::Protocol(_) | Cause::QueueFull | Cause::Failed(_) => {
+                LinkEnd::Silent
+            }
+        };
+        self.input(Input::LinkDown { link, cause });
     }
 
     fn on_listening(&mut self) {

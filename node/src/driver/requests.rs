@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use djembe_protocol::id::{GroupId, Lane};
-use djembe_protocol::io::{Command, Input};
+use djembe_protocol::io::{Command, GroupStatus, Input, PeerStatus};
 
 use super::readers::{Early, GroupEntry, Reader};
 use super::{Driver, Request};
@@ -74,38 +74,6 @@ impl Driver {
     fn status(&self) -> Status {
         let status = self.engine.status();
         let report = self.discovery.report();
-        let peers = status.peers.iter().map(|peer| {
-            let path = peer.link.and_then(|link| self.links.get(&link));
-            PeerInfo {
-                peer_id: peer.peer.to_string(),
-                state: peer.state.name().to_owned(),
-                found_by: self
-                    .found_by
-                    .get(&peer.peer)
-                    .map(|sources| sources.iter().map(|source| (*source).to_owned()).collect())
-                    .unwrap_or_default(),
-                path: path
-                    .map(|link| format!("{} {}", link.path.transport, link.path.address))
-                    .unwrap_or_default(),
-                rtt_ms: peer.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
-                queued_bytes: peer.queued,
-                blame: peer.blame,
-                pace: peer.pace.name().to_owned(),
-            }
-        });
-        let groups = status.groups.iter().map(|group| GroupInfo {
-            name: group.name.clone(),
-            member_count: group.n_members,
-            linked: group.n_linked,
-            members: group.members.iter().map(ToString::to_string).collect(),
-            envelopes: group.envelopes,
-            missing: group.missing,
-            gaps: group.gaps.iter().map(GapInfo::of).collect(),
-            trees: group.trees,
-            is_root: group.is_root,
-            queued: group.drafts,
-            log_hash: group.root.iter().map(|byte| format!("{byte:02x}")).collect(),
-        });
         let mut counters = status.counters;
         self.transport.refusals().iter().for_each(|(cause, n)| counters.add(cause, n));
         counters.add("frames-checked", self.effort.frames());
@@ -116,12 +84,45 @@ impl Driver {
             listen: self.listening.iter().map(ToString::to_string).collect(),
             uptime_secs: self.started.elapsed().as_secs(),
             health: status.health,
-            peers: peers.collect(),
-            groups: groups.collect(),
+            peers: status.peers.iter().map(|peer| self.peer_info(peer)).collect(),
+            groups: status.groups.iter().map(group_info).collect(),
             counters: counters.iter().map(|(cause, n)| (cause.to_owned(), n)).collect(),
             discovery: serde_json::to_value(&report).unwrap_or_default(),
             discovery_text: report.to_string(),
             advice: report.advice(),
         }
+    }
+
+    fn peer_info(&self, peer: &PeerStatus) -> PeerInfo {
+        let link = peer.link.and_then(|link| self.links.get(&link));
+        let found_by = self.found_by.get(&peer.peer);
+        PeerInfo {
+            peer_id: peer.peer.to_string(),
+            state: peer.state.name().to_owned(),
+            found_by: found_by.into_iter().flatten().map(|source| (*source).to_owned()).collect(),
+            path: link
+                .map(|link| format!("{} {}", link.path.transport, link.path.address))
+                .unwrap_or_default(),
+            rtt_ms: peer.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
+            queued_bytes: peer.queued,
+            blame: peer.blame,
+            pace: peer.pace.name().to_owned(),
+        }
+    }
+}
+
+fn group_info(group: &GroupStatus) -> GroupInfo {
+    GroupInfo {
+        name: group.name.clone(),
+        member_count: group.n_members,
+        linked: group.n_linked,
+        members: group.members.iter().map(ToString::to_string).collect(),
+        envelopes: group.envelopes,
+        missing: group.missing,
+        gaps: group.gaps.iter().map(GapInfo::of).collect(),
+        trees: group.trees,
+        is_root: group.is_root,
+        queued: group.drafts,
+        log_hash: group.root.iter().map(|byte| format!("{byte:02x}")).collect(),
     }
 }

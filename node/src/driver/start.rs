@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use djembe_protocol::crypto::{Domain, Identity};
 use djembe_protocol::engine::{Config, Engine};
 use djembe_protocol::id::{Incarnation, PeerId};
+use djembe_protocol::limits::CONNECTIONS_MAX;
 use djembe_protocol::wire::beacon::NetworkTag;
 use tokio::sync::mpsc;
 
@@ -34,46 +36,18 @@ impl Driver {
         publish: mpsc::UnboundedReceiver<PublishRequest>,
         events: Arc<Listeners>,
     ) -> Result<Self, NodeError> {
-        let mut is_restored = false;
-        let (data_dir, keys) = if builder.in_memory {
-            let mut seed = [0; 32];
-            getrandom::fill(&mut seed).map_err(|error| NodeError::Entropy(error.to_string()))?;
-            (None, djembe_protocol::crypto::Identity::from_seed(seed))
-        } else {
-            let path = builder.data_dir.clone().map_or_else(DataDir::default_path, Ok)?;
-            let data_dir = DataDir::open(path)?;
-            // A key without the store that was made with it: from a backup, or the disk was lost.
-            is_restored = data_dir.identity().exists() && !data_dir.database().exists();
-            let passphrase = builder.key_passphrase.as_ref().map(|text| text.as_str());
-            let keys = identity::load(&data_dir.identity(), passphrase)?;
-            (Some(data_dir), keys.identity)
-        };
+        let Kept { data_dir, keys, is_restored } = Kept::open(&builder)?;
         let me = keys.peer_id();
         let database = data_dir.as_ref().map(DataDir::database);
         // The disk and the sockets do not wait for each other.
         let opening = tokio::task::spawn_blocking(move || open_store(database, me));
 
-        let discovery = Self::discovery(&builder, &data_dir, &keys)?;
+        let discovery = open_discovery(&builder, data_dir.as_ref(), &keys)?;
         let (control_out, control) = mpsc::channel(INBOUND_CONTROL);
         let (data_out, data) = mpsc::channel(INBOUND_DATA);
-        let mut listen = Vec::with_capacity(builder.listen.len());
-        for address in &builder.listen {
-            listen.push(address.parse().map_err(|_| {
-                NodeError::Address(format!(
-                    "\"{address}\" is not a multiaddress; write for instance /ip4/0.0.0.0/tcp/4001"
-                ))
-            })?);
-        }
-        let mdns = (builder.discovery && builder.mdns).then(|| discovery::mdns::config(false));
-        let config = TransportConfig {
-            secret_key: keys.seed(),
-            listen,
-            mdns,
-            links_max: u32::try_from(djembe_protocol::limits::CONNECTIONS_MAX).unwrap_or(u32::MAX),
-        };
         let inbound = [control_out, data_out.clone(), data_out.clone(), data_out];
         let (check, effort) = check::checker();
-        let transport = Transport::new(config, check, inbound)
+        let transport = Transport::new(transport_config(&builder, &keys)?, check, inbound)
             .map_err(|error| NodeError::Listen(format!("{error}; choose another with --listen")))?;
 
         let (store, incarnation) = opening.await.map_err(|error| NodeError::Store(error.to_string()))??;
@@ -111,38 +85,79 @@ impl Driver {
             data_dir,
         })
     }
+}
 
-    fn discovery(
-        builder: &Builder,
-        data_dir: &Option<DataDir>,
-        keys: &djembe_protocol::crypto::Identity,
-    ) -> Result<Discovery, NodeError> {
-        let given = builder.peers.iter().map(|address| address.parse::<Given>());
-        let given: Result<Vec<Given>, _> = given.collect();
-        let mut options = if builder.discovery {
-            discovery::Options::new(builder.network.as_str())
-        } else {
-            discovery::Options::only_given(builder.network.as_str())
-        };
-        options.beacon &= builder.beacon;
-        options.mdns &= builder.mdns;
-        options.given = given.map_err(|error| NodeError::Address(error.to_string()))?;
-        options.cache = data_dir.as_ref().map(DataDir::peers).filter(|_| builder.discovery);
-        options.interfaces = builder.interfaces.clone();
-        let is_local = |address: &String| address.parse().is_ok_and(|address| is_loopback(&address));
-        if options.interfaces.is_empty() && !builder.listen.is_empty() && builder.listen.iter().all(is_local)
-        {
-            // Nobody else could dial this node.
-            options.interfaces.push(LOOPBACK.to_owned());
+/// What a node has from before, or will have next time.
+struct Kept {
+    /// None if everything is kept in memory.
+    data_dir: Option<DataDir>,
+    keys: Identity,
+    /// The identity is older than the store.
+    is_restored: bool,
+}
+
+impl Kept {
+    fn open(builder: &Builder) -> Result<Self, NodeError> {
+        if builder.in_memory {
+            let mut seed = [0; 32];
+            getrandom::fill(&mut seed).map_err(|error| NodeError::Entropy(error.to_string()))?;
+            return Ok(Self { data_dir: None, keys: Identity::from_seed(seed), is_restored: false });
         }
-        if let Some(port) = builder.beacon_port {
-            options.beacon_port = port;
-        }
-        let signer = djembe_protocol::crypto::Identity::from_seed(*keys.seed());
-        let sign: discovery::Sign =
-            Box::new(move |bytes| signer.sign(djembe_protocol::crypto::Domain::Beacon, bytes));
-        Discovery::new(keys.peer_id(), sign, options).map_err(|error| NodeError::Discovery(error.to_string()))
+        let path = builder.data_dir.clone().map_or_else(DataDir::default_path, Ok)?;
+        let data_dir = DataDir::open(path)?;
+        // A key without the store that was made with it: from a backup, or the disk was lost.
+        let is_restored = data_dir.identity().exists() && !data_dir.database().exists();
+        let passphrase = builder.key_passphrase.as_ref().map(|text| text.as_str());
+        let keys = identity::load(&data_dir.identity(), passphrase)?;
+        Ok(Self { data_dir: Some(data_dir), keys: keys.identity, is_restored })
     }
+}
+
+fn transport_config(builder: &Builder, keys: &Identity) -> Result<TransportConfig, NodeError> {
+    let mut listen = Vec::with_capacity(builder.listen.len());
+    for address in &builder.listen {
+        listen.push(address.parse().map_err(|_| {
+            NodeError::Address(format!(
+                "\"{address}\" is not a multiaddress; write for instance /ip4/0.0.0.0/tcp/4001"
+            ))
+        })?);
+    }
+    Ok(TransportConfig {
+        secret_key: keys.seed(),
+        listen,
+        mdns: (builder.discovery && builder.mdns).then(|| discovery::mdns::config(false)),
+        links_max: u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX),
+    })
+}
+
+fn open_discovery(
+    builder: &Builder,
+    data_dir: Option<&DataDir>,
+    keys: &Identity,
+) -> Result<Discovery, NodeError> {
+    let given = builder.peers.iter().map(|address| address.parse::<Given>());
+    let given: Result<Vec<Given>, _> = given.collect();
+    let mut options = if builder.discovery {
+        discovery::Options::new(builder.network.as_str())
+    } else {
+        discovery::Options::only_given(builder.network.as_str())
+    };
+    options.beacon &= builder.beacon;
+    options.mdns &= builder.mdns;
+    options.given = given.map_err(|error| NodeError::Address(error.to_string()))?;
+    options.cache = data_dir.map(DataDir::peers).filter(|_| builder.discovery);
+    options.interfaces = builder.interfaces.clone();
+    let is_local = |address: &String| address.parse().is_ok_and(|address| is_loopback(&address));
+    if options.interfaces.is_empty() && !builder.listen.is_empty() && builder.listen.iter().all(is_local) {
+        // Nobody else could dial this node.
+        options.interfaces.push(LOOPBACK.to_owned());
+    }
+    if let Some(port) = builder.beacon_port {
+        options.beacon_port = port;
+    }
+    let signer = Identity::from_seed(*keys.seed());
+    let sign: discovery::Sign = Box::new(move |bytes| signer.sign(Domain::Beacon, bytes));
+    Discovery::new(keys.peer_id(), sign, options).map_err(|error| NodeError::Discovery(error.to_string()))
 }
 
 /// The store of a node, and the number of this start.
