@@ -257,7 +257,8 @@ pub const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 
 // Logs.
 
-/// The highest number in a log: more than anybody will issue, and far from where arithmetic ends.
+/// Envelopes have numbers below this, and frames name none above: more than anybody will issue, and far from where
+/// arithmetic ends.
 pub const SEQ_MAX: u64 = 1 << 48;
 /// Authors known in a group. The one that was silent longest, and of whom nothing is stored, makes room.
 pub const AUTHORS_MAX: usize = 4096;

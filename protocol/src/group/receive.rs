@@ -85,7 +85,8 @@ impl Group {
             return Ok(());
         }
         let (seq, skip, ttl_secs) = (header.seq, header.skip, header.ttl_secs);
-        if seq > limits::SEQ_MAX {
+        if seq >= limits::SEQ_MAX {
+            // The number after it could not stand in a clock.
             return Err(Fault::Foreign);
         }
         let log = LogId { author: header.author, lane: header.lane };

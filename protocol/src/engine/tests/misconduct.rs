@@ -292,6 +292,24 @@ fn a_gap_that_nobody_closes_is_paid_for() {
     }
 }
 
+/// Goal: an author that leads its log up to the highest number does not make those who have it say what nobody may say:
+/// the number after the last one stands in every clock. Method: the last number, and one more.
+#[test]
+fn a_log_ends_where_its_next_number_can_still_be_named() {
+    let mut bench = Bench::new();
+    let link = bench.member();
+    let author = Identity::from_seed([3; 32]);
+    let log = LogId { author: author.peer_id(), lane: Lane::Live };
+    let entry = |next| ClockEntry { log, next, floor: 0, head: [1; 8] };
+    let clock = |last| Frame::from(Clock { group: 1, part: Part::All, entries: vec![entry(last + 1)] });
+    for (last, n_refused) in [(limits::SEQ_MAX - 1, 0), (limits::SEQ_MAX, 1)] {
+        bench.say(link, super::live(&author, last));
+        assert_eq!(bench.engine.counters.count("bad-envelope"), n_refused, "{last}");
+        assert_eq!(Frame::decode(clock(last).encode().concat()).is_err(), n_refused == 1, "{last}");
+    }
+    assert!(bench.group().has_log(&log));
+}
+
 /// Goal: what is said of members and signed by nobody costs what a forged envelope does, and is counted apart.
 #[test]
 fn forged_words_are_the_neighbours_fault() {
