@@ -32,15 +32,16 @@ impl Group {
         let (seq, log) = (header.seq, LogId { author: header.author, lane: header.lane });
         let has_it = |group: &Self| group.logs.get(&log).is_some_and(|state| state.log.contains(seq));
         if has_it(self) {
-            self.on_duplicate(cx, link, tree, log, seq);
+            let asked = self.repair.on_progress(cx.now, link, &log, seq);
+            self.on_duplicate(cx, (link, tree), log, seq, asked);
             return Ok(());
         }
         if self.is_turned_away(cx, link, log.lane) {
             return Ok(());
         }
         if let Some(refusal) = self.logs.get(&log).and_then(|state| state.log.refusal(seq, header.skip)) {
-            let is_asked = self.repair.on_progress(cx.now, link, &log, seq).is_some();
-            self.on_no_place(cx, &log, refusal, is_asked);
+            let asked = self.repair.on_progress(cx.now, link, &log, seq);
+            self.on_no_place(cx, &log, refusal, asked);
             return Ok(());
         }
         cx.counters.add("signatures-checked", 1);
@@ -94,7 +95,7 @@ impl Group {
         if let Some(state) = self.logs.get(&log) {
             if state.log.contains(seq) {
                 self.note_fork(cx, log, &envelope);
-                self.on_duplicate(cx, link, tree, log, seq);
+                self.on_duplicate(cx, (link, tree), log, seq, asked);
                 return Ok(());
             }
         } else if !self.has_room_for(cx.me, link, &log) && self.oldest_live(cx.me).is_none() {
@@ -131,7 +132,7 @@ impl Group {
             Placed::New => {}
             Placed::Known(_) => return Ok(()),
             refusal @ (Placed::TooFar | Placed::TooMany) => {
-                self.on_no_place(cx, &log, refusal, asked.is_some());
+                self.on_no_place(cx, &log, refusal, asked);
                 return Ok(());
             }
             Placed::Fork => {
@@ -145,7 +146,7 @@ impl Group {
         if log.lane.is_kept() {
             self.keep(cx, log, &envelope);
         }
-        let way = asked.map_or(Way::Pushed(link, tree), |tree| Way::Pulled(link, tree));
+        let way = asked.map_or(Way::Pushed(link, tree), |(tree, _)| Way::Pulled(link, tree));
         match way {
             Way::Pulled(..) => self.repair.on_pulled(log, seq),
             _ => self.repair.on_pushed(cx.now, &log, seq),
@@ -168,11 +169,11 @@ impl Group {
     /// What was asked for is its sender's to send, and so is what goes on beyond a gap that is being closed. That somebody
     /// claims to have what is missing is not enough, nor is it for a number far from all others: who sends this can claim
     /// the log itself.
-    fn on_no_place(&self, cx: &mut Ctx<'_>, log: &LogId, refusal: Placed, is_asked: bool) {
+    fn on_no_place(&self, cx: &mut Ctx<'_>, log: &LogId, refusal: Placed, asked: Option<(TreeIx, bool)>) {
         let grew_at = self.logs.get(log).map(|state| state.grew_at);
         let grows = grew_at.is_some_and(|at| cx.now - at < GROWING);
         let is_closing = refusal == Placed::TooMany && grows && self.repair.first_claimed(log).is_some();
-        if is_asked || is_closing {
+        if asked.is_some_and(|(_, is_first)| is_first) || is_closing {
             cx.counters.add("too-far", 1);
         } else {
             cx.waste("too-far");
@@ -180,10 +181,22 @@ impl Group {
     }
 
     /// A second copy: whoever pushes an author to us that we get elsewhere is told to stop.
-    fn on_duplicate(&mut self, cx: &mut Ctx<'_>, link: LinkId, tree: TreeIx, log: LogId, seq: Seq) {
+    /// What was asked for is its sender's to send once.
+    fn on_duplicate(
+        &mut self,
+        cx: &mut Ctx<'_>,
+        (link, tree): (LinkId, TreeIx),
+        log: LogId,
+        seq: Seq,
+        asked: Option<(TreeIx, bool)>,
+    ) {
         cx.counters.add("duplicate", 1);
         self.tree.has_it(link, &Range { log, from: seq, to: seq });
-        if self.repair.on_progress(cx.now, link, &log, seq).is_some() || tree == FLOOD {
+        if let Some((_, is_first)) = asked {
+            cx.toll.waste += u32::from(!is_first);
+            return;
+        }
+        if tree == FLOOD {
             return;
         }
         cx.toll.waste += 1;

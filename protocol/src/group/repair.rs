@@ -78,6 +78,8 @@ struct Want {
     deadline: Timestamp,
     /// The log took something of it.
     progressed: bool,
+    /// What of it has come, by bit.
+    come: u64,
     tree: TreeIx,
     /// The next one is asked soon, and this one again later.
     is_brief: bool,
@@ -195,7 +197,7 @@ impl Repair {
                 let is_brief = tree != STAR && claim.n_asked < limits::WANTS_BRIEF;
                 let patience = if is_brief { limits::WANT_PATIENCE_BRIEF } else { limits::WANT_PATIENCE };
                 let (link, deadline) = (*link, now + patience);
-                let want = Want { link, range, deadline, progressed: false, tree, is_brief };
+                let want = Want { link, range, deadline, progressed: false, come: 0, tree, is_brief };
                 self.wants.insert(self.n_requests, want);
                 asks.push(Ask { link, request: self.n_requests, range, tree });
             }
@@ -208,24 +210,27 @@ impl Repair {
         asks
     }
 
-    /// An envelope of a range asked for came: its neighbour is at work. If it was asked for, the tree on
-    /// which it was announced.
+    /// An envelope of a range asked for came: its neighbour is at work, if it came for the first time. If it was asked for,
+    /// the tree on which it was announced, and whether this is the first copy.
     pub(crate) fn on_progress(
         &mut self,
         now: Timestamp,
         link: LinkId,
         log: &LogId,
         seq: Seq,
-    ) -> Option<TreeIx> {
-        let is_asked = |want: &&Want| {
+    ) -> Option<(TreeIx, bool)> {
+        let is_asked = |want: &&mut Want| {
             want.link == link && want.range.log == *log && (want.range.from..=want.range.to).contains(&seq)
         };
-        let tree = self.wants.values().find(is_asked)?.tree;
+        let want = self.wants.values_mut().find(is_asked)?;
+        let bit = 1 << ((seq - want.range.from) % limits::FETCH_RANGE_MAX);
+        let (tree, is_first) = (want.tree, want.come & bit == 0);
+        want.come |= bit;
         // It answers in order: what else it was asked for waits there for this.
-        for want in self.wants.values_mut().filter(|want| want.link == link) {
+        for want in self.wants.values_mut().filter(|want| is_first && want.link == link) {
             want.deadline = now + limits::WANT_PATIENCE;
         }
-        Some(tree)
+        Some((tree, is_first))
     }
 
     /// How long what was announced may take to come by itself. Where it takes longer than that, because the network or a

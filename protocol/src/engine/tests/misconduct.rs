@@ -310,6 +310,32 @@ fn a_log_ends_where_its_next_number_can_still_be_named() {
     assert!(bench.group().has_log(&log));
 }
 
+/// Goal: who is asked for what it claims may send it once: a copy of it again and again neither keeps the question open
+/// nor is free. It was both, so that one neighbour could keep an author's words from a node without end.
+#[test]
+fn an_answer_said_again_and_again_is_no_answer() {
+    let mut bench = Bench::new();
+    let link = bench.member();
+    let author = Identity::from_seed([3; 32]);
+    let log = LogId { author: author.peer_id(), lane: Lane::Durable };
+    let entries = vec![ClockEntry { log, next: 10, floor: 0, head: [1; 8] }];
+    bench.say(link, Clock { group: 1, part: Part::All, entries });
+    let wants = |bench: &Bench| bench.sent.get(&15).copied().unwrap_or(0);
+    assert_eq!(wants(&bench), 1, "it is asked");
+    let first = super::envelope(&author, Lane::Durable, 0);
+    bench.say(link, first.clone());
+    assert_eq!(bench.group().n_claims(), 1);
+    let steps = 2 * limits::WANT_PATIENCE.as_millis() as u64 / 100;
+    for _ in 0..steps {
+        bench.pass(Duration::from_millis(100));
+        bench.say(link, first.clone());
+    }
+    assert!(wants(&bench) > 1 || bench.group().n_claims() == 0, "the question is over");
+    let copy = check(first.encode().concat(), |_| true).expect("well formed");
+    let n = until_cut_off_saying(&mut bench, link, &copy);
+    assert!(n <= limits::WASTE_BURST + limits::WASTE_RATE * 2 + limits::BLAME_MAX, "{n} times");
+}
+
 /// Goal: what is said of members and signed by nobody costs what a forged envelope does, and is counted apart.
 #[test]
 fn forged_words_are_the_neighbours_fault() {
