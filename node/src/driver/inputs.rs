@@ -31,6 +31,12 @@ impl Driver {
                     Input::Rejected { link, class, bytes: bytes + LENGTH, reject }
                 }
             });
+            // Of large frames a burst takes long, and somebody waits for the answer.
+            if !self.ending
+                && let Ok(request) = self.requests.try_recv()
+            {
+                self.on_request(request);
+            }
         }
     }
 
