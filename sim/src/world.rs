@@ -257,6 +257,13 @@ impl World {
         self.addresses[node].clone()
     }
 
+    /// These nodes, none of which was started yet, are on one machine: they share its IP address.
+    pub fn house(&mut self, nodes: &[NodeIx]) {
+        for node in nodes {
+            self.set_address(*node, ip4([172, 17, 0, 1], *node as u16));
+        }
+    }
+
     fn set_address(&mut self, node: NodeIx, address: Address) {
         let old = std::mem::replace(&mut self.addresses[node], address.clone());
         self.by_address.remove(&old);

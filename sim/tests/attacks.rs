@@ -10,6 +10,9 @@ use djembe_sim::scenario::{SHIPPED, Scenario};
 /// More messages: to find out who lies costs a few of them, whatever their number.
 const TALK: [&str; 2] = ["messages.rate=2", "messages.senders=12"];
 
+/// Nine of the honest are cut off from the others, and from the attackers, for some seconds of the talk.
+const PARTITION: &str = "partitions=[{nodes=9, at=\"14s\", until=\"20s\"}]";
+
 /// For a test whose first half is a matter of luck: who is next to whom before it is known who lies.
 const SEEDS: [&str; 3] = ["seed=1", "seed=2", "seed=3"];
 
@@ -116,8 +119,7 @@ fn made_up_authors_stay_within_bounds() {
 /// Goal: who says that it has what it does not have is asked in vain, and others after it, also across a partition.
 #[test]
 fn false_claims_cost_little() {
-    let partition = "partitions=[{nodes=9, at=\"14s\", until=\"20s\"}]";
-    let (report, attack) = attacked(Kind::Claims, 3, &[partition]);
+    let (report, attack) = attacked(Kind::Claims, 3, &[PARTITION]);
     assert_withstood(&report, &attack);
     assert_quick(&report, &attack);
     assert_cheap(&attack);
@@ -180,11 +182,39 @@ fn a_crowd_behind_few_addresses_is_few() {
     assert!(attack.hostile_links_max <= 50.0, "{attack:?}");
 }
 
+/// Goal: whatever attackers do, nothing is lost or told twice where packets are lost and the network is cut and mended, and
+/// nobody is buried. How fast it was says little across a cut.
+fn withstands_loss_and_a_cut(kind: Kind, attackers: usize) {
+    let (report, attack) = attacked(kind, attackers, &[PARTITION, "loss=0.01"]);
+    assert_withstood(&report, &attack);
+    assert!(attack.strain.checks_max <= if kind == Kind::Votes { 8 } else { 64 });
+}
+
+#[test]
+fn storms_across_a_cut_lose_nothing() {
+    withstands_loss_and_a_cut(Kind::Grafts, 2);
+    withstands_loss_and_a_cut(Kind::Prunes, 2);
+}
+
+#[test]
+fn a_victim_across_a_cut_gets_everything() {
+    withstands_loss_and_a_cut(Kind::Eclipse, 4);
+}
+
+#[test]
+fn votes_across_a_cut_bury_nobody_for_good() {
+    withstands_loss_and_a_cut(Kind::Votes, 4);
+}
+
+#[test]
+fn old_frames_across_a_cut_change_nothing() {
+    withstands_loss_and_a_cut(Kind::Replay, 2);
+}
+
 /// Goal: who says that it is next to every root is found out across a partition as well.
 #[test]
 fn black_holes_are_left_alone_across_a_partition() {
-    let partition = "partitions=[{nodes=9, at=\"14s\", until=\"20s\"}]";
-    let (report, attack) = attacked(Kind::Near, 3, &[&TALK[..], &[partition, "loss=0.01"]].concat());
+    let (report, attack) = attacked(Kind::Near, 3, &[&TALK[..], &[PARTITION, "loss=0.01"]].concat());
     assert_withstood(&report, &attack);
     assert_cheap(&attack);
 }

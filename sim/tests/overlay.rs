@@ -4,6 +4,7 @@ mod support;
 
 use djembe_protocol::id::Lane;
 use djembe_sim::network::NodeIx;
+use djembe_sim::report::quantile_ms;
 use djembe_sim::world::{Fault, World};
 use support::*;
 
@@ -111,4 +112,43 @@ fn few_members_find_each_other_among_many() {
     world.run_for(secs(5));
     assert_reached(&world, &numbers, members.into_iter());
     assert!(world.overlay_report(5).degree_max <= 16);
+}
+
+/// Forty nodes come through one contact, some of which are on one machine, and talk. Returns the slowest hundredth, in
+/// milliseconds, and how many links were refused for being too many to one address.
+fn talk_of_forty(housed: &[NodeIx], loss: f64) -> (f64, u64) {
+    let mut world = World::new(far_apart(loss));
+    let lobby = world.add_group("lobby");
+    for _ in 0..40 {
+        let node = world.add_node();
+        world.member(node, lobby);
+    }
+    world.house(housed);
+    for node in 0..40 {
+        world.start(node);
+        world.run_for(millis(25));
+    }
+    world.run_for(secs(14));
+    let numbers = chatter(&mut world, &[1, 3, 22, 36], Lane::Durable, 80, millis(200));
+    world.run_for(secs(5));
+    assert_reached(&world, &numbers, 0..40);
+    assert_same_logs(&world, 0..40);
+    assert_clean(&world);
+    let took = numbers.iter().flat_map(|number| &world.ledger.messages[*number].latencies);
+    let mut took: Vec<u64> = took.copied().collect();
+    took.sort_unstable();
+    (quantile_ms(&took, 0.99), (0..40).map(|node| world.count(node, "crowded")).sum())
+}
+
+/// Goal: a machine with many nodes has few links to each node elsewhere, and loses neither messages nor time by that, nor
+/// do the others. Method: of forty nodes twenty at one address, the contact among them, with and without loss.
+#[test]
+fn many_nodes_of_one_machine_lose_nothing() {
+    for loss in [0.0, 0.01] {
+        let (apart, n) = talk_of_forty(&[], loss);
+        assert_eq!(n, 0);
+        let (housed, n) = talk_of_forty(&(0..20).collect::<Vec<NodeIx>>(), loss);
+        println!("{housed} ms in place of {apart} ms, {n} refused");
+        assert!(housed <= 1.5 * apart && n > 0, "{housed} ms in place of {apart} ms, {n} refused");
+    }
 }

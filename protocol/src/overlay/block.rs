@@ -163,8 +163,8 @@ impl Overlay {
         self.facts.push(Fact::Count("crowded"));
         let siege = &mut self.siege;
         if now - siege.since >= limits::SIEGE_FOR {
-            // Those from which many came a moment ago are still known.
-            siege.by.retain(|_, n| std::mem::replace(n, limits::CROWD_MIN - 1) >= limits::CROWD_MIN);
+            // Those from which many came are known for as long again: a crowd is not let in anew each time.
+            siege.by.retain(|_, n| std::mem::replace(n, limits::CROWD_MIN) > limits::CROWD_MIN);
             (siege.n, siege.since) = (0, now);
         }
         siege.n = siege.n.saturating_add(1);

@@ -195,3 +195,19 @@ fn a_crowd_with_several_addresses_gets_few_links_together() {
     }
     assert_eq!(bench.overlay.n_crowds(), limits::CROWDS_MAX);
 }
+
+/// Goal: a crowd is not let in anew each time the count begins again. Method: one a second, from eight addresses by turns.
+#[test]
+fn a_crowd_that_goes_on_is_still_one() {
+    let mut bench = Bench::with_links_to(limits::MESH_MAX);
+    for n in 0..64 {
+        bench.dialed_from(n, Why::Priority, &ip4(20 + (n / 8) as u8, n as u8));
+    }
+    bench.pass(20_000);
+    for n in 1000..1000 + 3 * limits::SIEGE_FOR.as_secs() as u16 {
+        bench.dialed_from(n, Why::Priority, &ip4(20 + (n % 8) as u8, 1));
+        bench.pass(1000);
+        let linked = (0..64).chain(1000..=n).filter(|n| bench.overlay.link(&peer(*n)).is_some());
+        assert!(linked.count() <= limits::CROWD_LINKS, "{n}");
+    }
+}
