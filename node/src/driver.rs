@@ -247,18 +247,19 @@ impl Driver {
             self.wall_told = Some(Instant::now());
             let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             let wall = WallTime(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-            let now = self.now();
-            self.engine.handle_input(now, Input::WallTime(wall));
-            self.perform_outputs();
+            self.input(Input::WallTime(wall));
         }
     }
 
     // Inputs.
 
     fn input(&mut self, input: Input) {
-        let now = self.now();
+        self.input_at(self.now(), input);
+    }
+
+    fn input_at(&mut self, now: Timestamp, input: Input) {
         self.engine.handle_input(now, input);
-        self.perform_outputs();
+        self.perform_outputs(now);
     }
 
     fn tell(&self, event: NodeEvent) {

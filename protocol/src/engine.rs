@@ -87,6 +87,8 @@ pub struct Engine {
     /// Groups that were loaded when the record was made.
     n_tagged: usize,
     tell_peers_at: Option<Timestamp>,
+    /// The next deadline, found out once after each input: it takes a look at all links and groups.
+    deadline: Option<Option<Timestamp>>,
     shut_down: bool,
     is_restored: bool,
 }
@@ -122,6 +124,7 @@ impl Engine {
             n_records: 0,
             n_tagged: 0,
             tell_peers_at: None,
+            deadline: None,
             shut_down: false,
             is_restored: false,
         }
@@ -138,6 +141,12 @@ impl Engine {
     /// Takes one input in. Drain [`Engine::poll_output`] afterwards.
     pub fn handle_input(&mut self, now: Timestamp, input: Input) {
         assert!(now >= self.now, "time does not go back: {now:?} after {:?}", self.now);
+        // What is due is done after the input: who was late itself first hears what others said meanwhile. A deadline
+        // of this very instant waits for a [`Input::Timeout`]: a burst of inputs then looks once.
+        let is_due = match input {
+            Input::Timeout => true,
+            _ => now > self.now && self.next_deadline().is_some_and(|at| at <= now),
+        };
         let since = std::mem::replace(&mut self.now, now);
         if self.shut_down {
             return;
@@ -149,6 +158,7 @@ impl Engine {
         if self.presence.on_time(now) >= limits::SLEPT {
             self.each_group(|group, cx| group.wake(cx));
         }
+        self.deadline = None;
         match input {
             Input::Timeout => {}
             Input::WallTime(wall) => self.wall = wall,
@@ -191,7 +201,7 @@ impl Engine {
         if self.overlay.is_partial() != std::mem::replace(&mut self.was_partial, self.overlay.is_partial()) {
             self.each_group(|group, cx| group.say_soon(cx));
         }
-        if self.next_deadline().is_some_and(|at| at <= now) {
+        if is_due {
             self.on_deadlines();
         }
         self.settle();
@@ -205,7 +215,14 @@ impl Engine {
 
     /// When the engine wants [`Input::Timeout`] at the latest, if nothing else comes before.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<Timestamp> {
+    pub fn next_deadline(&mut self) -> Option<Timestamp> {
+        if self.deadline.is_none() {
+            self.deadline = Some(self.find_deadline());
+        }
+        self.deadline.flatten()
+    }
+
+    fn find_deadline(&self) -> Option<Timestamp> {
         if self.shut_down {
             return None;
         }

@@ -48,9 +48,11 @@ impl Driver {
 
     pub(super) fn on_publish(&mut self, published: &mut Vec<PublishRequest>) {
         self.tell_wall_time();
+        // They come at once: neither the clock nor what is due is looked at for each.
+        let now = self.now();
         for request in published.drain(..) {
             let PublishRequest { group, lane, ttl_secs, draft, ticket } = request;
-            self.input(Input::Command(Command::Publish { group, lane, ttl_secs, draft, ticket }));
+            self.input_at(now, Input::Command(Command::Publish { group, lane, ttl_secs, draft, ticket }));
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use djembe_protocol::id::{GroupId, LogId, MessageId};
 use djembe_protocol::io::{CloseCause, Event, Input, Output};
+use djembe_protocol::time::Timestamp;
 use djembe_protocol::wire::frame::Address;
 use libp2p::Multiaddr;
 
@@ -14,10 +15,9 @@ use crate::transport::Transmit;
 
 impl Driver {
     /// Drains the engine, and tells it of groups that have got too much or have room again.
-    pub(super) fn perform_outputs(&mut self) {
+    pub(super) fn perform_outputs(&mut self, now: Timestamp) {
         self.drain();
         while let Some((group, has_room)) = self.next_turn() {
-            let now = self.now();
             self.engine.handle_input(now, Input::Inbox { group, has_room });
             self.drain();
         }

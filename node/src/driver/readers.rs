@@ -146,7 +146,7 @@ impl Driver {
         for event in lagged {
             self.tell(event);
         }
-        self.perform_outputs();
+        self.perform_outputs(self.now());
     }
 }
 

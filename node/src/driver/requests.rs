@@ -39,7 +39,7 @@ impl Driver {
                     let envelopes = early.map(|early| early.envelopes).unwrap_or_default();
                     entry.readers.push(Reader::new(sender, envelopes));
                     self.stirred.insert(group.id);
-                    self.perform_outputs();
+                    self.perform_outputs(self.now());
                 }
                 let _ = reply.send(());
             }

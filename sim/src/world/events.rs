@@ -176,7 +176,7 @@ impl World {
         if host.is_paused {
             return;
         }
-        let Some(engine) = &host.engine else { return };
+        let Some(engine) = &mut host.engine else { return };
         let wanted = engine.next_deadline().map(|at| at.max(now));
         if wanted != host.timer {
             host.timer = wanted;
