@@ -12,7 +12,7 @@ use std::time::SystemTime;
 /// The path of a `djembe` binary that is no older than its sources.
 pub fn djembe() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| find_or_build("djembe", "node/src/bin/djembe.rs"))
+    PATH.get_or_init(|| find_or_build("djembe", "node/bin/src/main.rs"))
 }
 
 /// Finds binary `name` of this workspace, whose root file is `root`, or builds it.
