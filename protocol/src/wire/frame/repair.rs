@@ -27,7 +27,7 @@ pub struct Clock {
     pub group: GroupIx,
     /// Which logs are named, and what is expected.
     pub part: Part,
-    /// Sorted by log; at most [`limits::CLOCK_ENTRIES_MAX`].
+    /// Sorted by log; at most [`CLOCK_ENTRIES_MAX`](crate::limits::CLOCK_ENTRIES_MAX).
     pub entries: Vec<ClockEntry>,
 }
 
@@ -73,7 +73,7 @@ pub struct Range {
 pub struct Announce {
     /// The group.
     pub group: GroupIx,
-    /// At most [`limits::ANNOUNCE_RANGES_MAX`]; all trees in one frame, since authors who talk have each their own.
+    /// At most [`ANNOUNCE_RANGES_MAX`](crate::limits::ANNOUNCE_RANGES_MAX); all trees in one frame, since authors who talk have each their own.
     pub ranges: Vec<OnTree>,
 }
 
