@@ -117,8 +117,13 @@ impl Log {
         if first == self.next && head_known && prev != EnvelopeId::NONE && prev != self.head.0 {
             return Placed::Fork;
         }
-        self.above.insert(seq, (skip, id));
-        self.advance();
+        if first <= self.next && self.above.is_empty() {
+            self.next = seq + 1;
+            self.head = EnvelopeIdOrNone(id);
+        } else {
+            self.above.insert(seq, (skip, id));
+            self.advance();
+        }
         Placed::New
     }
 
@@ -159,6 +164,10 @@ impl Log {
                 self.next = seq + 1;
                 self.head = EnvelopeIdOrNone(id);
             }
+        }
+        if self.above.is_empty() {
+            // An emptied map keeps 500 bytes, and there is one for each author.
+            self.above = BTreeMap::new();
         }
     }
 }
