@@ -7,6 +7,7 @@ use djembe_protocol::io::{CloseCause, Event, Input, Output};
 use djembe_protocol::time::Timestamp;
 use djembe_protocol::wire::frame::Address;
 use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
 
 use super::{CLONED_ADVICE, Driver};
 use crate::event::NodeEvent;
@@ -129,5 +130,53 @@ impl Driver {
 }
 
 fn multiaddrs(addresses: Vec<Address>) -> Vec<Multiaddr> {
-    addresses.into_iter().filter_map(|address| Multiaddr::try_from(address.0).ok()).collect()
+    addresses.into_iter().filter_map(|address| Multiaddr::try_from(address.0).ok()).filter(is_plain).collect()
+}
+
+/// Whether this is one IP address, one port, and nothing else but a zone before and a peer after them. The transport
+/// reads an address from its end, the overlay judges it by its beginning: these must be the same.
+fn is_plain(address: &Multiaddr) -> bool {
+    let mut parts = address.iter().peekable();
+    let has_zone = parts.next_if(|part| matches!(part, Protocol::Ip6zone(_))).is_some();
+    let is_ip = match parts.next() {
+        Some(Protocol::Ip4(_)) => !has_zone,
+        Some(Protocol::Ip6(_)) => true,
+        _ => false,
+    };
+    let has_port = match parts.next() {
+        Some(Protocol::Tcp(_)) => true,
+        Some(Protocol::Udp(_)) => matches!(parts.next(), Some(Protocol::QuicV1)),
+        _ => false,
+    };
+    parts.next_if(|part| matches!(part, Protocol::P2p(_)));
+    is_ip && has_port && parts.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_within_another_is_not_dialled() {
+        let is_dialled = |address: &str| is_plain(&address.parse().expect("a multiaddress"));
+        for plain in [
+            "/ip4/192.0.2.1/tcp/4001",
+            "/ip6/2001:db8::1/udp/4001/quic-v1",
+            "/ip6zone/eth0/ip6/fe80::1/tcp/4001",
+            "/ip4/192.0.2.1/tcp/4001/p2p/12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X",
+        ] {
+            assert!(is_dialled(plain), "{plain}");
+        }
+        for nested in [
+            "/ip4/192.0.2.1/ip4/127.0.0.1/tcp/631",
+            "/ip4/127.0.0.1/ip4/192.0.2.1/tcp/4001",
+            "/dns4/example.org/ip4/127.0.0.1/tcp/631",
+            "/ip4/192.0.2.1/tcp/4001/tcp/631",
+            "/ip4/192.0.2.1/udp/4001",
+            "/ip6zone/eth0/ip4/192.0.2.1/tcp/4001",
+            "/tcp/631",
+        ] {
+            assert!(!is_dialled(nested), "{nested}");
+        }
+    }
 }
