@@ -35,14 +35,22 @@ pub(super) struct Siege {
     n: u32,
     since: Timestamp,
     until: Option<Timestamp>,
-    /// How many too many came from each block.
-    by: BTreeMap<Block, u32>,
+    by: BTreeMap<Block, Arrivals>,
+}
+
+/// What came too many from one block.
+#[derive(Debug, Default)]
+struct Arrivals {
+    /// In this span.
+    n: u32,
+    /// It was a crowd in the span before.
+    was_crowd: bool,
 }
 
 impl Siege {
     /// Whether a block is among those from which many come.
-    fn has(&self, block: &Block) -> bool {
-        self.by.get(block).is_some_and(|n| *n >= limits::CROWD_MIN)
+    pub(super) fn has(&self, block: &Block) -> bool {
+        self.by.get(block).is_some_and(|came| came.was_crowd || came.n >= limits::CROWD_MIN)
     }
 }
 
@@ -68,7 +76,7 @@ fn is_loopback(ip: &[u8; 16]) -> bool {
 }
 
 fn is_nobodys(ip: &[u8; 16]) -> bool {
-    let is_v6_nobodys = ip[0] == 0xff || ip[..15] == [0; 15] && ip[15] == 0;
+    let is_v6_nobodys = ip[0] == 0xff || *ip == [0; 16];
     is_v6_nobodys || is_v4(ip) && (ip[12] == 0 || ip[12] >= 224)
 }
 
@@ -83,13 +91,16 @@ impl Overlay {
         self.known.get(peer).and_then(|known| known.link).is_some_and(|standing| standing.is_on_this_host)
     }
 
+    fn own_ips(&self) -> impl Iterator<Item = [u8; 16]> {
+        self.record.iter().flat_map(|record| record.addresses.iter().filter_map(ip))
+    }
+
     pub(super) fn block(&self, address: &Address) -> Option<Block> {
         let mut ip = ip(address).filter(|ip| !is_loopback(ip))?;
-        let own = || self.record.iter().flat_map(|record| record.addresses.iter().filter_map(self::ip));
-        if own().any(|own| own == ip) {
+        if self.own_ips().any(|own| own == ip) {
             return None;
         }
-        let is_local = ip[0] == 0xfe && ip[1] & 0xc0 == 0x80 || own().any(|own| own[..8] == ip[..8]);
+        let is_local = ip[0] == 0xfe && ip[1] & 0xc0 == 0x80 || self.own_ips().any(|own| own[..8] == ip[..8]);
         if !is_v4(&ip) && !is_local {
             ip[8..].fill(0);
         }
@@ -99,11 +110,8 @@ impl Overlay {
     /// The host says where the other end of a link is.
     pub(crate) fn linked_at(&mut self, link: LinkId, peer: &PeerId, address: &Address) {
         let block = self.block(address);
-        let is_own = |ip: [u8; 16]| {
-            let own = self.record.iter().flat_map(|record| record.addresses.iter().filter_map(self::ip));
-            is_loopback(&ip) || own.into_iter().any(|own| own == ip)
-        };
-        let is_on_this_host = ip(address).is_some_and(is_own);
+        let is_on_this_host =
+            ip(address).is_some_and(|ip| is_loopback(&ip) || self.own_ips().any(|own| own == ip));
         let known = self.known.get_mut(peer);
         if let Some(standing) = known.and_then(|known| known.link.as_mut()).filter(|up| up.link == link) {
             (standing.block, standing.is_on_this_host) = (block, is_on_this_host);
@@ -163,16 +171,20 @@ impl Overlay {
         self.facts.push(Fact::Count("crowded"));
         let siege = &mut self.siege;
         if now - siege.since >= limits::SIEGE_FOR {
-            // Those from which many came are known for as long again: a crowd is not let in anew each time.
-            siege.by.retain(|_, n| std::mem::replace(n, limits::CROWD_MIN) > limits::CROWD_MIN);
+            // A crowd is one for the next span as well, and on for as long as any come: it is not let in anew each time.
+            siege.by.retain(|_, came| {
+                let is_crowd = came.n >= limits::CROWD_MIN || came.was_crowd && came.n > 0;
+                *came = Arrivals { n: 0, was_crowd: is_crowd };
+                is_crowd
+            });
             (siege.n, siege.since) = (0, now);
         }
         siege.n = siege.n.saturating_add(1);
         if let Some(block) = from
             && (siege.by.len() < limits::CROWDS_MAX || siege.by.contains_key(&block))
         {
-            let n = siege.by.entry(block).or_default();
-            *n = n.saturating_add(1);
+            let came = siege.by.entry(block).or_default();
+            came.n = came.n.saturating_add(1);
         }
         if siege.n >= limits::SIEGE_AFTER {
             siege.until = Some(now + limits::SIEGE_FOR);

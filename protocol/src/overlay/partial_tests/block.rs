@@ -211,3 +211,21 @@ fn a_crowd_that_goes_on_is_still_one() {
         assert!(linked.count() <= limits::CROWD_LINKS, "{n}");
     }
 }
+
+/// Goal: a block is a crowd for the span after that in which CROWD_MIN came, no fewer, no longer.
+#[test]
+fn a_crowd_is_forgotten_a_span_after_its_last() {
+    let mut bench = Bench::with_links_to(limits::MESH_MAX);
+    let block = bench.overlay.block(&ip4(20, 1)).expect("another host's");
+    let span = u64::try_from(limits::SIEGE_FOR.as_millis()).expect("short");
+    for _ in 0..limits::CROWD_MIN {
+        assert!(!bench.overlay.siege.has(&block));
+        bench.overlay.on_crowded(bench.now, Some(block));
+    }
+    assert!(bench.overlay.siege.has(&block));
+    for is_crowd in [true, false] {
+        bench.now = bench.now + Duration::from_millis(span);
+        bench.overlay.on_crowded(bench.now, None);
+        assert_eq!(bench.overlay.siege.has(&block), is_crowd);
+    }
+}
