@@ -8,7 +8,7 @@
 //! engine.next_deadline()                                     // then feed Input::Timeout at or after it
 //! ```
 //!
-//! `now` never goes back. No clock is read, nothing waits, nothing is random but the seed and the secrets that
+//! `now` never goes back. Another input does what is due as well if its `now` is later than that of the last. No clock is read, nothing waits, nothing is random but the seed and the secrets that
 //! came in. A peer's mistakes are counted and end in [`Output::Disconnect`]; our own are assertions.
 
 mod conduct;
@@ -219,6 +219,7 @@ impl Engine {
         if self.deadline.is_none() {
             self.deadline = Some(self.find_deadline());
         }
+        debug_assert_eq!(self.deadline, Some(self.find_deadline()), "nothing but an input changes it");
         self.deadline.flatten()
     }
 

@@ -75,7 +75,7 @@ fn the_protocol_depends_on_nothing_that_reads_clocks_entropy_or_sockets() {
 
 #[test]
 fn the_two_hosts_do_not_know_each_other() {
-    let node = dependencies("djembe");
+    let node = dependencies("djembe-bin");
     let sim = dependencies("djembe-sim");
     assert!(!node.contains("djembe-sim"), "the node must build without the simulator");
     assert!(
@@ -324,7 +324,7 @@ fn is_test(file: &File) -> bool {
 }
 
 fn is_crate_root(path: &str) -> bool {
-    let parts: Vec<_> = path.split('/').collect();
+    let parts: Vec<_> = path.strip_prefix("node/bin/").map_or(path, |rest| rest).split('/').collect();
     matches!(
         parts[..],
         [_, "src", "lib.rs" | "main.rs"] | [_, "src", "bin", _] | [_, "tests" | "examples" | "benches", _]

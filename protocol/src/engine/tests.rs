@@ -229,6 +229,24 @@ fn whoever_does_not_greet_is_cut_off() {
     assert_eq!(bench.closed, ["no HELLO"]);
 }
 
+/// Goal: what is due is done by whatever comes first, be it a time-out or not.
+#[test]
+fn any_later_input_does_what_is_due() {
+    let mut bench = Bench::new();
+    let (link, peer) = (LinkId(77), bench.hostile.peer_id());
+    bench.engine.handle_input(bench.now, Input::LinkUp { link, peer, dialed: false, address: None });
+    let due = bench.now + limits::HELLO_PATIENCE;
+    let before = bench.now + (limits::HELLO_PATIENCE - Duration::from_micros(1));
+    let mut closes = |now: Timestamp, input: Input| {
+        bench.engine.handle_input(now, input);
+        let outputs = std::iter::from_fn(|| bench.engine.poll_output());
+        let n = outputs.filter(|output| matches!(output, Output::Disconnect { .. })).count();
+        (n, bench.engine.next_deadline().is_some_and(|at| at <= now))
+    };
+    assert_eq!(closes(before, Input::Timeout), (0, false));
+    assert_eq!(closes(due, Input::WallTime(WallTime(1))), (1, false));
+}
+
 /// Goal: an engine whose host closes a link late does not ask for time-outs meanwhile.
 #[test]
 fn a_link_being_closed_asks_for_nothing() {

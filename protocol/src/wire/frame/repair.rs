@@ -73,7 +73,8 @@ pub struct Range {
 pub struct Announce {
     /// The group.
     pub group: GroupIx,
-    /// At most [`ANNOUNCE_RANGES_MAX`](crate::limits::ANNOUNCE_RANGES_MAX); all trees in one frame, since authors who talk have each their own.
+    /// At most [`ANNOUNCE_RANGES_MAX`](crate::limits::ANNOUNCE_RANGES_MAX); all trees in one frame, since authors who
+    /// talk have each their own.
     pub ranges: Vec<OnTree>,
 }
 
