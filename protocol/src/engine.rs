@@ -397,13 +397,15 @@ impl Engine {
             .overlay
             .neighbours()
             .filter(|(peer, _)| is_greeted(peer))
-            .map(|(peer, addresses)| (peer, if with_addresses { addresses.to_vec() } else { Vec::new() }))
+            .map(|(peer, addresses)| (peer, addresses.filter(|_| with_addresses).cloned().collect()))
             .collect();
         for (peer, _) in &neighbours {
             let Some(link) = self.overlay.link(peer) else {
                 continue;
             };
-            let peers: Vec<_> = neighbours.iter().filter(|(other, _)| other != peer).cloned().collect();
+            // More may have dialled us than a frame names.
+            let others = neighbours.iter().filter(|(other, _)| other != peer);
+            let peers: Vec<_> = others.take(Peers::MAX).cloned().collect();
             self.cx().send(link, Class::Control, Peers { peers });
         }
     }

@@ -136,7 +136,7 @@ impl Overlay {
         if self.searches.ours.contains_key(&find.tag) {
             let is_known = self.known.get(&seeker).is_some_and(|known| known.link.is_some());
             if !is_known && self.n_kept() < limits::PARTIAL_LINKS_MAX && self.may_dial_for_others(now) {
-                self.learn(find.record);
+                self.learn(find.record, self.is_on_this_host(&from));
                 self.dial(now, seeker, Why::Group, false);
                 return;
             }
@@ -186,7 +186,7 @@ impl Overlay {
             let lacks =
                 self.searches.ours.get(&found.tag).is_some_and(|search| search.n_mates < limits::GROUP_LINKS);
             if lacks && mate != self.me && self.may_dial_for_others(now) {
-                self.learn(found.record);
+                self.learn(found.record, self.is_on_this_host(&from));
                 self.dial(now, mate, Why::Group, false);
             }
             return;

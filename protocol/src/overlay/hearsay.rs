@@ -12,16 +12,11 @@ use crate::limits;
 use crate::time::Timestamp;
 use crate::wire::frame::{Address, PeerRecord};
 
-/// Peers that one neighbour has named and of whom no more is known: as many as it can be linked to.
-pub(super) const PER_LINK: usize = limits::LINKS_MAX;
-/// Dials to those at once.
-pub(super) const DIALS_BURST: u32 = PER_LINK as u32;
-/// And a second, later: each goes to up to eight addresses, which may be anybody's.
-pub(super) const DIALS_RATE: u32 = 2;
-/// The two together.
-pub(super) const DIALS: Rate = Rate::per_second(DIALS_BURST, DIALS_RATE);
-/// After so many dials in vain, some 16 s, a peer that nobody names any longer is forgotten.
-const FAILURES_MAX: u32 = 6;
+/// Dials to whom one neighbour names.
+pub(super) const DIALS: Rate = Rate::per_second(limits::HEARSAY_DIALS_BURST, limits::HEARSAY_DIALS_RATE);
+/// Those to whom all name together.
+pub(super) const DIALS_OF_ALL: Rate =
+    Rate::per_second(limits::HEARSAY_DIALS_ALL_BURST, limits::HEARSAY_DIALS_ALL_RATE);
 
 impl Overlay {
     /// A neighbour tells of its neighbours.
@@ -30,14 +25,21 @@ impl Overlay {
         let told = self.known.values().filter_map(|known| known.told_by);
         let (mut n_all, mut n_from) =
             told.fold((0, 0), |(n_all, n_from), teller| (n_all + 1, n_from + usize::from(teller == from)));
+        let mut idle = None;
         for (peer, mut addresses) in list {
             addresses.retain(|address| block::may_be_dialed(address, is_near));
             if peer == self.me || addresses.is_empty() {
                 continue;
             }
             if !self.known.contains_key(&peer) {
-                let is_over = n_from >= PER_LINK || n_all >= limits::HEARSAY_MAX;
-                if is_over || !self.make_room(&peer) {
+                if n_from < limits::HEARSAY_PER_LINK && n_all >= limits::HEARSAY_MAX {
+                    let idle = idle.get_or_insert_with(|| self.names_nobody_gives());
+                    n_all -= usize::from(self.forget_one(idle));
+                }
+                let is_over = n_from >= limits::HEARSAY_PER_LINK || n_all >= limits::HEARSAY_MAX;
+                // A name takes nobody's place but another's.
+                let is_full = self.known.len() >= limits::KNOWN_PEERS_MAX;
+                if is_over || is_full && !self.forget_worst(|known| known.told_by.is_some()) {
                     self.facts.push(Fact::Count("hearsay-dropped"));
                     continue;
                 }
@@ -53,13 +55,42 @@ impl Overlay {
         }
     }
 
-    /// Whether one more dial to a peer that this neighbour has named is in measure. What is left of neighbours that went
-    /// has one measure together.
+    /// Names that nobody gives any longer, and that are not being dialled.
+    fn names_nobody_gives(&self) -> Vec<PeerId> {
+        let is_idle = |known: &Known| known.link.is_none() && known.dialing.is_none();
+        let names = self.known.iter().filter(|(peer, known)| is_idle(known) && self.is_unnamed(peer, known));
+        names.map(|(peer, _)| *peer).collect()
+    }
+
+    /// Forgets the last of these names, but not one that has come to be dialled meanwhile. False if there is none.
+    fn forget_one(&mut self, names: &mut Vec<PeerId>) -> bool {
+        while let Some(peer) = names.pop() {
+            if self.known.get(&peer).is_some_and(|known| known.dialing.is_none()) {
+                return self.known.remove(&peer).is_some();
+            }
+        }
+        false
+    }
+
+    /// Whether nothing more is known of a peer than its name, and who gave that does so no longer.
+    fn is_unnamed(&self, peer: &PeerId, known: &Known) -> bool {
+        let teller = known.told_by.map(|teller| self.known.get(&teller));
+        teller.is_some_and(|teller| teller.is_none_or(|teller| !teller.neighbours.contains(peer)))
+    }
+
+    fn has_dials_enough(&self) -> bool {
+        let is_dialed = |known: &&Known| known.dialing.is_some() && known.told_by.is_some();
+        self.n_dialing >= limits::HEARSAY_DIALS_MAX
+            && self.known.values().filter(is_dialed).count() >= limits::HEARSAY_DIALS_MAX
+    }
+
+    /// Whether one more dial to a peer that this neighbour has named is in measure.
     pub(super) fn may_dial_on_hearsay(&mut self, now: Timestamp, teller: &PeerId) -> bool {
-        let standing = self.known.get_mut(teller).and_then(|known| known.link.as_mut());
-        let budget = standing.map_or(&mut self.orphans, |standing| &mut standing.hearsay);
-        budget.refill(now, DIALS);
-        let may = budget.draw(1);
+        self.hearsay.refill(now, DIALS_OF_ALL);
+        let may = !self.has_dials_enough()
+            && self.hearsay.has(1)
+            && self.allowances.may_dial(now, teller)
+            && self.hearsay.draw(1);
         if !may {
             self.facts.push(Fact::Count("hearsay-dials-put-off"));
         }
@@ -68,12 +99,11 @@ impl Overlay {
 
     /// Whether a peer is no more than a name that nobody gives any longer, and where nobody was found.
     pub(super) fn is_idle_talk(&self, peer: &PeerId) -> bool {
-        let Some((known, teller)) = self.known.get(peer).and_then(|known| Some((known, known.told_by?)))
-        else {
-            return false;
-        };
-        let is_named = self.known.get(&teller).is_some_and(|teller| teller.neighbours.contains(peer));
-        known.failures >= FAILURES_MAX && !is_named && known.link.is_none()
+        self.known.get(peer).is_some_and(|known| {
+            known.failures >= limits::HEARSAY_FAILURES_MAX
+                && known.link.is_none()
+                && self.is_unnamed(peer, known)
+        })
     }
 }
 
@@ -87,11 +117,13 @@ impl Known {
                 continue;
             }
             if is_hearsay {
-                self.addresses.insert(0, address);
+                self.addresses.insert(0, address.clone());
             } else {
-                self.addresses.push(address);
+                self.addresses.push(address.clone());
             }
+            self.hearsay.push(address);
         }
         self.addresses.truncate(PeerRecord::ADDRESSES_MAX);
+        self.hearsay.retain(|address| self.addresses.contains(address));
     }
 }

@@ -11,10 +11,11 @@
 //! stay even. [`partial`] has the modes and whom to keep, [`walk`] the walks, [`view`] the exchange of known peers,
 //! [`near`] the measuring, [`find`] the
 //! links that groups need, [`block`] what keeps identities behind one address few, [`hearsay`] what becomes of names that
-//! neighbours drop in mesh mode.
+//! neighbours drop in mesh mode, [`allowance`] what a neighbour may have of this node.
 //!
 //! Not here: who is alive (presence), who belongs to a group.
 
+mod allowance;
 mod block;
 pub(crate) mod find;
 mod hearsay;
@@ -88,8 +89,9 @@ pub(crate) struct Overlay {
     left_at: Option<Timestamp>,
     searches: find::Searches,
     siege: block::Siege,
-    /// Dials to peers that were named by neighbours whose links are gone.
-    orphans: Bucket,
+    allowances: allowance::Allowances,
+    /// Dials to whom neighbours name, all of them together.
+    hearsay: Bucket,
     /// A record that was passed on with the frame in hand was checked.
     has_checked: bool,
 }
@@ -98,6 +100,10 @@ pub(crate) struct Overlay {
 struct Known {
     /// Newest first.
     addresses: Vec<Address>,
+    /// Those of them that only neighbours gave: for dials of this node, and not to be told to others as the peer's own.
+    hearsay: Vec<Address>,
+    /// It, or who told of it, is on this host, or discovery has seen it: it may be at a loopback address.
+    is_here: bool,
     link: Option<Standing>,
     dialing: Option<Dial>,
     /// An address came while it was being dialled, and was not tried yet.
@@ -157,10 +163,6 @@ struct Standing {
     /// Both have said HELLO, and this side keeps it.
     greeted: bool,
     slot: Slot,
-    /// What the neighbour may still say about others.
-    budget: Bucket,
-    /// Dials to whom it names.
-    hearsay: Bucket,
 }
 
 impl Overlay {
@@ -180,7 +182,8 @@ impl Overlay {
             left_at: None,
             searches: find::Searches::default(),
             siege: block::Siege::default(),
-            orphans: Bucket::full(Timestamp::ZERO, hearsay::DIALS),
+            allowances: allowance::Allowances::default(),
+            hearsay: Bucket::full(Timestamp::ZERO, hearsay::DIALS_OF_ALL),
             has_checked: false,
         }
     }
@@ -219,9 +222,12 @@ impl Overlay {
         self.known.get(peer)?.link.map(|standing| standing.link)
     }
 
-    /// Everybody linked, with where they can be reached.
-    pub(crate) fn neighbours(&self) -> impl Iterator<Item = (PeerId, &[Address])> + '_ {
-        self.active.iter().filter_map(|peer| Some((*peer, &self.known.get(peer)?.addresses[..])))
+    /// Everybody linked, with where it says, or discovery, that they can be reached.
+    pub(crate) fn neighbours(&self) -> impl Iterator<Item = (PeerId, impl Iterator<Item = &Address>)> + '_ {
+        self.active.iter().filter_map(|peer| {
+            let known = self.known.get(peer)?;
+            Some((*peer, known.addresses.iter().filter(|address| !known.hearsay.contains(address))))
+        })
     }
 
     /// Everybody linked who says that it is linked to `peer`.
@@ -232,7 +238,8 @@ impl Overlay {
     }
 
     /// Discovery has seen somebody there.
-    pub(crate) fn found(&mut self, now: Timestamp, peer: PeerId, addresses: Vec<Address>) {
+    pub(crate) fn found(&mut self, now: Timestamp, peer: PeerId, mut addresses: Vec<Address>) {
+        addresses.retain(|address| block::may_be_dialed(address, true));
         if let Some(known) = self.known.get_mut(&peer)
             && now - known.failed_at >= FOUND_PAUSE
         {
@@ -241,6 +248,7 @@ impl Overlay {
         }
         self.told(now, peer, addresses);
         if let Some(known) = self.known.get_mut(&peer) {
+            known.is_here = true;
             known.is_found = true;
             known.told_by = None;
             known.seen_at = Some(now);
@@ -300,8 +308,6 @@ impl Overlay {
             is_on_this_host: false,
             greeted: false,
             slot: Slot::Mesh,
-            budget: Bucket::full(Timestamp::ZERO, WALKS),
-            hearsay: Bucket::full(Timestamp::ZERO, hearsay::DIALS),
         };
         // Both sides dialled at once: the link that the lower dialled stays. A link that had settled, or went the
         // same way, is the ghost of one that the other side has lost; else it would not have dialled.
@@ -383,13 +389,15 @@ impl Overlay {
         }
         let at = now + pause + pause * (choice % 256) / 1024;
         known.retry_at = Some(at);
-        // In partial mode nobody waits for one peer, and who has failed is not worth a place.
+        // A mesh links all, so it tries each again and again; but one that was gone for an hour has most likely another
+        // name or place by now, and would be dialled for ever. Discovery brings it back.
         let is_hopeless = known.failures >= limits::LOST_FAILURES_MAX;
         if is_hopeless && !self.is_partial() || self.is_idle_talk(&peer) {
             self.known.remove(&peer);
         } else if self.dials_by_itself(&peer) {
             self.wake_at(at);
         } else if self.known.get(&peer).is_some_and(|known| known.failures >= 2 && !known.is_found) {
+            // In partial mode nobody waits for one peer, and who has failed is not worth a place.
             self.known.remove(&peer);
         }
     }
@@ -400,6 +408,7 @@ impl Overlay {
             self.remove(peer);
         } else if let Some(known) = self.known.get_mut(peer) {
             known.addresses.clear();
+            known.hearsay.clear();
             known.record = None;
             known.seen_at = None;
         }
@@ -505,10 +514,15 @@ impl Overlay {
         if self.known.contains_key(peer) || self.known.len() < limits::KNOWN_PEERS_MAX {
             return true;
         }
+        self.forget_worst(|_| true)
+    }
+
+    /// Forgets one of these that is neither linked nor dialled. False if there is none.
+    fn forget_worst(&mut self, of: impl Fn(&Known) -> bool) -> bool {
         let worst = self
             .known
             .iter()
-            .filter(|(_, known)| known.link.is_none() && known.dialing.is_none())
+            .filter(|(_, known)| known.link.is_none() && known.dialing.is_none() && of(known))
             .max_by_key(|(_, known)| (known.told_by.is_some(), known.failures))
             .map(|(peer, _)| *peer);
         worst.is_some_and(|worst| self.known.remove(&worst).is_some())
@@ -524,6 +538,7 @@ impl Known {
     /// once, whatever happened to the old ones.
     fn learn(&mut self, addresses: Vec<Address>) {
         for address in addresses.into_iter().filter(Address::fits) {
+            self.hearsay.retain(|heard| *heard != address);
             if !self.addresses.contains(&address) {
                 self.retry_at = None;
                 self.has_news = self.dialing.is_some();

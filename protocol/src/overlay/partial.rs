@@ -158,6 +158,7 @@ impl Overlay {
         let Some(standing) = standing.filter(|standing| standing.link == link) else {
             return false;
         };
+        let is_here = self.is_on_this_host(&peer);
         self.unlink(peer);
         if let Some(known) = self.known.get_mut(&peer) {
             known.refused_at = Some(now);
@@ -173,7 +174,7 @@ impl Overlay {
         let heir = refuse.peers.first().filter(|_| refuse.why == Refusal::Replaced && standing.greeted);
         let heir = heir.map(|record| record.peer);
         for record in refuse.peers {
-            self.learn(record);
+            self.learn(record, is_here);
         }
         if let Some(heir) = heir.filter(|heir| *heir != self.me)
             && self.may_dial_for_others(now)
@@ -260,7 +261,7 @@ impl Overlay {
     }
 
     /// See [`crate::engine::Engine::table_sizes`].
-    pub(crate) fn table_sizes(&self) -> [(&'static str, usize, usize); 3] {
+    pub(crate) fn table_sizes(&self) -> [(&'static str, usize, usize); 4] {
         let max = match self.partial {
             None => limits::KNOWN_PEERS_MAX + limits::LINKS_MAX,
             // Those being dialled and linked are beside the passive ones.
@@ -272,6 +273,7 @@ impl Overlay {
         [
             ("known peers", self.known.len(), max),
             ("searches", self.n_crumbs(), limits::CRUMBS_MAX),
+            ("overlay allowances", self.allowances.len(), limits::OFFENDERS_MAX),
             ("crowds", self.n_crowds(), limits::CROWDS_MAX),
         ]
     }

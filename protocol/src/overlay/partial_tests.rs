@@ -146,7 +146,7 @@ fn a_mesh_ends_where_it_is_counted_to_end() {
     }
     bench.overlay.neighbours_of(bench.now, peer(0), hearsay);
     for n in 100..200 {
-        bench.overlay.learn(record(n));
+        bench.overlay.learn(record(n), false);
     }
     bench.pass(1000);
     assert!(!bench.overlay.is_partial());
@@ -324,16 +324,16 @@ fn forged_records_are_forgotten() {
     bench.dialed_by(51, Why::Mesh);
     bench.overlay.part(peer(51), Refusal::Surplus, Vec::new());
     let known = |bench: &Bench| bench.overlay.known[&peer(51)].record.as_ref().map(|record| record.seq);
-    bench.overlay.learn(forged(51, 9));
+    bench.overlay.learn(forged(51, 9), false);
     assert_eq!(known(&bench), Some(1));
     // One signature is checked for what came in one frame.
     let later = PeerRecord::new(&identity(51), 9, Vec::new(), Vec::new());
-    bench.overlay.learn(later.clone());
+    bench.overlay.learn(later.clone(), false);
     assert_eq!(known(&bench), Some(1));
     bench.drain();
     assert_eq!(bench.counts[2..], ["signatures-checked", "bad-record"]);
-    bench.overlay.learn(later);
-    bench.overlay.learn(PeerRecord::new(&identity(51), 9, Vec::new(), Vec::new()));
+    bench.overlay.learn(later, false);
+    bench.overlay.learn(PeerRecord::new(&identity(51), 9, Vec::new(), Vec::new()), false);
     assert_eq!(known(&bench), Some(9));
 }
 
@@ -376,7 +376,7 @@ fn the_view_is_bounded() {
 fn the_youngest_go_and_our_own_choice_stays() {
     let mut bench = Bench::partial(0);
     for n in 0..2 {
-        bench.overlay.learn(record(n));
+        bench.overlay.learn(record(n), false);
         bench.overlay.dial(bench.now, peer(n), Why::Random, false);
     }
     for n in 2..20 {
@@ -408,7 +408,7 @@ fn who_lacks_links_looks_for_them() {
     assert!(bench.walks.iter().all(|(_, walk)| walk.record == record(9999)));
     let mut bench = Bench::partial(1);
     for n in 50..70 {
-        bench.overlay.learn(record(n));
+        bench.overlay.learn(record(n), false);
     }
     bench.pass(1000);
     assert_eq!(bench.dialed.len(), 4, "as many as are missing");
@@ -459,7 +459,7 @@ fn near_links_change_for_a_reason() {
     let ms = Duration::from_millis;
     let mut bench = Bench::partial(5);
     for n in 50..56 {
-        bench.overlay.learn(record(n));
+        bench.overlay.learn(record(n), false);
     }
     bench.pass(2500);
     assert_eq!(bench.probes.len(), 2 * limits::PROBES);
@@ -491,7 +491,7 @@ fn shuffles_slow_down() {
     let pass = |bench: &mut Bench, seconds: u64| {
         let before = bench.shuffles.len();
         for _ in 0..seconds {
-            bench.overlay.learn(record(60 + (bench.now.as_micros() / 1_000_000 % 30) as u16));
+            bench.overlay.learn(record(60 + (bench.now.as_micros() / 1_000_000 % 30) as u16), false);
             for n in 60..90 {
                 bench.overlay.probed(bench.now, peer(n), Some(Duration::from_secs(2)));
                 if let Some(known) = bench.overlay.known.get_mut(&peer(n)) {

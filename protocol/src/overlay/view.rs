@@ -1,7 +1,7 @@
 //! The passive view: known peers without a link, exchanged with neighbours, so that everybody knows a fresh random
 //! part of the network.
 
-use super::{Fact, Known, Overlay};
+use super::{Fact, Known, Overlay, block};
 use crate::id::PeerId;
 use crate::io::Slot;
 use crate::limits;
@@ -14,7 +14,13 @@ const NEIGHBOURS_IN_SHUFFLE: usize = 3;
 impl Overlay {
     /// What a neighbour says of itself on its own link needs no signature for us, and one for those we tell.
     pub(super) fn learn_from_itself(&mut self, now: Timestamp, record: PeerRecord) {
-        self.told(now, record.peer, record.addresses.clone());
+        let is_here = self.is_on_this_host(&record.peer);
+        if let Some(known) = self.known.get_mut(&record.peer) {
+            known.is_here |= is_here;
+        }
+        let mut addresses = record.addresses.clone();
+        addresses.retain(|address| block::may_be_dialed(address, is_here));
+        self.told(now, record.peer, addresses);
         if let Some(known) = self.known.get_mut(&record.peer)
             && known.record.as_ref().is_none_or(|old| old.seq <= record.seq)
         {
@@ -23,13 +29,14 @@ impl Overlay {
         }
     }
 
-    /// Somebody passes on what a peer signed.
-    pub(super) fn learn(&mut self, record: PeerRecord) {
+    /// Somebody passes on what a peer signed. `is_told_here`: who does so is on this host.
+    pub(super) fn learn(&mut self, record: PeerRecord, is_told_here: bool) {
         let is_crowded = self.is_crowded(&record.peer, &record.addresses);
         if record.peer == self.me || is_crowded || !self.make_room(&record.peer) {
             return;
         }
         let known = self.known.entry(record.peer).or_default();
+        known.is_here |= is_told_here;
         if known.record.as_ref().is_some_and(|old| old.seq >= record.seq) {
             return;
         }
@@ -112,11 +119,12 @@ impl Overlay {
             self.send_shuffle(from, true);
         }
         if self.is_partial() {
+            let is_here = self.is_on_this_host(&from);
             for record in shuffle.peers {
                 if record.peer == from {
                     self.learn_from_itself(now, record);
                 } else {
-                    self.learn(record);
+                    self.learn(record, is_here);
                 }
             }
         }
@@ -188,7 +196,9 @@ impl Overlay {
 
 impl Known {
     fn learn_record(&mut self) {
-        if let Some(addresses) = self.record.as_ref().map(|record| record.addresses.clone()) {
+        if let Some(mut addresses) = self.record.as_ref().map(|record| record.addresses.clone()) {
+            // Whoever makes up an identity can sign that it is anywhere.
+            addresses.retain(|address| block::may_be_dialed(address, self.is_here));
             self.learn(addresses);
         }
     }

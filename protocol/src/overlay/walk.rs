@@ -5,7 +5,7 @@
 //! the newcomer in its place. So two links come of one, and nobody's number of links changes but the newcomer's.
 //! Nothing is given up for a newcomer that cannot be reached.
 
-use super::{Fact, Overlay, WALKS};
+use super::{Fact, Overlay};
 use crate::id::PeerId;
 use crate::io::Slot;
 use crate::limits;
@@ -64,7 +64,7 @@ impl Overlay {
             return self.facts.push(Fact::Count("walks-lost"));
         }
         if self.may_dial_for_others(now) {
-            self.learn(walk.record);
+            self.learn(walk.record, self.is_on_this_host(&from));
             self.dial(now, newcomer, Why::Random, walk.split && !has_room);
         }
     }
@@ -106,10 +106,6 @@ impl Overlay {
 
     /// Whether a neighbour may still send walks and shuffles.
     pub(super) fn may_speak(&mut self, now: Timestamp, peer: &PeerId) -> bool {
-        let standing = self.known.get_mut(peer).and_then(|known| known.link.as_mut());
-        standing.is_some_and(|standing| {
-            standing.budget.refill(now, WALKS);
-            standing.budget.draw(1)
-        })
+        self.link(peer).is_some() && self.allowances.may_walk(now, peer)
     }
 }

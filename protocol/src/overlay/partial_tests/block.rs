@@ -106,7 +106,7 @@ fn one_address_gets_few_places_in_the_view() {
     }
     assert_eq!(bench.overlay.known.len() - 1, 2 * limits::PASSIVE_PER_BLOCK);
     // Named beside an address that nobody else has it is still one of them.
-    bench.overlay.learn(record_at(300, vec![ip4(77, 1), ip4(9, 1)]));
+    bench.overlay.learn(record_at(300, vec![ip4(77, 1), ip4(9, 1)]), false);
     assert!(!bench.overlay.known.contains_key(&peer(300)));
     // Who was refused is not remembered beyond that either.
     let mut bench = Bench::with_links_to(limits::BLOCKS_MIN);
@@ -132,12 +132,12 @@ fn a_besieged_node_chooses_its_links() {
     // A large network, so that links are given up.
     let mut bench = Bench::with_links_to(limits::MESH_MAX - limits::RANDOM_LINKS);
     for n in 0..limits::RANDOM_LINKS as u16 {
-        bench.overlay.learn(record(n));
+        bench.overlay.learn(record(n), false);
         bench.overlay.dial(bench.now, peer(n), Why::Random, false);
         bench.answered(n);
     }
     for n in 50..80 {
-        bench.overlay.learn(record_at(n, vec![ip4(n as u8, 1)]));
+        bench.overlay.learn(record_at(n, vec![ip4(n as u8, 1)]), false);
     }
     for n in 20..20 + limits::NEAR_LINKS_MAX as u16 {
         assert!(bench.dialed_from(n, Why::Near { rtt: 0 }, &ip4(20 + n as u8, 1)));

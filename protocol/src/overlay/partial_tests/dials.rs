@@ -7,7 +7,7 @@ use super::*;
 #[test]
 fn a_dial_that_fails_late_leaves_the_link_of_the_other() {
     let mut bench = Bench::partial(3);
-    bench.overlay.learn(record(50));
+    bench.overlay.learn(record(50), false);
     bench.overlay.dial(bench.now, peer(50), Why::Random, false);
     let link = bench.link(50, false);
     assert_eq!(bench.overlay.greeted(bench.now, link, peer(50), Why::Random, record(50)), None);
@@ -34,7 +34,7 @@ fn who_says_nothing_takes_no_place() {
     for n in 100..100 + limits::LINKS_MAX as u16 {
         bench.link(n, false);
     }
-    bench.overlay.learn(record(50));
+    bench.overlay.learn(record(50), false);
     bench.overlay.dial(bench.now, peer(50), Why::Random, false);
     bench.drain();
     assert_eq!(bench.dialed, [peer(50)]);
@@ -42,7 +42,7 @@ fn who_says_nothing_takes_no_place() {
     for n in 200..200 + limits::LINKS_MAX as u16 - 2 {
         bench.link(n, true);
     }
-    bench.overlay.learn(record(51));
+    bench.overlay.learn(record(51), false);
     bench.overlay.dial(bench.now, peer(51), Why::Random, false);
     bench.drain();
     assert_eq!(bench.dialed, [peer(50)]);
@@ -102,4 +102,28 @@ fn a_lost_peer_is_given_up_in_the_end() {
     assert!(bench.overlay.known[&peer(1)].lost.is_some());
     bench.overlay.dial_failed(bench.now, peer(1), 0);
     assert!(!bench.overlay.known.contains_key(&peer(1)));
+}
+
+/// Goal: a record that is passed on makes nobody dial himself or nobody, though whoever made up its identity has signed
+/// it; one that somebody on this host passes on may say that its peer is here.
+#[test]
+fn a_record_that_says_it_is_here_is_not_dialed() {
+    let addresses =
+        [[4, 127, 0, 0, 1, 6, 0, 80], [4, 0, 0, 0, 0, 6, 0, 80]].map(|bytes| Address(bytes.to_vec()));
+    let made_up = PeerRecord::new(&identity(50), 1, addresses.to_vec(), Vec::new());
+    for is_told_here in [false, true] {
+        let mut bench = Bench::partial(3);
+        bench.overlay.learn(made_up.clone(), is_told_here);
+        bench.overlay.dial(bench.now, peer(50), Why::Random, false);
+        let facts = bench.overlay.take_facts();
+        let dialed: Vec<_> = facts
+            .into_iter()
+            .filter_map(|fact| match fact {
+                Fact::Connect { addresses, .. } => Some(addresses),
+                _ => None,
+            })
+            .collect();
+        let expected = if is_told_here { vec![addresses[..1].to_vec()] } else { Vec::new() };
+        assert_eq!(dialed, expected);
+    }
 }

@@ -25,7 +25,7 @@ fn find(seeker: u16, hops: u8) -> Find {
 fn known_members_are_linked_first() {
     let mut bench = Bench::partial(5);
     for n in 50..60 {
-        bench.overlay.learn(if n < 53 { mate(n) } else { record(n) });
+        bench.overlay.learn(if n < 53 { mate(n) } else { record(n) }, false);
     }
     bench.overlay.cover(bench.now, &lacking());
     bench.drain();

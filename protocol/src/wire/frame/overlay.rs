@@ -217,7 +217,7 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// Peers in one frame: all neighbours that a node can have.
+    /// Peers in one frame: as many as a node dials to have. Of one whom more have dialled the others are not named.
     pub const MAX: usize = limits::LINKS_MAX;
 }
 
