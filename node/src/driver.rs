@@ -187,6 +187,7 @@ impl Driver {
 
     /// Lets the store finish and tells the others what it has, says goodbye, closes the store.
     async fn end(mut self: Box<Self>) -> Result<(), NodeError> {
+        self.ending = true;
         self.take_publishes();
         let _ = tokio::time::timeout(STORE_PATIENCE, self.finish()).await;
         self.input(Input::Command(Command::Shutdown));
