@@ -57,6 +57,13 @@ impl Bucket {
         }
     }
 
+    /// Takes one, after what has come back was put in. False if there is none.
+    #[must_use]
+    pub(crate) fn take(&mut self, now: Timestamp, rate: Rate) -> bool {
+        self.refill(now, rate);
+        self.draw(1)
+    }
+
     /// Takes `n`. False if there are fewer: they are taken all the same.
     #[must_use]
     pub(crate) fn draw(&mut self, n: u32) -> bool {

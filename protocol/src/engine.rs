@@ -8,8 +8,9 @@
 //! engine.next_deadline()                                     // then feed Input::Timeout at or after it
 //! ```
 //!
-//! `now` never goes back. Another input does what is due as well if its `now` is later than that of the last. No clock is read, nothing waits, nothing is random but the seed and the secrets that
-//! came in. A peer's mistakes are counted and end in [`Output::Disconnect`]; our own are assertions.
+//! `now` never goes back. Another input does what is due as well if its `now` is later than that of the last. No clock
+//! is read, nothing waits, nothing is random but the seed and the secrets that came in. A peer's mistakes are counted
+//! and end in [`Output::Disconnect`]; our own are assertions.
 
 mod conduct;
 mod credit;

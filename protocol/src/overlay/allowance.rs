@@ -33,16 +33,12 @@ impl Allowances {
 
     /// Whether one more walk or shuffle is within what this neighbour may send.
     pub(super) fn may_walk(&mut self, now: Timestamp, peer: &PeerId) -> bool {
-        let walks = &mut self.of(now, peer).walks;
-        walks.refill(now, WALKS);
-        walks.draw(1)
+        self.of(now, peer).walks.take(now, WALKS)
     }
 
     /// Whether one more dial to whom it has named is.
     pub(super) fn may_dial(&mut self, now: Timestamp, teller: &PeerId) -> bool {
-        let dials = &mut self.of(now, teller).dials;
-        dials.refill(now, DIALS);
-        dials.draw(1)
+        self.of(now, teller).dials.take(now, DIALS)
     }
 
     fn of(&mut self, now: Timestamp, peer: &PeerId) -> &mut Allowance {

@@ -472,10 +472,7 @@ impl Overlay {
 
     /// Whether walks and refusals may make us dial once more.
     pub(super) fn may_dial_for_others(&mut self, now: Timestamp) -> bool {
-        let may = self.partial.as_mut().is_none_or(|partial| {
-            partial.dials.refill(now, WALK_DIALS);
-            partial.dials.draw(1)
-        });
+        let may = self.partial.as_mut().is_none_or(|partial| partial.dials.take(now, WALK_DIALS));
         if !may {
             self.facts.push(Fact::Count("walk-dials-dropped"));
         }

@@ -1,7 +1,7 @@
 //! The forest's frames: what is said of trees, and what is made of it.
 
 use super::tree::Route;
-use super::{ANCHORS, Chain, Forest, Ground, Junk, Neighbour, News};
+use super::{ANCHORS, Chain, Forest, Ground, Junk, News};
 use crate::id::LinkId;
 use crate::limits;
 use crate::time::Timestamp;
@@ -177,9 +177,7 @@ impl Forest {
     }
 
     fn may_check(&mut self, now: Timestamp, link: LinkId) -> bool {
-        let Some(Neighbour { used, .. }) = self.links.get_mut(&link) else { return false };
-        used.anchors.refill(now, ANCHORS);
-        used.anchors.draw(1)
+        self.links.get_mut(&link).is_some_and(|neighbour| neighbour.used.anchors.take(now, ANCHORS))
     }
 
     /// A neighbour's number stands for a tree.
