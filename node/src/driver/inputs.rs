@@ -14,7 +14,7 @@ use super::{CLONED_ADVICE, Driver, INBOUND_CONTROL, INBOUND_DATA, LinkEntry, Pub
 use crate::discovery;
 use crate::event::NodeEvent;
 use crate::store::worker::Done;
-use crate::transport::{Cause, Inbound, Path, TransportEvent};
+use crate::transport::{Cause, Inbound, Path, TransportEvent, is_loopback, is_quic};
 
 /// The engine counts a frame with its length, which the transport has taken off.
 const LENGTH: usize = 4;
@@ -178,18 +178,9 @@ fn source_name(source: discovery::Source) -> &'static str {
 }
 
 fn port_of(address: &Multiaddr, quic: bool) -> Option<u16> {
-    let is_quic = address.iter().any(|part| matches!(part, Protocol::QuicV1));
     address.iter().find_map(|part| match part {
         Protocol::Tcp(port) if !quic => Some(port),
-        Protocol::Udp(port) if quic && is_quic => Some(port),
+        Protocol::Udp(port) if quic && is_quic(address) => Some(port),
         _ => None,
-    })
-}
-
-pub(super) fn is_loopback(address: &Multiaddr) -> bool {
-    address.iter().any(|part| match part {
-        Protocol::Ip4(ip) => ip.is_loopback(),
-        Protocol::Ip6(ip) => ip.is_loopback(),
-        _ => false,
     })
 }

@@ -12,7 +12,6 @@ use djembe_protocol::limits::CONNECTIONS_MAX;
 use djembe_protocol::wire::beacon::NetworkTag;
 use tokio::sync::mpsc;
 
-use super::inputs::is_loopback;
 use super::{Driver, INBOUND_CONTROL, INBOUND_DATA, OsSecrets, PublishRequest, Request};
 use crate::builder::Builder;
 use crate::check;
@@ -23,7 +22,7 @@ use crate::event::Listeners;
 use crate::identity;
 use crate::store::worker::Worker;
 use crate::store::{Store, memory, sqlite};
-use crate::transport::{Transport, TransportConfig};
+use crate::transport::{Transport, TransportConfig, is_loopback};
 
 /// The loopback interface's name.
 const LOOPBACK: &str = if cfg!(any(target_os = "linux", target_os = "android")) { "lo" } else { "lo0" };

@@ -3,14 +3,12 @@
 use std::error::Error;
 use std::io;
 
-use libp2p::Multiaddr;
 use libp2p::core::transport::TransportError;
-use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{ConnectionError, DialError, ListenError};
 
-use super::Cause;
 use super::behaviour::ForeignIdentity;
 use super::guard::Refused;
+use super::{Cause, is_loopback};
 
 /// Why a connection that stood has ended. No error: this side closed it, because a stream had ended.
 pub(super) fn cause_of_end(error: Option<&ConnectionError>) -> Cause {
@@ -54,14 +52,6 @@ pub(super) fn is_refused(error: &DialError) -> bool {
     refused.peek().is_some()
         && (errors.iter().all(|(_, error)| is_refused(error))
             || refused.any(|(address, _)| !is_loopback(address)))
-}
-
-fn is_loopback(address: &Multiaddr) -> bool {
-    match address.iter().next() {
-        Some(Protocol::Ip4(ip)) => ip.is_loopback(),
-        Some(Protocol::Ip6(ip)) => ip.is_loopback(),
-        _ => false,
-    }
 }
 
 /// Why a connection of somebody else was not let in: a word for `status`.

@@ -554,8 +554,16 @@ fn default_addresses() -> Vec<Multiaddr> {
     addresses
 }
 
-fn is_quic(address: &Multiaddr) -> bool {
+pub(crate) fn is_quic(address: &Multiaddr) -> bool {
     address.iter().any(|part| part == Protocol::QuicV1)
+}
+
+pub(crate) fn is_loopback(address: &Multiaddr) -> bool {
+    address.iter().any(|part| match part {
+        Protocol::Ip4(ip) => ip.is_loopback(),
+        Protocol::Ip6(ip) => ip.is_loopback(),
+        _ => false,
+    })
 }
 
 /// Only Ed25519 identities have a name here.
