@@ -44,11 +44,11 @@ impl Allowances {
     fn of(&mut self, now: Timestamp, peer: &PeerId) -> &mut Allowance {
         if self.0.len() >= limits::OFFENDERS_MAX && !self.0.contains_key(peer) {
             self.0.retain(|_, allowance| now - allowance.used_at < FORGOTTEN);
-        }
-        if self.0.len() >= limits::OFFENDERS_MAX && !self.0.contains_key(peer) {
-            // So many are as many identities, each with an allowance: one of them again is not worse than one more.
-            let oldest = self.0.iter().min_by_key(|(_, allowance)| allowance.used_at).map(|(peer, _)| *peer);
-            oldest.and_then(|oldest| self.0.remove(&oldest));
+            if self.0.len() >= limits::OFFENDERS_MAX {
+                // So many are as many identities, each with an allowance: one of them again is not worse than one more.
+                let oldest = self.0.iter().min_by_key(|(_, used)| used.used_at).map(|(peer, _)| *peer);
+                oldest.and_then(|oldest| self.0.remove(&oldest));
+            }
         }
         let fresh =
             Allowance { walks: Bucket::full(now, WALKS), dials: Bucket::full(now, DIALS), used_at: now };
