@@ -15,6 +15,9 @@ pub struct Status {
     pub uptime_secs: u64,
     /// How late its own timers are: 0 is well, 8 is starved.
     pub health: u32,
+    /// Somebody was linked since it started.
+    #[serde(default)]
+    pub was_linked: bool,
     /// Who is known.
     pub peers: Vec<PeerInfo>,
     /// Groups it is in.
@@ -65,7 +68,7 @@ pub struct GroupInfo {
     pub linked: usize,
     /// Who they are, those linked first; at most 2,000.
     pub members: Vec<String>,
-    /// Envelopes known.
+    /// How far its kept logs are complete, summed. Numbers that their authors skipped count.
     pub envelopes: u64,
     /// Envelopes known to exist and not here yet.
     pub missing: u64,
@@ -78,7 +81,7 @@ pub struct GroupInfo {
     /// This node is root of one of them.
     #[serde(default)]
     pub is_root: bool,
-    /// Messages waiting to leave.
+    /// Own messages of this run that nobody has taken yet; those that were sealed together count as one.
     pub queued: usize,
     /// A hash over all logs that are kept, in hexadecimal: nodes with the same have the same messages.
     pub log_hash: String,

@@ -545,7 +545,7 @@ pub struct GroupStatus {
     pub n_linked: usize,
     /// Who they are, those linked first; of a large group some, [`crate::limits::MEMBERS_TOLD_MAX`].
     pub members: Vec<PeerId>,
-    /// Envelopes known in kept lanes, counted from 0 in each log.
+    /// How far kept logs are complete, summed; numbers that their authors skipped count.
     pub envelopes: u64,
     /// Trees known in it; none where everybody is a neighbour.
     pub trees: usize,
@@ -553,6 +553,8 @@ pub struct GroupStatus {
     pub is_root: bool,
     /// Drafts waiting to be sealed.
     pub drafts: usize,
+    /// Own kept envelopes of this run that no member has said to have stored.
+    pub untaken: u64,
     /// Envelopes known to exist and not here yet.
     pub missing: u64,
     /// Logs that a neighbour says go on, the longest in this state first.

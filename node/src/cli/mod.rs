@@ -10,6 +10,7 @@ mod exit;
 mod global;
 mod id;
 mod output;
+mod part;
 mod peers;
 mod publish;
 mod scratch;
@@ -30,10 +31,14 @@ use clap::{Parser, Subcommand};
 
 pub use self::exit::{Exit, Failure};
 pub use self::global::Global;
+use self::part::Part;
 use crate::control::Session;
 
 /// A node that ends in order needs less.
 const END_PATIENCE: Duration = Duration::from_secs(10);
+/// Threads for half of the cores. With as many as there are cores a message wakes one thread after the other; on two
+/// cores half of them gave 0.82 of the latency and 1.1 of the rate.
+const THREADS_SHARE: usize = 2;
 /// What a node says of its own failure comes with it.
 const LAST_WORD: Duration = Duration::from_millis(100);
 
@@ -67,47 +72,15 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Measure rate, latency, fan-out, cost and time to the first message on this machine
     Bench(bench::BenchArgs),
-    #[command(hide = true, name = demo::WORKER)]
-    DemoWorker,
-    #[command(hide = true, name = bench::WORKER)]
-    BenchWorker,
-    #[command(hide = true, name = bench::IDLE_WORKER)]
-    BenchIdleNode,
-    #[command(hide = true, name = bench::START_WORKER)]
-    BenchStartNode,
-    #[command(hide = true, name = bench::SLOW_READER_WORKER)]
-    BenchSlowReaderNode,
 }
 
 impl Command {
-    /// Whether another command has started it as a part of itself.
-    fn is_worker(&self) -> bool {
-        matches!(
-            self,
-            Self::DemoWorker
-                | Self::BenchWorker
-                | Self::BenchIdleNode
-                | Self::BenchStartNode
-                | Self::BenchSlowReaderNode
-        )
-    }
-
     /// Whether being stopped is its own end.
     fn runs_until_stopped(&self) -> bool {
         match self {
             Self::Up(_) | Self::Chat(_) => true,
             Self::Sub(args) => args.runs_until_stopped(),
-            Self::Id
-            | Self::Pub(_)
-            | Self::Peers(_)
-            | Self::Status
-            | Self::Demo(_)
-            | Self::Bench(_)
-            | Self::DemoWorker
-            | Self::BenchWorker
-            | Self::BenchIdleNode
-            | Self::BenchStartNode
-            | Self::BenchSlowReaderNode => false,
+            Self::Id | Self::Pub(_) | Self::Peers(_) | Self::Status | Self::Demo(_) | Self::Bench(_) => false,
         }
     }
 }
@@ -115,32 +88,34 @@ impl Command {
 /// Runs the command that the command line names.
 pub fn main() -> ExitCode {
     let entered_ns = scratch::monotonic_ns();
+    if let Some(part) = std::env::args_os().nth(1).and_then(|argument| Part::named(&argument)) {
+        // Whoever started it shows its last words where it fails.
+        log("djembe=warn");
+        return block_on(THREADS_SHARE, part.run(entered_ns));
+    }
     let cli = Cli::parse();
-    log(&cli);
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers(&cli.command))
-        .enable_all()
-        .build()
-    {
+    log(filter(&cli.global));
+    // Many nodes in one process use all cores.
+    let is_crowd = matches!(&cli.command, Command::Bench(args) if args.is_crowd());
+    block_on(if is_crowd { 1 } else { THREADS_SHARE }, run(cli))
+}
+
+/// Runs it on threads for one core in so many.
+fn block_on(share: usize, work: impl Future<Output = Result<(), Failure>> + Send + 'static) -> ExitCode {
+    let threads = std::thread::available_parallelism().map_or(1, |cores| (cores.get() / share).clamp(1, 4));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return finish(Err(Failure::new(Exit::Failure, format!("cannot start: {error}")))),
     };
     // On a worker thread, beside the node: from this one, every message would have to wake another.
     let result = runtime.block_on(async {
-        let command = tokio::spawn(run(cli, entered_ns));
-        command.await.unwrap_or_else(|error| Err(Failure::new(Exit::Failure, error.to_string())))
+        let work = tokio::spawn(work);
+        work.await.unwrap_or_else(|error| Err(Failure::new(Exit::Failure, error.to_string())))
     });
     // Nothing that is left may hold up the end.
     runtime.shutdown_background();
     finish(result)
-}
-
-/// Threads of the runtime: half the cores. With as many as there are cores a message wakes one thread after the
-/// other; on two cores half of them gave 0.82 of the latency and 1.1 of the rate. Many nodes in one process use all.
-fn workers(command: &Command) -> usize {
-    let is_crowd = matches!(command, Command::Bench(args) if args.is_crowd());
-    let share = if is_crowd { 1 } else { 2 };
-    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / share).clamp(1, 4))
 }
 
 fn finish(result: Result<(), Failure>) -> ExitCode {
@@ -151,17 +126,18 @@ fn finish(result: Result<(), Failure>) -> ExitCode {
     ExitCode::from(failure.exit as u8)
 }
 
-fn log(cli: &Cli) {
-    let filter = match (cli.global.quiet, cli.global.verbose) {
-        (true, _) => "off",
-        // Whoever started it shows its last words where it fails.
-        (_, 0) if cli.command.is_worker() => "djembe=warn",
+/// What is logged at so much `-v`.
+fn filter(global: &Global) -> &'static str {
+    match (global.quiet, global.verbose) {
         // Commands tell trouble themselves.
-        (_, 0) => "off",
+        (true, _) | (_, 0) => "off",
         (_, 1) => "djembe=info,djembe_protocol=info",
         (_, 2) => "djembe=debug,djembe_protocol=debug",
         _ => "djembe=trace,djembe_protocol=trace,libp2p=debug",
-    };
+    }
+}
+
+fn log(filter: &str) {
     let coloured = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     use tracing_subscriber::layer::SubscriberExt;
     use tracing_subscriber::util::SubscriberInitExt;
@@ -170,7 +146,7 @@ fn log(cli: &Cli) {
     tracing_subscriber::registry().with(output).with(filter).init();
 }
 
-async fn run(cli: Cli, entered_ns: u64) -> Result<(), Failure> {
+async fn run(cli: Cli) -> Result<(), Failure> {
     let Cli { command, global } = cli;
     if let Command::Demo(args) = command {
         return demo::run(args, &global).await;
@@ -180,11 +156,6 @@ async fn run(cli: Cli, entered_ns: u64) -> Result<(), Failure> {
     let command = match command {
         Command::Id => return id::run(&global).await,
         Command::Bench(args) => return bench::run(args, &global).await,
-        Command::DemoWorker => return demo::run_worker().await,
-        Command::BenchWorker => return bench::run_worker().await,
-        Command::BenchIdleNode => return bench::run_idle_node().await,
-        Command::BenchStartNode => return bench::run_start_node(entered_ns).await,
-        Command::BenchSlowReaderNode => return bench::run_slow_reader_node().await,
         command => command,
     };
     if let Command::Pub(args) = &command {
@@ -223,7 +194,7 @@ async fn run(cli: Cli, entered_ns: u64) -> Result<(), Failure> {
         },
     };
     drop(trouble);
-    tokio::select! {
+    let result = tokio::select! {
         ended = tokio::time::timeout(END_PATIENCE, session.end()) => match ended {
             Ok(ended) => result.and(ended.map_err(Failure::from)),
             Err(_) => {
@@ -238,19 +209,16 @@ async fn run(cli: Cli, entered_ns: u64) -> Result<(), Failure> {
             }
             signals.next().await;
         } => Err(interrupted()),
+    };
+    if was_asked && stops_well && result.is_ok() {
+        global.say("stopped");
     }
+    result
 }
 
 async fn carry_out(command: Command, session: &Session, global: &Global) -> Result<(), Failure> {
     match command {
-        Command::Id
-        | Command::Demo(_)
-        | Command::Bench(_)
-        | Command::DemoWorker
-        | Command::BenchWorker
-        | Command::BenchIdleNode
-        | Command::BenchStartNode
-        | Command::BenchSlowReaderNode => Ok(()),
+        Command::Id | Command::Demo(_) | Command::Bench(_) => Ok(()),
         Command::Up(args) => up::run(args, session, global).await,
         Command::Chat(args) => chat::run(args, session, global).await,
         Command::Pub(args) => publish::run(args, session, global).await,

@@ -88,7 +88,7 @@ pub(super) async fn run(args: PeersArgs, session: &Session, global: &Global) -> 
     let status = first_look(session, global).await?;
 
     let mut stdout = Stdout::new();
-    if !global.json {
+    if !global.json && (args.wait.is_some() || !status.peers.is_empty()) {
         stdout.line(format!("{:<8}  {:<18}  {:<16}  {:<8}  PATH", "PEER", "STATE", "FOUND BY", "RTT"));
     }
     for peer in &status.peers {

@@ -196,6 +196,11 @@ pub(super) async fn run(args: PubArgs, session: &Session, global: &Global) -> Re
         let what = count(usize::try_from(sent.messages).unwrap_or(usize::MAX), "message");
         match args.live {
             true => global.say(format_args!("{what} sent to {}", count(receipt.members, "member"))),
+            false if receipt.stored_by.is_empty() => {
+                global.say(format_args!(
+                    "{what} in this node's log; nobody else has said to have stored it yet"
+                ));
+            }
             false => global.say(format_args!("{what} stored by {}", names(&receipt.stored_by))),
         }
     }
@@ -222,8 +227,7 @@ fn too_large(what: &str) -> Failure {
 
 fn names(peers: &[String]) -> String {
     match peers.len() {
-        0 => "nobody else yet".to_owned(),
-        n @ 1..=5 => {
+        n @ 0..=5 => {
             let names: Vec<&str> = peers.iter().map(|peer| short(peer)).collect();
             format!("{} ({})", count(n, "member"), names.join(", "))
         }
@@ -303,9 +307,9 @@ async fn wait(
                 said_absent = true;
                 if present.is_empty() && receipt.stored_by.is_empty() {
                     let secs = args.timeout.as_secs_f64();
-                    let keeps = if args.live { "waits" } else { "is queued" };
+                    let then = if args.live { "the message waits" } else { "the message is queued; waiting" };
                     global.say(format_args!(
-                        "nobody is in \"{}\" yet; the message {keeps}, waiting up to {secs} s for somebody to come",
+                        "nobody is in \"{}\" yet; {then} up to {secs} s for somebody to come",
                         args.group
                     ));
                 }

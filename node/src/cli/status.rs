@@ -47,8 +47,11 @@ fn verdict(status: &Status) -> String {
         );
     }
     if linked == 0 {
+        let who = if status.was_linked { "everybody has left" } else { "nobody is connected" };
+        // What earlier runs left in the log may have been taken or not: nobody is here to say.
+        let queue = if queued > 0 { format!(", {queue}") } else { String::new() };
         let advice = status.advice.first().map_or("name one peer with --peer", String::as_str);
-        return format!("Alone: nobody is connected, {queue}; try: {advice}");
+        return format!("Alone: {who}{queue}; try: {advice}");
     }
     if status.groups.is_empty() {
         return format!("Connected: {}, in no group; join one with djembe up GROUP", count(linked, "node"));
@@ -103,11 +106,10 @@ fn screen(status: &Status) -> String {
     lines.push(count(status.groups.len(), "group"));
     for group in &status.groups {
         lines.push(format!(
-            "  {}: {} online, {} known, {} missing, {} queued",
+            "  {}: {} online, {} missing, {} queued",
             harmless(&group.name),
             online(group),
-            count(usize::try_from(group.envelopes).unwrap_or(usize::MAX), "envelope"),
-            group.missing,
+            count(usize::try_from(group.missing).unwrap_or(usize::MAX), "envelope"),
             count(group.queued, "message"),
         ));
         lines.extend(group.gaps.iter().map(gap_line));

@@ -18,9 +18,9 @@ pub(super) async fn explained<T>(
     work: impl Future<Output = T>,
 ) -> T {
     let explain = async {
-        let was_met = met_within(session, LONELY).await;
+        tokio::time::sleep(LONELY).await;
         if let Ok(status) = session.status().await
-            && let Some(text) = loneliness(&status, group, was_met)
+            && let Some(text) = loneliness(&status, group)
         {
             global.say(text);
         }
@@ -33,36 +33,11 @@ pub(super) async fn explained<T>(
     }
 }
 
-/// Waits so long, and says whether anybody was there at some time.
-async fn met_within(session: &Session, time: Duration) -> bool {
-    let mut was_met = false;
-    let watch = async {
-        let mut events = session.open().await.ok()?;
-        events.ask(Ask::Events).await.ok()?;
-        // Those of a node that has run for a while; what comes later is an event.
-        was_met = session.status().await.is_ok_and(|status| linked(&status) > 0);
-        loop {
-            match events.next().await.ok()? {
-                Reply::Event(EventRecord::Peer { state, .. }) => was_met |= state == "alive",
-                Reply::Event(EventRecord::MemberJoined { .. }) => was_met = true,
-                Reply::End => return Some(()),
-                _ => {}
-            }
-        }
-    };
-    let watch = async {
-        let _: Option<()> = watch.await;
-        std::future::pending::<()>().await;
-    };
-    let _ = tokio::time::timeout(time, watch).await;
-    was_met
-}
-
 /// Why nobody is there and what to try; none if somebody is.
-fn loneliness(status: &Status, group: Option<&str>, was_met: bool) -> Option<String> {
+fn loneliness(status: &Status, group: Option<&str>) -> Option<String> {
     let linked = linked(status);
-    if linked == 0 && was_met {
-        return Some("everybody has left".to_owned());
+    if linked == 0 && status.was_linked {
+        return Some("everybody has left; whoever comes back is found again".to_owned());
     }
     if linked == 0 {
         return Some(format!("nobody found yet; tried: {}", status.discovery_text.trim_end()));

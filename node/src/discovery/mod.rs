@@ -153,6 +153,8 @@ pub(crate) struct Discovery {
     mdns: bool,
     beacons: Option<Beacons>,
     candidates: Candidates,
+    /// A link stood at some time.
+    was_linked: bool,
     given: GivenPeers,
     cache: Option<Cache>,
     events: VecDeque<Event>,
@@ -191,6 +193,7 @@ impl Discovery {
             mdns: options.mdns,
             beacons,
             candidates,
+            was_linked: false,
             given: GivenPeers::new(now, options.given, jitter.split()),
             cache,
             events: VecDeque::new(),
@@ -248,6 +251,7 @@ impl Discovery {
         if let Some(address) = dialed.filter(|_| is_given) {
             self.candidates.vouch(now, peer, Source::Given, address.clone(), Some(now + GIVEN_VOUCH));
         }
+        self.was_linked = true;
         self.candidates.linked(now, peer);
         if let Some(cache) = &mut self.cache {
             // What worked, and what someone says now. What a former run said was of use if it worked.
@@ -309,6 +313,7 @@ impl Discovery {
                 .as_ref()
                 .map(|cache| CacheReport { addresses: cache.lines().len(), error: cache.error.clone() }),
             linked: self.candidates.n_linked(),
+            was_linked: self.was_linked,
         }
     }
 

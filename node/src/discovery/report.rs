@@ -20,6 +20,8 @@ pub(crate) struct DiscoveryReport {
     pub(crate) cache: Option<CacheReport>,
     /// Peers to which a link stands.
     pub(crate) linked: usize,
+    /// A link stood at some time.
+    pub(crate) was_linked: bool,
 }
 
 /// The UDP beacon.
@@ -202,11 +204,14 @@ impl DiscoveryReport {
                 |i: &&InterfaceReport| i.addresses.iter().any(|a| !a.starts_with("127.") && a != "::1");
             if !beacon.interfaces.iter().any(|interface| is_lan(&interface) && interface.carrier) {
                 advice.push(
-                    "no network interface but loopback is up: plug in a cable or join a Wi-Fi".to_owned(),
+                    "no interface but loopback is in use, so nobody beyond this machine is found: connect it to \
+                     a network"
+                        .to_owned(),
                 );
             }
             let n_received: u64 = beacon.interfaces.iter().map(|interface| interface.received).sum();
-            if beacon.heard == 0 && n_received + beacon.received_elsewhere == 0 {
+            // What let others through once does not keep them out.
+            if !self.was_linked && beacon.heard == 0 && n_received + beacon.received_elsewhere == 0 {
                 advice.push(format!(
                     "let UDP port {} through the firewalls of both hosts; guest Wi-Fi often keeps its clients apart",
                     beacon.port
@@ -216,7 +221,9 @@ impl DiscoveryReport {
         if self.beacon.is_none() && self.mdns.is_none() && self.given.is_empty() {
             advice.push("discovery is switched off and no peer is given".to_owned());
         }
-        if self.given.is_empty() {
+        if self.was_linked && advice.is_empty() {
+            advice.push("wait for the others: whoever left is found again when it is back".to_owned());
+        } else if self.given.is_empty() {
             advice.push("name one peer: --peer /ip4/ADDRESS/tcp/PORT".to_owned());
         }
         advice
@@ -264,6 +271,7 @@ mod tests {
             given: Vec::new(),
             cache: None,
             linked: 0,
+            was_linked: false,
         }
     }
 
@@ -316,5 +324,8 @@ mod tests {
         beacon.refused.clear();
         beacon.interfaces[0].received = 0;
         assert!(blames(&report), "{report}");
+        report.was_linked = true;
+        assert!(!blames(&report), "it let somebody through: {report}");
+        assert_eq!(report.advice(), ["wait for the others: whoever left is found again when it is back"]);
     }
 }

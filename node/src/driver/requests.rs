@@ -84,6 +84,7 @@ impl Driver {
             listen: self.listening.iter().map(ToString::to_string).collect(),
             uptime_secs: self.started.elapsed().as_secs(),
             health: status.health,
+            was_linked: report.was_linked,
             peers: status.peers.iter().map(|peer| self.peer_info(peer)).collect(),
             groups: status.groups.iter().map(group_info).collect(),
             counters: counters.iter().map(|(cause, n)| (cause.to_owned(), n)).collect(),
@@ -122,7 +123,7 @@ fn group_info(group: &GroupStatus) -> GroupInfo {
         gaps: group.gaps.iter().map(GapInfo::of).collect(),
         trees: group.trees,
         is_root: group.is_root,
-        queued: group.drafts,
+        queued: group.drafts + usize::try_from(group.untaken).unwrap_or(usize::MAX),
         log_hash: group.root.iter().map(|byte| format!("{byte:02x}")).collect(),
     }
 }

@@ -294,6 +294,7 @@ impl Group {
             trees: self.forest.len(),
             is_root: self.forest.is_root(),
             drafts: self.lanes.iter().map(OwnLane::n_drafts).sum(),
+            untaken: self.lanes[0].n_untaken(),
             root: self.root.unwrap_or_else(|| self.root_without(&BTreeSet::new())),
             missing: self
                 .repair

@@ -42,6 +42,8 @@ pub(crate) struct OwnLane {
     lane: Lane,
     /// The number of the next envelope.
     next: Seq,
+    /// Some member has stored everything of this run below it.
+    taken: Seq,
     /// The first number that is not reserved durably.
     reserved: Seq,
     /// What a reservation under way will make of `reserved`.
@@ -65,6 +67,7 @@ impl OwnLane {
         Self {
             lane,
             next,
+            taken: next,
             reserved: next,
             reserving: None,
             head,
@@ -95,6 +98,16 @@ impl OwnLane {
 
     pub(crate) fn n_drafts(&self) -> usize {
         self.drafts.len()
+    }
+
+    /// Some member has stored everything below `next`.
+    pub(crate) fn on_taken(&mut self, next: Seq) {
+        self.taken = self.taken.max(next.min(self.next));
+    }
+
+    /// Envelopes of this run that no member has said to have stored.
+    pub(crate) fn n_untaken(&self) -> u64 {
+        self.next - self.taken
     }
 
     pub(crate) fn has_published(&self) -> bool {
@@ -319,6 +332,23 @@ mod tests {
             // What an envelope must say about itself.
             assert_eq!(batch.prev == EnvelopeId::NONE, is_first);
         }
+    }
+
+    #[test]
+    fn what_no_member_has_stored_is_counted() {
+        let mut lane = ready();
+        for ticket in 1..=3 {
+            lane.push(pending(ticket, limits::BATCH_BYTES));
+            seal(&mut lane, Timestamp::ZERO);
+        }
+        assert_eq!(lane.n_untaken(), 3);
+        lane.on_taken(2);
+        lane.on_taken(1);
+        assert_eq!(lane.n_untaken(), 1, "another member may have less");
+        lane.on_taken(Seq::MAX);
+        assert_eq!(lane.n_untaken(), 0);
+        let again = OwnLane::new(Lane::Durable, 1024, Some((2, EnvelopeId([5; 32]))));
+        assert_eq!(again.n_untaken(), 0, "what an earlier run has left is not known");
     }
 
     /// A store that was lost and filled from peers has no reservation, but a head.

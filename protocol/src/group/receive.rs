@@ -350,6 +350,7 @@ impl Group {
             // Nobody can have stored what we have not released yet.
             let released = self.logs.get(log).map_or(0, |state| state.log.next());
             if log.author == cx.me && log.lane.is_kept() && *next <= released {
+                self.lane(log.lane).on_taken(*next);
                 cx.event(Event::Stored { group: self.id, peer, lane: log.lane, next: *next });
             }
         }

@@ -5,6 +5,15 @@ use std::net::{TcpListener, UdpSocket};
 use crate::harness::{Lan, Running};
 
 #[test]
+fn slips_are_answered_with_commands_of_people() {
+    let lan = Lan::new("slip");
+    for (slip, meant) in [("dmo", "'demo'"), ("bench-worke", "'bench'"), ("stats", "'status'")] {
+        let ended = lan.run("a", &[slip]).expect(2, &[meant]);
+        assert!(!ended.stderr.contains("worker") && !ended.stderr.contains("-node"), "{ended:?}");
+    }
+}
+
+#[test]
 fn wrong_command_lines_are_usage_errors() {
     let lan = Lan::new("usage");
     let long = "x".repeat(60_000);

@@ -176,7 +176,7 @@ fn peers_and_status_tell_who_is_there_and_why_nobody_is() {
     let lan = Lan::new("peers");
     lan.run("a", &["peers"]).expect(0, &["nobody seen", "--peer"]);
     let alone = lan.run("a", &["status"]).expect(0, &[]);
-    assert!(alone.stdout.starts_with("Alone: nobody is connected, nothing queued; try: "), "{alone:?}");
+    assert!(alone.stdout.starts_with("Alone: nobody is connected; try: "), "{alone:?}");
 
     let mut up = lan.start_until("b", &["up", "lobby"], "is up in lobby");
     let b = lan.run("b", &["id"]).stdout.trim().to_owned();
@@ -200,6 +200,28 @@ fn peers_and_status_tell_who_is_there_and_why_nobody_is() {
     up.end().expect(0, &[]);
     let gone = watcher.stdout.until("gone");
     assert!(gone.contains("\"cause\":\"goodbye\""), "{gone}");
+}
+
+/// Goal: what waits for somebody to come is seen to wait, and whoever has left is said to have left.
+#[test]
+fn status_tells_what_waits_and_that_everybody_left() {
+    let lan = Lan::new("waits");
+    let up = lan.start_until("a", &["up", "lobby"], "is up in lobby");
+    let unawaited = lan.run("a", &["pub", "lobby", "hello", "--wait", "0"]);
+    unawaited.expect(0, &["in this node's log", "nobody else"]);
+    let alone = lan.run("a", &["status"]).expect(0, &[]);
+    assert!(alone.stdout.starts_with("Alone: nobody is connected, 1 message queued; try: "), "{alone:?}");
+    assert!(
+        alone.stdout.contains("lobby: 0 other members online, 0 envelopes missing, 1 message queued"),
+        "{alone:?}"
+    );
+
+    let reader = lan.start("b", &["sub", "lobby", "-n", "1"]);
+    assert_eq!(reader.end().expect(0, &[]).stdout, "hello\n");
+    let left = lan.run("a", &["status"]).expect(0, &[]);
+    assert!(left.stdout.starts_with("Alone: everybody has left; try: "), "{left:?}");
+    up.signal(Signal::INT);
+    up.end().expect(0, &["stopped"]);
 }
 
 #[test]

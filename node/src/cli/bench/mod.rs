@@ -197,7 +197,10 @@ async fn load(measure: &'static str, args: &LoadArgs, global: &Global) -> Result
     for size in sizes {
         let plan = plan(measure, args, size);
         let (subscribers, lane) = (plan.subscribers, lane(&plan));
-        global.say(format_args!("{measure}: {size} B, {lane} lane, subscribers: {subscribers}"));
+        let (warm_up, secs) = (plan.warm_up_secs, plan.secs);
+        global.say(format_args!(
+            "{measure}: {size} B, {lane} lane, subscribers: {subscribers}; {warm_up} s of warm-up, {secs} s measured"
+        ));
         let figures = run::run(&plan, global).await?;
         print(&figures, table, global)?;
         if !figures.is_sound() {
