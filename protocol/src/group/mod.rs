@@ -26,6 +26,7 @@ mod room;
 mod serve;
 mod spread;
 mod store;
+mod stored;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
