@@ -11,7 +11,7 @@ pub mod overlay;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use djembe_protocol::crypto::{CheckedEnvelope, GroupKey};
+use djembe_protocol::crypto::{self, CheckedEnvelope, GroupKey};
 use djembe_protocol::id::{EnvelopeId, GroupId, Lane, LinkId, PeerId};
 use djembe_protocol::io::{CloseCause, Command, Input};
 use djembe_protocol::message::Draft;
@@ -27,6 +27,9 @@ use crate::ledger::Ledger;
 use crate::network::{Conditions, Network, NodeIx};
 use crate::rng::{Purpose, Rng};
 use crate::scheduler::{Scheduler, Source};
+
+/// Good signatures that are remembered, so that all nodes together check each once: 16 bytes each.
+const VERDICTS: usize = 256 * 1024;
 
 /// What a world is made of.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +107,7 @@ pub struct World {
 impl World {
     /// A world without nodes.
     pub fn new(config: WorldConfig) -> Self {
+        crypto::remember_verdicts(VERDICTS);
         Self {
             config,
             calendar: Scheduler::new(),

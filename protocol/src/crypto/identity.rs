@@ -8,6 +8,7 @@
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::verdicts::remembered;
 use crate::error::Reject;
 use crate::id::PeerId;
 
@@ -115,11 +116,13 @@ pub(super) fn verify_raw(key: &[u8; 32], message: &[u8], sig: &[u8; 64]) -> Resu
     if !is_canonical(key) {
         return Err(Reject::Signature);
     }
-    // `verify_strict` refuses small orders and s >= L, and compares encodings of R, which no non-canonical one
-    // survives.
-    VerifyingKey::from_bytes(key)
-        .and_then(|key| key.verify_strict(message, &Signature::from_bytes(sig)))
-        .map_err(|_| Reject::Signature)
+    remembered(key, message, sig, || {
+        // `verify_strict` refuses small orders and s >= L, and compares encodings of R, which no non-canonical one
+        // survives.
+        VerifyingKey::from_bytes(key)
+            .and_then(|key| key.verify_strict(message, &Signature::from_bytes(sig)))
+            .map_err(|_| Reject::Signature)
+    })
 }
 
 /// Whether the y coordinate is below p = 2^255 - 19 (RFC 8032, section 5.1.3, step 1), which dalek does not

@@ -16,6 +16,7 @@ mod merkle;
 mod proof;
 mod seal;
 mod stretch;
+mod verdicts;
 
 pub use group_key::{GroupKey, GroupKeyError, NAME_MAX};
 pub use identity::{Domain, Identity, verify};
@@ -23,6 +24,7 @@ pub use keyfile::{DataKey, KeyFile, KeyFileError, Lock};
 pub use keys::{EnvelopeKeys, MessageKey, SealKey};
 pub use proof::{Proof, ProofError, ProveError, Proven, prove, verify_proof};
 pub use seal::{CheckedEnvelope, Opened, SealError, SealInput, check, decode_payload, open, seal};
+pub use verdicts::remember_verdicts;
 
 #[cfg(test)]
 mod vectors;
