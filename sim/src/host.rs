@@ -3,7 +3,7 @@
 //! It does what a node's driver does: feeds one input, drains the outputs in order, keeps one deadline. What an
 //! output wants of the network or the disk is given back as a [`Wish`] for the world to schedule.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use djembe_protocol::crypto::Identity;
 use djembe_protocol::engine::{Config, Engine};
@@ -14,11 +14,12 @@ use djembe_protocol::time::Timestamp;
 use djembe_protocol::wire::frame::{Address, Class, Frame};
 
 use crate::disk::Disk;
-use crate::network::NodeIx;
 use crate::rng::{Purpose, Rng, SeededSecrets, split_bytes};
+use crate::topology::{NodeIx, mix};
+use crate::wire::End;
 
 /// Ids of envelopes a host remembers as verified; the oldest make room.
-const SEEN_MAX: usize = 16 * 1024;
+const SEEN_MAX: usize = 4096;
 
 /// A node.
 pub struct Host {
@@ -44,18 +45,36 @@ pub struct Host {
     pub is_clogged: bool,
     /// The machine is off: dials are not even refused.
     pub is_off: bool,
-    /// The one deadline that counts.
-    pub timer: Option<Timestamp>,
+    /// When it is woken next; no later than its engine wants.
+    pub(crate) timer: Option<Timestamp>,
     /// When a disk that is busy will be free; it works in order.
-    pub disk_free: Timestamp,
+    pub(crate) disk_free: Timestamp,
     /// How long its disk takes.
-    pub disk_rng: Rng,
+    pub(crate) disk_rng: Rng,
+    /// How long what it sends takes.
+    pub(crate) net_rng: Rng,
+    /// When it hears of others.
+    pub(crate) discovery_rng: Rng,
+    /// When its uplink will be free.
+    pub(crate) uplink_free: Timestamp,
+    /// Events it has scheduled.
+    pub(crate) n_scheduled: u32,
+    /// Dials it has made.
+    pub(crate) n_dials: u32,
+    /// A hash over everything that happened to it.
+    pub(crate) trace: u64,
+    /// When it was last woken, and how often at that moment.
+    pub(crate) woken: (Timestamp, u32),
+    /// Dials under way.
+    pub(crate) dialing: BTreeMap<LinkId, (PeerId, End)>,
+    /// Probes under way.
+    pub(crate) probing: BTreeSet<PeerId>,
     seed: u64,
     key: NodeIx,
     seen: Seen,
     backlog: VecDeque<Input>,
-    /// Links the world has told it of.
-    pub links: BTreeSet<LinkId>,
+    /// Its ends of connections that it was told of.
+    pub links: BTreeMap<LinkId, End>,
 }
 
 /// What an output asks of the world.
@@ -95,11 +114,20 @@ impl Host {
             timer: None,
             disk_free: Timestamp::ZERO,
             disk_rng: Rng::split(seed, ix, 0, Purpose::Disk),
+            net_rng: Rng::split(seed, ix, 0, Purpose::Network),
+            discovery_rng: Rng::split(seed, ix, 0, Purpose::Discovery),
+            uplink_free: Timestamp::ZERO,
+            n_scheduled: 0,
+            n_dials: 0,
+            trace: 0,
+            woken: (Timestamp::ZERO, 0),
+            dialing: BTreeMap::new(),
+            probing: BTreeSet::new(),
             seed,
             key,
             seen: Seen::default(),
             backlog: VecDeque::new(),
-            links: BTreeSet::new(),
+            links: BTreeMap::new(),
         };
         host.peer = host.identity().peer_id();
         host
@@ -134,6 +162,8 @@ impl Host {
         self.seen = Seen::default();
         self.backlog.clear();
         self.links.clear();
+        self.dialing.clear();
+        self.probing.clear();
         self.is_paused = false;
         self.is_stalled = false;
         self.is_clogged = false;
@@ -175,15 +205,21 @@ impl Host {
         self.engine.is_some() && !self.is_paused
     }
 
+    /// Puts something down that happened to it.
+    pub(crate) fn note(&mut self, what: u64) {
+        self.trace = mix(self.trace ^ what);
+    }
+
     /// Whether an envelope was verified before.
     pub fn has_seen(&self, id: &EnvelopeId) -> bool {
-        self.seen.ids.contains(id)
+        self.seen.ids.contains(&print_of(id))
     }
 
     /// Remembers that an envelope was verified.
     pub fn mark_seen(&mut self, id: EnvelopeId) {
-        if self.seen.ids.insert(id) {
-            self.seen.order.push_back(id);
+        let print = print_of(&id);
+        if self.seen.ids.insert(print) {
+            self.seen.order.push_back(print);
         }
         if self.seen.order.len() > SEEN_MAX
             && let Some(oldest) = self.seen.order.pop_front()
@@ -193,8 +229,13 @@ impl Host {
     }
 }
 
+/// The beginning of an id: it is a hash already, and nobody here breaks it.
+fn print_of(id: &EnvelopeId) -> u64 {
+    id.0.first_chunk().map_or(0, |print| u64::from_le_bytes(*print))
+}
+
 #[derive(Debug, Default)]
 struct Seen {
-    ids: BTreeSet<EnvelopeId>,
-    order: VecDeque<EnvelopeId>,
+    ids: BTreeSet<u64>,
+    order: VecDeque<u64>,
 }

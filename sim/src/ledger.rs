@@ -4,19 +4,19 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use djembe_protocol::id::{GroupId, Lane, LogId, PeerId, Seq};
+use djembe_protocol::id::{GroupId, Lane, PeerId};
 use djembe_protocol::io::{Delivered, Event, Pace, PresenceCause, PresenceState};
 use djembe_protocol::time::Timestamp;
-use djembe_protocol::wire::frame::Encoded;
 
-use crate::network::NodeIx;
+use crate::bits::NodeSet;
+use crate::topology::NodeIx;
 
 /// After a fault nodes may be wrong about each other for so long.
 pub const PRESENCE_GRACE: Duration = Duration::from_secs(10);
 /// Violations that are kept.
 const VIOLATIONS_MAX: usize = 100;
-/// The kind of a frame that carries an envelope.
-const DATA: u8 = 13;
+/// Of the messages that an author published after another, so many are looked for when that one is delivered.
+const ORDER_WINDOW: usize = 64;
 
 /// Something that must never be.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
@@ -49,9 +49,11 @@ pub struct Sent {
     /// The engine said that it will never leave, or its author crashed before it could.
     pub is_lost: bool,
     /// Who was there to hear it when it was published.
-    pub expected: BTreeSet<NodeIx>,
+    pub expected: NodeSet,
     /// Who got it.
-    pub delivered: BTreeSet<NodeIx>,
+    pub delivered: NodeSet,
+    /// Who got it in its present run.
+    this_run: NodeSet,
     /// How long it took to each of them but the author, in microseconds, in the order of arrival.
     pub latencies: Vec<u64>,
 }
@@ -60,6 +62,8 @@ pub struct Sent {
 #[derive(Debug, Default)]
 pub struct Ledger {
     peers: Vec<PeerId>,
+    /// Who has a key: one node but for clones.
+    by_peer: BTreeMap<PeerId, Vec<NodeIx>>,
     /// All honest nodes. What others publish is not in these books.
     honest: BTreeSet<PeerId>,
     /// Messages of others that were delivered.
@@ -67,10 +71,6 @@ pub struct Ledger {
     /// All messages, by number; the number is the message's content.
     pub messages: Vec<Sent>,
     tickets: BTreeMap<(NodeIx, GroupId, Lane), Vec<usize>>,
-    /// What a node has delivered in its present run: the last message of each log.
-    last: BTreeMap<(NodeIx, GroupId, LogId), (Seq, usize)>,
-    /// What a node has delivered in its present run.
-    this_run: BTreeMap<NodeIx, BTreeSet<usize>>,
     /// Time from publish to delivery, in microseconds.
     pub latencies: Vec<u64>,
     /// First deliveries of an envelope at another node than its author.
@@ -89,7 +89,7 @@ pub struct Ledger {
     /// When each node was started last.
     started: Vec<Timestamp>,
     /// What each node last said of each peer.
-    pub presence: BTreeMap<(NodeIx, PeerId), (PresenceState, PresenceCause, Timestamp)>,
+    presence: BTreeMap<(u32, u32), Said>,
     /// When a node first said that another is gone, since the other last changed.
     pub gone_at: BTreeMap<(NodeIx, PeerId), Timestamp>,
     /// Everything that must never be and was.
@@ -99,7 +99,7 @@ pub struct Ledger {
     /// What nodes said of neighbours that lag: when, who, of whom.
     pub paces: Vec<(Timestamp, NodeIx, PeerId, Pace)>,
     /// Whom a node sees in a group.
-    pub members: BTreeMap<(NodeIx, GroupId), BTreeSet<PeerId>>,
+    members: BTreeMap<(NodeIx, GroupId), NodeSet>,
     /// Which members a node has seen going, in its present run.
     pub members_left: BTreeSet<(NodeIx, PeerId)>,
     /// Members that a node saw going, and coming back in the same run without having stopped or left.
@@ -107,12 +107,26 @@ pub struct Ledger {
     went: BTreeMap<(NodeIx, GroupId, PeerId), Timestamp>,
 }
 
+/// What a node says of another, why, and since when.
+pub type Said = (PresenceState, PresenceCause, Timestamp);
+
 impl Ledger {
     pub(crate) fn add_node(&mut self, peer: PeerId) {
+        self.by_peer.entry(peer).or_default().push(self.peers.len());
         self.peers.push(peer);
         self.honest.insert(peer);
         self.disturbed.push(Timestamp::ZERO);
         self.started.push(Timestamp::ZERO);
+    }
+
+    /// The nodes that have a key.
+    pub fn nodes_of(&self, peer: &PeerId) -> &[NodeIx] {
+        self.by_peer.get(peer).map_or(&[], Vec::as_slice)
+    }
+
+    /// What stands for a peer where there are many of them.
+    fn short(&self, peer: &PeerId) -> u32 {
+        self.nodes_of(peer).first().and_then(|node| u32::try_from(*node).ok()).unwrap_or(u32::MAX)
     }
 
     /// Whether an author is a node that is no attacker.
@@ -138,12 +152,14 @@ impl Ledger {
 
     pub(crate) fn on_crash(&mut self, now: Timestamp, node: NodeIx) {
         self.on_disturbed(now, node);
-        self.last.retain(|(of, ..), _| *of != node);
-        self.this_run.remove(&node);
+        for message in &mut self.messages {
+            message.this_run.remove(node);
+        }
         self.members.retain(|(of, _), _| *of != node);
         self.members_left.retain(|(of, _)| *of != node);
         self.went.retain(|(of, ..), _| *of != node);
-        self.presence.retain(|(of, _), _| *of != node);
+        let short = u32::try_from(node).unwrap_or(u32::MAX);
+        self.presence.retain(|(of, _), _| *of != short);
         let peer = self.peers[node];
         self.gone_at.retain(|(of, gone), _| *of != node && *gone != peer);
         for message in self.messages.iter_mut().filter(|sent| sent.author == node) {
@@ -159,7 +175,7 @@ impl Ledger {
         group: GroupId,
         lane: Lane,
         size: usize,
-        receivers: &[NodeIx],
+        expected: NodeSet,
     ) -> (usize, u64, Bytes) {
         let number = self.messages.len();
         let mut content = vec![0; size.max(8)];
@@ -172,17 +188,14 @@ impl Ledger {
             size: content.len(),
             is_sealed: false,
             is_lost: false,
-            expected: receivers.iter().copied().collect(),
-            delivered: BTreeSet::new(),
+            expected,
+            delivered: NodeSet::default(),
+            this_run: NodeSet::default(),
             latencies: Vec::new(),
         });
         let tickets = self.tickets.entry((author, group, lane)).or_default();
         tickets.push(number);
         (number, tickets.len() as u64, content.into())
-    }
-
-    pub(crate) fn on_arrival(&mut self, _node: NodeIx, frame: &Encoded) {
-        self.n_copies += u64::from(frame.head.get(4) == Some(&DATA));
     }
 
     pub(crate) fn on_event(&mut self, now: Timestamp, node: NodeIx, event: Event) {
@@ -196,13 +209,18 @@ impl Ledger {
                 self.notes.push((now, node, format!("dropped: {reason}")));
             }
             Event::MemberJoined { group, peer } => {
-                self.members.entry((node, group)).or_default().insert(peer);
+                let first = self.nodes_of(&peer).first().copied();
+                if let Some(member) = first {
+                    self.members.entry((node, group)).or_default().insert(member);
+                }
                 let went = self.went.remove(&(node, group, peer));
-                let started = self.peers.iter().position(|other| *other == peer).map(|ix| self.started[ix]);
+                let started = first.map(|member| self.started[member]);
                 self.n_member_flaps += u64::from(went.is_some_and(|at| started.is_some_and(|it| it < at)));
             }
             Event::MemberLeft { group, peer, cause } => {
-                self.members.entry((node, group)).or_default().remove(&peer);
+                if let Some(member) = self.nodes_of(&peer).first().copied() {
+                    self.members.entry((node, group)).or_default().remove(member);
+                }
                 self.members_left.insert((node, peer));
                 if !matches!(cause, PresenceCause::Left | PresenceCause::Goodbye) {
                     self.went.insert((node, group, peer), now);
@@ -253,7 +271,7 @@ impl Ledger {
             };
             self.check_origin(now, node, delivered, number);
             self.check_once(now, node, number);
-            self.check_order(now, node, delivered, number);
+            self.check_order(now, node, number);
             let sent = &mut self.messages[number];
             if sent.delivered.insert(node) && !is_own {
                 is_first = true;
@@ -277,23 +295,20 @@ impl Ledger {
 
     /// Nothing is delivered twice in one run.
     fn check_once(&mut self, now: Timestamp, node: NodeIx, number: usize) {
-        if !self.this_run.entry(node).or_default().insert(number) {
+        if !self.messages[number].this_run.insert(node) {
             self.violate(now, node, "twice", format!("message {number} was delivered before"));
         }
     }
 
-    /// Each log comes in its order, and in the order of its publishes.
-    fn check_order(&mut self, now: Timestamp, node: NodeIx, delivered: &Delivered, number: usize) {
-        let key = (node, delivered.group, delivered.log);
-        let place = (delivered.seq, number);
-        match self.last.insert(key, place) {
-            Some(last) if last.0 > place.0 || last.1 > place.1 => self.violate(
-                now,
-                node,
-                "order",
-                format!("message {} of envelope {} after {} of {}", place.1, place.0, last.1, last.0),
-            ),
-            _ => {}
+    /// Each log comes in the order of its publishes: none of those after it was there before.
+    fn check_order(&mut self, now: Timestamp, node: NodeIx, number: usize) {
+        let Sent { author, group, lane, .. } = self.messages[number];
+        let Some(numbers) = self.tickets.get(&(author, group, lane)) else { return };
+        let after = numbers.partition_point(|other| *other <= number);
+        let later = numbers[after..].iter().take(ORDER_WINDOW);
+        let overtook = later.copied().find(|later| self.messages[*later].this_run.contains(&node));
+        if let Some(later) = overtook {
+            self.violate(now, node, "order", format!("message {number} came after {later}"));
         }
     }
 
@@ -303,11 +318,12 @@ impl Ledger {
         now: Timestamp,
         node: NodeIx,
         peer: PeerId,
-        subject: &[NodeIx],
         said: (PresenceState, PresenceCause),
         is_there: bool,
     ) {
-        let before = self.presence.insert((node, peer), (said.0, said.1, now));
+        let subject = self.nodes_of(&peer).to_vec();
+        let key = (u32::try_from(node).unwrap_or(u32::MAX), self.short(&peer));
+        let before = self.presence.insert(key, (said.0, said.1, now));
         if let Some((PresenceState::Gone, cause, at)) = before
             && said.0 == PresenceState::Alive
             && cause != PresenceCause::Goodbye
@@ -343,7 +359,18 @@ impl Ledger {
 
     /// What a node says of a peer.
     pub fn state(&self, node: NodeIx, peer: &PeerId) -> Option<PresenceState> {
-        self.presence.get(&(node, *peer)).map(|(state, ..)| *state)
+        self.said(node, peer).map(|(state, ..)| state)
+    }
+
+    /// What a node last said of a peer in its present run.
+    pub fn said(&self, node: NodeIx, peer: &PeerId) -> Option<Said> {
+        let node = u32::try_from(node).ok()?;
+        self.presence.get(&(node, self.short(peer))).copied()
+    }
+
+    /// Whom a node sees in a group.
+    pub fn members(&self, node: NodeIx, group: GroupId) -> Option<&NodeSet> {
+        self.members.get(&(node, group))
     }
 
     /// Whether a message reached all of these.

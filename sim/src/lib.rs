@@ -14,12 +14,15 @@
 //! ```
 
 pub mod attack;
+pub mod bits;
+pub mod calendar;
 pub mod disk;
 pub mod host;
 pub mod ledger;
-pub mod network;
 pub mod report;
 pub mod rng;
 pub mod scenario;
-pub mod scheduler;
+mod shard;
+pub mod topology;
+pub mod wire;
 pub mod world;

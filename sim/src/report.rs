@@ -192,7 +192,7 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>) -> Repo
         let due: Vec<usize> = if sent.lane.is_kept() {
             world.honest().filter(is_up).collect()
         } else {
-            sent.expected.iter().copied().filter(is_up).collect()
+            sent.expected.iter().filter(is_up).collect()
         };
         let due = due.into_iter().filter(|node| *node != sent.author);
         for node in due {
@@ -219,14 +219,14 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>) -> Repo
         latency_max_ms: quantile(1.0),
         late_p99_ms: attack::late_p99(scenario, world),
         copies: ratio(ledger.n_copies, ledger.n_envelopes),
-        bytes_per_payload_byte: ratio(world.network().bytes, ledger.payload),
-        wire_bytes_per_node_second: world.network().bytes as f64 / scenario.nodes as f64 / seconds,
+        bytes_per_payload_byte: ratio(world.wire_bytes(), ledger.payload),
+        wire_bytes_per_node_second: world.wire_bytes() as f64 / scenario.nodes as f64 / seconds,
         mesh_seconds: mesh.map(|time| time.as_secs_f64()),
         presence_false_alarms: ledger.n_false_alarms,
         presence_flaps: ledger.n_flaps,
         overlay: world.overlay_report(OVERLAY_AUTHORS),
-        frames: world.frames.clone(),
-        events: world.n_events,
+        frames: world.frames(),
+        events: world.n_events(),
         hash: world.trace_hash(),
         attack: attack::summarize(scenario, world),
         violations: ledger.violations.clone(),

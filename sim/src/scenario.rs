@@ -8,9 +8,13 @@ use djembe_protocol::time::Timestamp;
 use serde::{Deserialize, Deserializer};
 
 use crate::attack::Kind;
-use crate::network::Conditions;
 use crate::rng::{Purpose, Rng};
+use crate::topology::Conditions;
+use crate::wire::Carry;
 use crate::world::{Fault, World, WorldConfig};
+
+/// A world of more nodes than these carries frames as they are.
+const LARGE: usize = 1000;
 
 /// Scenarios that are compiled in, by name.
 pub const SHIPPED: [(&str, &str); 6] = [
@@ -70,6 +74,13 @@ pub struct Scenario {
     /// A look-up takes half of this to this.
     #[serde(default = "millis_1", deserialize_with = "time")]
     pub fetch: Duration,
+    /// Frames travel as `bytes`, through both ends of the elision of headers, or as `frames`, as they are; without it, as
+    /// frames where there are more than a thousand nodes. What happens is the same.
+    #[serde(default, deserialize_with = "carry")]
+    pub carry: Option<Carry>,
+    /// Nodes are spread over so many threads; 0 is as many as there are cores. What happens is the same.
+    #[serde(default = "one_thread")]
+    pub threads: usize,
     /// After the last fault and message, logs are the same within this.
     #[serde(default = "secs_10", deserialize_with = "time")]
     pub settle: Duration,
@@ -282,6 +293,13 @@ impl Scenario {
         last.max(self.messages.stop)
     }
 
+    fn n_threads(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            n => n,
+        }
+    }
+
     /// The world at its beginning, everything scheduled.
     pub fn world(&self) -> World {
         let mut world = World::arriving(
@@ -300,6 +318,8 @@ impl Scenario {
                 contact: self.contact,
                 persist: self.persist,
                 fetch: self.fetch,
+                carry: self.carry.unwrap_or(if self.nodes > LARGE { Carry::Frames } else { Carry::Bytes }),
+                threads: self.n_threads(),
             },
             self.nodes,
             self.joins,
@@ -317,7 +337,7 @@ impl Scenario {
             let node = world.add_attacker(attack, u16::try_from(operator).unwrap_or(u16::MAX));
             let after = Duration::from_secs(1) * u32::try_from(n).unwrap_or(u32::MAX)
                 / u32::try_from(self.attackers).unwrap_or(1);
-            world.attack_at(Timestamp::ZERO + self.attack_at + after, node);
+            world.start_at(Timestamp::ZERO + self.attack_at + after, node);
         }
     }
 
@@ -450,7 +470,19 @@ fn attack<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Kind>, D:
     String::deserialize(deserializer)?.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
+fn carry<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Carry>, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "bytes" => Ok(Some(Carry::Bytes)),
+        "frames" => Ok(Some(Carry::Frames)),
+        other => Err(serde::de::Error::custom(format!("{other:?}: expected \"bytes\" or \"frames\""))),
+    }
+}
+
 fn one() -> u64 {
+    1
+}
+
+fn one_thread() -> usize {
     1
 }
 

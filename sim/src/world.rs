@@ -1,35 +1,32 @@
 //! Many engines in virtual time: takes the next event, gives it to its node, schedules what the node wants.
 //!
-//! Every event goes into the trace hash in its order, so one seed is one hash, on any machine.
+//! Nodes are spread over shards, each worked off by a thread of its own. Everything that happens to a node goes into its
+//! trace in its order, and all traces into one hash: one seed is one hash, on any machine and any number of threads.
 
-mod events;
 mod faults;
 mod hostile;
-mod links;
 pub mod overlay;
+mod run;
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use djembe_protocol::crypto::{self, CheckedEnvelope, GroupKey};
-use djembe_protocol::id::{EnvelopeId, GroupId, Lane, LinkId, PeerId};
+use djembe_protocol::crypto::GroupKey;
+use djembe_protocol::id::{GroupId, Lane, LinkId};
 use djembe_protocol::io::{CloseCause, Command, Input};
 use djembe_protocol::message::Draft;
 use djembe_protocol::time::Timestamp;
-use djembe_protocol::wire::frame::Address;
+use djembe_protocol::wire::frame::{Address, Class, Frame};
 
-use self::events::Happening;
 pub use self::faults::Fault;
-use self::hostile::Villain;
-use crate::attack::{Club, Strain};
+use self::run::Deed;
+use crate::attack::Strain;
+use crate::calendar::{Calendar, Key};
 use crate::host::Host;
 use crate::ledger::Ledger;
-use crate::network::{Conditions, Network, NodeIx};
-use crate::rng::{Purpose, Rng};
-use crate::scheduler::{Scheduler, Source};
-
-/// Good signatures that are remembered, so that all nodes together check each once: 16 bytes each.
-const VERDICTS: usize = 256 * 1024;
+use crate::shard::{Rules, Shard, Tally, To};
+use crate::topology::{Conditions, NodeIx, Place, Topology, ip4, mix};
+use crate::wire::{Carry, Content};
 
 /// What a world is made of.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +45,10 @@ pub struct WorldConfig {
     pub persist: Duration,
     /// A look-up takes between half of this and this.
     pub fetch: Duration,
+    /// How frames travel.
+    pub carry: Carry,
+    /// Nodes are spread over so many threads. It makes no difference to what happens.
+    pub threads: usize,
 }
 
 impl Default for WorldConfig {
@@ -68,68 +69,49 @@ impl Default for WorldConfig {
             contact: None,
             persist: Duration::from_millis(5),
             fetch: Duration::from_millis(1),
+            carry: Carry::Bytes,
+            threads: 1,
         }
     }
 }
 
-/// Nodes, network, calendar and ledger.
+/// Nodes, network, calendars and ledger.
 pub struct World {
     config: WorldConfig,
-    calendar: Scheduler<Happening>,
-    hosts: Vec<Host>,
-    by_peer: BTreeMap<PeerId, Vec<NodeIx>>,
-    addresses: Vec<Address>,
-    by_address: BTreeMap<Address, NodeIx>,
-    network: Network,
+    now: Timestamp,
+    topology: Topology,
+    shards: Vec<Shard>,
+    /// What is done from outside.
+    calendar: Calendar<Deed>,
+    n_deeds: u32,
     groups: Vec<(String, GroupId)>,
     /// Which groups a node joins when it starts.
     memberships: Vec<Vec<usize>>,
-    discovery: Vec<Rng>,
-    verdicts: BTreeMap<EnvelopeId, CheckedEnvelope>,
     /// What was sent and who got it.
     pub ledger: Ledger,
-    trace: blake3::Hasher,
-    villains: BTreeMap<NodeIx, Villain>,
-    club: Club,
-    /// What attackers cost the honest.
-    pub strain: Strain,
-    spins: (Timestamp, NodeIx, u32),
-    /// Events so far.
-    pub n_events: u64,
-    /// Frames by kind: how many, and their bytes without overhead.
-    pub frames: BTreeMap<u8, (u64, u64)>,
-    /// Disconnects by cause.
-    pub disconnects: BTreeMap<CloseCause, u64>,
-    /// Connections that were opened.
-    pub n_connections: u64,
 }
 
 impl World {
     /// A world without nodes.
     pub fn new(config: WorldConfig) -> Self {
-        crypto::remember_verdicts(VERDICTS);
+        let rules = Rules {
+            beacon: config.beacon,
+            persist: config.persist,
+            fetch: config.fetch,
+            carry: config.carry,
+            lobby: None,
+        };
+        let n_shards = u16::try_from(config.threads.max(1)).unwrap_or(u16::MAX);
         Self {
             config,
-            calendar: Scheduler::new(),
-            hosts: Vec::new(),
-            by_peer: BTreeMap::new(),
-            addresses: Vec::new(),
-            by_address: BTreeMap::new(),
-            network: Network::new(config.network),
+            now: Timestamp::ZERO,
+            topology: Topology::new(config.seed, config.network),
+            shards: (0..n_shards).map(|ix| Shard::new(ix, rules)).collect(),
+            calendar: Calendar::new(),
+            n_deeds: 0,
             groups: Vec::new(),
             memberships: Vec::new(),
-            discovery: Vec::new(),
-            verdicts: BTreeMap::new(),
             ledger: Ledger::default(),
-            trace: blake3::Hasher::new(),
-            villains: BTreeMap::new(),
-            club: Club::default(),
-            strain: Strain::default(),
-            spins: (Timestamp::ZERO, 0, 0),
-            n_events: 0,
-            frames: BTreeMap::new(),
-            disconnects: BTreeMap::new(),
-            n_connections: 0,
         }
     }
 
@@ -155,7 +137,7 @@ impl World {
             if at == Timestamp::ZERO {
                 world.start(node);
             } else {
-                world.calendar.schedule(at, source(node), Happening::Start(node));
+                world.start_at(at, node);
             }
         }
         world
@@ -166,6 +148,8 @@ impl World {
     /// A group that nodes can be members of.
     pub fn add_group(&mut self, name: &str) -> usize {
         self.groups.push((name.to_owned(), key_of(name).group_id()));
+        let lobby = self.groups.first().map(|(_, id)| *id);
+        self.shards.iter_mut().for_each(|shard| shard.rules.lobby = lobby);
         self.groups.len() - 1
     }
 
@@ -176,52 +160,53 @@ impl World {
 
     /// One more node, not started yet.
     pub fn add_node(&mut self) -> NodeIx {
-        self.add_node_with(None, *b"sim-net1")
+        self.add_node_with(None, *b"sim-net1", false)
     }
 
     /// A node with the key of another.
     pub fn add_clone(&mut self, of: NodeIx) -> NodeIx {
-        self.add_node_with(Some(of), *b"sim-net1")
+        self.add_node_with(Some(of), *b"sim-net1", false)
     }
 
     /// A node that says it belongs to this network.
     pub fn add_node_of_network(&mut self, network: [u8; 8]) -> NodeIx {
-        self.add_node_with(None, network)
+        self.add_node_with(None, network, false)
     }
 
-    fn add_node_with(&mut self, key: Option<NodeIx>, network: [u8; 8]) -> NodeIx {
-        let ix = self.hosts.len();
+    fn add_node_with(&mut self, key: Option<NodeIx>, network: [u8; 8], is_hostile: bool) -> NodeIx {
+        let ix = self.topology.places.len();
         let host = Host::new(self.config.seed, ix, key.unwrap_or(ix), network);
-        self.by_peer.entry(host.peer).or_default().push(ix);
+        // Attackers conspire, so they are all in one shard.
+        let shard = if is_hostile { 0 } else { ix % self.shards.len() };
+        let hosts = &mut self.shards[shard].hosts;
+        let home = (shard as u16, u32::try_from(hosts.len()).unwrap_or(u32::MAX));
+        self.topology.places.push(Place { home, is_hostile, ..Place::default() });
+        self.topology.peers.push(host.peer);
         self.ledger.add_node(host.peer);
-        self.hosts.push(host);
-        self.network.add_node(self.config.seed);
+        hosts.push(host);
         self.memberships.push(Vec::new());
-        self.addresses.push(own_address(ix));
-        self.by_address.insert(own_address(ix), ix);
-        self.discovery.push(Rng::split(self.config.seed, ix, 0, Purpose::Discovery));
         ix
     }
 
     /// The node joins this group whenever it starts.
     pub fn member(&mut self, node: NodeIx, group: usize) {
         self.memberships[node].push(group);
-        if self.hosts[node].engine.is_some() {
+        if self.host(node).engine.is_some() {
             self.join(node, group);
         }
     }
 
     /// Two nodes never reach each other.
     pub fn cut(&mut self, a: NodeIx, b: NodeIx) {
-        self.network.cut(a, b);
+        self.topology.cut(a, b);
     }
 
     /// Starts a node.
     pub fn start(&mut self, node: NodeIx) {
-        self.hosts[node].start();
-        self.ledger.on_start(self.now(), node);
-        let run = self.hosts[node].run;
-        self.tell_wall(node, run);
+        self.host_mut(node).start();
+        self.topology.places[node].is_up = true;
+        self.ledger.on_start(self.now, node);
+        self.with_shard(node, |shard, topology, local| shard.tell_wall(topology, local));
         let address = self.address(node);
         self.input(node, Input::Listening(vec![address]));
         for group in self.memberships[node].clone() {
@@ -236,8 +221,8 @@ impl World {
             }
             return;
         }
-        for other in 0..self.hosts.len() {
-            if other != node && self.hosts[other].engine.is_some() {
+        for other in 0..self.n_nodes() {
+            if other != node && self.topology.places[other].is_up {
                 self.discover_soon(node, other, self.config.discovery);
                 self.discover_soon(other, node, self.config.discovery);
             }
@@ -251,134 +236,140 @@ impl World {
     }
 
     fn discover_soon(&mut self, node: NodeIx, about: NodeIx, within: Duration) {
-        let at = self.now() + self.discovery[node].time_below(within);
-        let run = self.hosts[node].run;
-        self.calendar.schedule(at, source(node), Happening::Discover { node, run, about });
+        self.with_shard(node, |shard, topology, local| shard.discover_soon(topology, local, about, within));
     }
 
     /// Where a node listens.
     pub fn address(&self, node: NodeIx) -> Address {
-        self.addresses[node].clone()
+        self.topology.address(node)
     }
 
     /// These nodes, none of which was started yet, are on one machine: they share its IP address.
     pub fn house(&mut self, nodes: &[NodeIx]) {
         for node in nodes {
-            self.set_address(*node, ip4([172, 17, 0, 1], *node as u16));
+            self.topology.set_address(*node, ip4([172, 17, 0, 1], *node as u16));
         }
-    }
-
-    fn set_address(&mut self, node: NodeIx, address: Address) {
-        let old = std::mem::replace(&mut self.addresses[node], address.clone());
-        self.by_address.remove(&old);
-        self.by_address.insert(address, node);
     }
 
     // Looking.
 
     /// Virtual time.
     pub fn now(&self) -> Timestamp {
-        self.calendar.now()
+        self.now
     }
 
     /// How many nodes there are.
     pub fn n_nodes(&self) -> usize {
-        self.hosts.len()
+        self.topology.places.len()
     }
 
     /// A node.
     pub fn host(&self, node: NodeIx) -> &Host {
-        &self.hosts[node]
+        let (shard, local) = self.topology.places[node].home;
+        &self.shards[usize::from(shard)].hosts[local as usize]
     }
 
     /// A node, to break its disk.
     pub fn host_mut(&mut self, node: NodeIx) -> &mut Host {
-        &mut self.hosts[node]
+        let (shard, local) = self.topology.places[node].home;
+        &mut self.shards[usize::from(shard)].hosts[local as usize]
     }
 
     /// What lies between the nodes.
-    pub fn network(&self) -> &Network {
-        &self.network
+    pub fn topology(&self) -> &Topology {
+        &self.topology
     }
 
     /// What lies between the nodes, to break it.
-    pub fn network_mut(&mut self) -> &mut Network {
-        &mut self.network
+    pub fn topology_mut(&mut self) -> &mut Topology {
+        &mut self.topology
+    }
+
+    fn sum(&self, of: impl Fn(&Tally) -> u64) -> u64 {
+        self.shards.iter().map(|shard| of(&shard.tally)).sum()
+    }
+
+    /// Events so far.
+    pub fn n_events(&self) -> u64 {
+        self.sum(|tally| tally.n_events) + u64::from(self.n_deeds)
+    }
+
+    /// Bytes put on the wire, overhead included.
+    pub fn wire_bytes(&self) -> u64 {
+        self.sum(|tally| tally.bytes)
+    }
+
+    /// Connections that were opened.
+    pub fn n_connections(&self) -> u64 {
+        self.sum(|tally| tally.n_connections)
+    }
+
+    /// Frames by kind: how many, and their bytes without overhead.
+    pub fn frames(&self) -> BTreeMap<u8, (u64, u64)> {
+        let mut all: BTreeMap<u8, (u64, u64)> = BTreeMap::new();
+        for (kind, (n, bytes)) in self.shards.iter().flat_map(|shard| &shard.tally.frames) {
+            let sum = all.entry(*kind).or_default();
+            *sum = (sum.0 + n, sum.1 + bytes);
+        }
+        all
+    }
+
+    /// Disconnects by cause.
+    pub fn disconnects(&self) -> BTreeMap<CloseCause, u64> {
+        let mut all: BTreeMap<CloseCause, u64> = BTreeMap::new();
+        for (cause, n) in self.shards.iter().flat_map(|shard| &shard.tally.disconnects) {
+            *all.entry(*cause).or_default() += n;
+        }
+        all
+    }
+
+    /// What attackers cost the honest.
+    pub fn strain(&self) -> Strain {
+        let all = self.shards.iter().map(|shard| shard.tally.strain);
+        all.fold(Strain::default(), Strain::and)
     }
 
     /// A count of one node's engine.
     pub fn count(&self, node: NodeIx, cause: &str) -> u64 {
-        let engine = self.hosts[node].engine.as_ref();
-        engine.map_or(0, |engine| engine.status().counters.count(cause))
+        let engine = self.host(node).engine.as_ref();
+        engine.map_or(0, |engine| engine.counters().count(cause))
     }
 
     /// The hash over everything that happened.
     pub fn trace_hash(&self) -> String {
-        self.trace.finalize().to_hex()[..16].to_owned()
+        let traces = (0..self.n_nodes()).map(|node| self.host(node).trace);
+        format!("{:016x}", traces.fold(mix(self.now.as_micros()), |all, trace| mix(all ^ trace)))
     }
 
     /// Whether every running node has a link to every other.
     pub fn is_full_mesh(&self) -> bool {
-        let up: Vec<&Host> = self.hosts.iter().filter(|host| host.engine.is_some()).collect();
+        let is_up = |node: &NodeIx| self.topology.places[*node].is_up;
+        let n_up = (0..self.n_nodes()).filter(is_up).count();
         // Two links to one peer stand for a while after both have dialled.
-        up.iter().all(|host| host.links.len() >= up.len() - 1 && self.n_linked(host.ix) == up.len() - 1)
+        (0..self.n_nodes())
+            .filter(is_up)
+            .all(|node| self.host(node).links.len() >= n_up - 1 && self.n_linked(node) == n_up - 1)
     }
 
     /// Whom a running node takes for its neighbours.
     pub fn neighbours(&self, node: NodeIx) -> Vec<NodeIx> {
-        let Some(engine) = &self.hosts[node].engine else {
+        let Some(engine) = &self.host(node).engine else {
             return Vec::new();
         };
         let links = engine.overlay().links;
-        links.iter().filter_map(|(peer, ..)| self.by_peer.get(peer)?.first().copied()).collect()
+        links.iter().filter_map(|(peer, ..)| self.ledger.nodes_of(peer).first().copied()).collect()
     }
 
     /// How many nodes a node is linked to.
     pub fn n_linked(&self, node: NodeIx) -> usize {
-        let other = |link: &LinkId| {
-            let side = self.network.side(*link, node)?;
-            self.network.node_at(*link, 1 - side)
-        };
-        self.hosts[node].links.iter().filter_map(other).collect::<BTreeSet<_>>().len()
+        self.host(node).links.values().map(|end| end.other).collect::<BTreeSet<_>>().len()
     }
 
-    // Running.
-
-    /// The next event. False if there is none.
-    pub fn step(&mut self) -> bool {
-        let Some((key, happening)) = self.calendar.pop() else {
-            return false;
-        };
-        self.n_events += 1;
-        self.trace.update(&key.at.as_micros().to_le_bytes());
-        self.trace.update(&key.source.to_le_bytes());
-        self.trace.update(&key.n.to_le_bytes());
-        self.happen(happening);
-        true
-    }
-
-    /// All events up to and at a time, which it then is.
-    pub fn run_until(&mut self, at: Timestamp) {
-        while self.calendar.next_at().is_some_and(|next| next <= at) {
-            self.step();
-        }
-        self.calendar.advance_to(at);
-    }
-
-    /// All events of so much time from now on.
-    pub fn run_for(&mut self, time: Duration) {
-        self.run_until(self.now() + time);
-    }
-
-    /// Runs while `go_on` says so, for `at_most`. Returns how long it took, if it stopped by itself.
-    pub fn run_while(&mut self, at_most: Duration, mut go_on: impl FnMut(&Self) -> bool) -> Option<Duration> {
-        let start = self.now();
-        while go_on(self) {
-            if self.now() - start >= at_most || !self.step() {
-                return None;
-            }
-        }
-        Some(self.now() - start)
+    /// Connections of which both ends stand.
+    pub fn n_wires(&self) -> usize {
+        let has = |node: NodeIx, link: &LinkId| self.host(node).links.contains_key(link);
+        let ends = (0..self.n_nodes()).flat_map(|node| &self.host(node).links);
+        ends.filter(|(link, end)| has(end.other, link)).count() / 2
     }
 
     // Doing.
@@ -387,53 +378,78 @@ impl World {
     /// or takes no more.
     pub fn publish(&mut self, node: NodeIx, group: usize, lane: Lane, size: usize) -> Option<usize> {
         let id = self.group_id(group);
-        let engine = self.hosts[node].engine.as_mut()?;
+        let engine = self.host_mut(node).engine.as_mut()?;
         if !engine.accepts(id, lane) {
             self.ledger.n_refused += 1;
             return None;
         }
-        let receivers = (0..self.hosts.len())
-            .filter(|other| self.hosts[*other].is_up() && self.network.reaches(node, *other))
-            .filter(|other| self.memberships[*other].contains(&group) && !self.is_hostile(*other));
-        let receivers: Vec<NodeIx> = receivers.collect();
-        let (number, ticket, content) =
-            self.ledger.on_publish(self.calendar.now(), node, id, lane, size, &receivers);
+        let receivers = (0..self.n_nodes())
+            .filter(|other| {
+                let place = self.topology.places[*other];
+                place.is_up && !place.is_paused && !place.is_hostile && self.topology.reaches(node, *other)
+            })
+            .filter(|other| self.memberships[*other].contains(&group));
+        let receivers = receivers.collect();
+        let (number, ticket, content) = self.ledger.on_publish(self.now, node, id, lane, size, receivers);
         let draft = Draft { content, ..Draft::default() };
         let command = Command::Publish { group: id, lane, ttl_secs: 0, draft, ticket };
         self.input(node, Input::Command(command));
         Some(number)
     }
 
-    /// A publish at a later time.
-    pub fn publish_at(&mut self, at: Timestamp, node: NodeIx, group: usize, lane: Lane, size: usize) {
-        let happening = Happening::Publish { node, group, lane, size };
-        self.calendar.schedule(at, source(node), happening);
+    /// Has a node say something on all its links that its engine would not: the node is hostile.
+    pub fn inject(&mut self, node: NodeIx, class: Class, frame: &Frame) {
+        let links: Vec<LinkId> = self.host(node).links.keys().copied().collect();
+        self.with_shard(node, |shard, topology, local| {
+            for link in links {
+                shard.send(topology, local, link, class, frame.clone());
+            }
+        });
     }
-}
 
-fn source(node: NodeIx) -> Source {
-    // Zero is the world.
-    Source::try_from(node + 1).unwrap_or(Source::MAX)
+    /// Changes a byte behind the kind of the first frame with an envelope that is on its way to a node on a link: no
+    /// network does that to a secured stream, but a broken or hostile sender can. False if there is none.
+    pub fn garble(&mut self, link: LinkId, to: NodeIx, at: usize) -> bool {
+        let shard = usize::from(self.topology.places[to].home.0);
+        let mut coming = self.shards[shard].calendar.events_mut().filter(|happening| happening.node == to);
+        let frame = coming.find_map(|happening| match &mut happening.what {
+            To::Arrived { link: on, parcel } if *on == link => match &mut parcel.content {
+                Content::Bytes(frame) if !frame.body.is_empty() => Some(frame),
+                _ => None,
+            },
+            _ => None,
+        });
+        let Some(frame) = frame else { return false };
+        let mut head = frame.head.to_vec();
+        head[5 + at] ^= 0x40;
+        frame.head = head.into();
+        true
+    }
+
+    /// Gives an input to a node, from outside.
+    pub fn input(&mut self, node: NodeIx, input: Input) {
+        self.with_shard(node, |shard, topology, local| shard.input(topology, local, input));
+    }
+
+    /// Does something to a node from outside, now.
+    fn with_shard<T>(&mut self, node: NodeIx, f: impl FnOnce(&mut Shard, &Topology, usize) -> T) -> T {
+        let (shard, local) = self.topology.places[node].home;
+        let key = self.next_key();
+        let shard = &mut self.shards[usize::from(shard)];
+        shard.at(key);
+        let result = f(shard, &self.topology, local as usize);
+        self.deliver();
+        self.close_books();
+        result
+    }
+
+    /// The key of what is done from outside, now.
+    fn next_key(&mut self) -> Key {
+        self.n_deeds += 1;
+        Key { at: self.now, source: 0, n: self.n_deeds }
+    }
 }
 
 fn key_of(name: &str) -> GroupKey {
     GroupKey::open("sim", name, None).expect("a simulated group has a name")
-}
-
-/// A node has an IP address of its own.
-fn own_address(node: NodeIx) -> Address {
-    let [_, b, c, d] = (node as u32).to_be_bytes();
-    ip4([10, b, c, d], 24_365)
-}
-
-/// An attacker shares that of its operator.
-fn operators_address(operator: u16, node: NodeIx) -> Address {
-    let [c, d] = operator.to_be_bytes();
-    ip4([172, 16, c, d], node as u16)
-}
-
-/// A multiaddr.
-fn ip4([a, b, c, d]: [u8; 4], port: u16) -> Address {
-    let [p, q] = port.to_be_bytes();
-    Address(vec![4, a, b, c, d, 6, p, q])
 }

@@ -8,7 +8,7 @@ mod support;
 use djembe_protocol::id::Lane;
 use djembe_protocol::io::CloseCause;
 use djembe_protocol::limits::ANNOUNCE_PAUSE;
-use djembe_sim::network::NodeIx;
+use djembe_sim::topology::NodeIx;
 use djembe_sim::world::{Fault, World, WorldConfig};
 
 use support::{assert_clean, assert_reached, assert_same_logs, chatter, lossy, meshed, millis, secs};
@@ -32,16 +32,16 @@ fn count_all(world: &World, cause: &str) -> u64 {
 fn assert_never_apart(world: &World) {
     assert_eq!(count_all(world, "elided-header"), 0);
     assert_eq!(count_all(world, "signature"), 0);
-    assert_eq!(world.disconnects.get(&CloseCause::ElidedHeader), None);
+    assert_eq!(world.disconnects().get(&CloseCause::ElidedHeader), None);
 }
 
 #[test]
 fn a_lone_message_travels_without_what_its_receivers_know() {
     let mut world = meshed(WorldConfig::default(), 5);
     let warm_up = chatter(&mut world, &[0, 1], Lane::Durable, 2, millis(100));
-    let before = world.frames[&DATA];
+    let before = world.frames()[&DATA];
     let numbers = chatter(&mut world, &[0, 1], Lane::Durable, 20, millis(100));
-    let after = world.frames[&DATA];
+    let after = world.frames()[&DATA];
     assert_reached(&world, &warm_up, 0..5);
     assert_reached(&world, &numbers, 0..5);
     let copies = after.0 - before.0;
@@ -57,9 +57,9 @@ fn a_lone_message_travels_without_what_its_receivers_know() {
 fn an_announcement_names_a_known_log_by_one_byte() {
     let mut world = meshed(WorldConfig::default(), 5);
     chatter(&mut world, &[0, 1], Lane::Durable, 60, ANNOUNCE_PAUSE + millis(100));
-    let before = world.frames[&ANNOUNCE];
+    let before = world.frames()[&ANNOUNCE];
     chatter(&mut world, &[0, 1], Lane::Durable, 40, ANNOUNCE_PAUSE + millis(100));
-    let after = world.frames[&ANNOUNCE];
+    let after = world.frames()[&ANNOUNCE];
     let n = after.0 - before.0;
     assert!(n > 40);
     assert_eq!(after.1 - before.1, n * ANNOUNCED);
@@ -102,19 +102,18 @@ fn a_stream_that_comes_apart_ends_its_link_and_loses_nothing() {
     const LOG: usize = 5;
     let mut world = meshed(WorldConfig::default(), 4);
     let mut numbers = chatter(&mut world, &[0], Lane::Durable, 3, millis(100));
-    let (link, side) = world.network().links_of(0)[0];
-    let receiver = world.network().node_at(link, 1 - side).unwrap();
+    let (link, receiver) = world.host(0).links.iter().map(|(link, end)| (*link, end.other)).next().unwrap();
     numbers.extend(world.publish(0, 0, Lane::Durable, 200));
     let garbled = world.run_while(millis(100), |world| {
         // Until the envelope has left the store and is on its way.
-        world.frames[&DATA].0 < 4 * 3
+        world.frames()[&DATA].0 < 4 * 3
     });
-    assert!(garbled.is_some() && world.network_mut().garble(link, side, LOG));
+    assert!(garbled.is_some() && world.garble(link, receiver, LOG));
     world.run_for(secs(5));
     assert_eq!(count_all(&world, "elided-header"), 1);
     assert_eq!(world.count(receiver, "elided-header"), 1);
-    assert_eq!(world.disconnects.get(&CloseCause::ElidedHeader), Some(&1));
-    assert!(!world.network().links_of(0).contains(&(link, side)), "the link has ended");
+    assert_eq!(world.disconnects().get(&CloseCause::ElidedHeader), Some(&1));
+    assert!(!world.host(0).links.contains_key(&link), "the link has ended");
     assert!(world.is_full_mesh(), "another has taken its place");
     numbers.extend(chatter(&mut world, &[0], Lane::Durable, 3, millis(100)));
     assert_reached(&world, &numbers, 0..4);

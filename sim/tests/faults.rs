@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use djembe_protocol::id::{Lane, LogId};
 use djembe_protocol::io::PresenceState;
-use djembe_sim::network::NodeIx;
+use djembe_sim::topology::NodeIx;
 use djembe_sim::world::{Fault, World, WorldConfig};
 
 mod support;
@@ -131,7 +131,7 @@ fn simultaneous_dials_leave_one_link() {
         for node in 0..6 {
             assert_eq!(world.host(node).links.len(), 5, "seed {seed}, node {node}");
         }
-        assert_eq!(world.network().n_wires(), 15, "seed {seed}");
+        assert_eq!(world.n_wires(), 15, "seed {seed}");
         let number = world.publish(0, 0, Lane::Durable, 10).expect("room");
         world.run_for(secs(1));
         assert_reached(&world, &[number], 0..6);

@@ -4,7 +4,7 @@ use djembe_protocol::id::Lane;
 use djembe_protocol::io::{CloseCause, Input, Pace};
 use djembe_protocol::limits;
 use djembe_protocol::time::Timestamp;
-use djembe_sim::network::NodeIx;
+use djembe_sim::topology::NodeIx;
 use djembe_sim::world::{Fault, World, WorldConfig};
 
 mod support;
@@ -151,7 +151,7 @@ fn a_reader_that_never_reads_is_let_go() {
     let talk_there = talk(&mut world, &[0], 750);
     let closed = said(&world, 0, Pace::Closed, since).expect("closed");
     assert!((10_000..10_300).contains(&closed), "closed after {closed} ms");
-    assert!(world.disconnects.contains_key(&CloseCause::Slow), "{:?}", world.disconnects);
+    assert!(world.disconnects().contains_key(&CloseCause::Slow), "{:?}", world.disconnects());
     assert!(talk_there.kept <= 576 * 1024, "{}", talk_there.kept);
     world.fault(Fault::Unclog(8));
     world.run_for(secs(40));

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use djembe_protocol::id::Lane;
 use djembe_protocol::io::PresenceState;
 use djembe_protocol::wire::frame::{Class, Frame, MembersDigest, Roots};
-use djembe_sim::network::NodeIx;
+use djembe_sim::topology::NodeIx;
 use djembe_sim::world::{Fault, World, WorldConfig};
 
 mod support;

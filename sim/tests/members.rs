@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 
 use djembe_protocol::id::PeerId;
-use djembe_sim::network::NodeIx;
+use djembe_sim::topology::NodeIx;
 use djembe_sim::world::{Fault, World, WorldConfig};
 use support::*;
 
@@ -26,16 +26,14 @@ fn wrong(world: &World) -> Vec<NodeIx> {
 fn wrong_among(world: &World, nodes: &[NodeIx], members: &[NodeIx]) -> Vec<NodeIx> {
     let group = world.group_id(0);
     let is_wrong = |node: &NodeIx| {
-        let me = world.host(*node).peer;
-        let right: BTreeSet<PeerId> =
-            members.iter().map(|other| world.host(*other).peer).filter(|peer| *peer != me).collect();
+        let right: BTreeSet<NodeIx> = members.iter().copied().filter(|other| other != node).collect();
         let engine = world.host(*node).engine.as_ref().expect("it runs");
         let status = engine.status().groups.remove(0);
-        let told = world.ledger.members.get(&(*node, group));
-        let n_told = told.map_or(0, |told| told.iter().filter(|peer| **peer != me).count());
+        let told = world.ledger.members(*node, group);
+        let n_told = told.map_or(0, |told| told.iter().filter(|other| other != node).count());
         status.n_members != right.len()
             || n_told != right.len()
-            || told.is_some_and(|told| !right.is_subset(told))
+            || told.is_some_and(|told| !right.iter().all(|other| told.contains(other)))
     };
     nodes.iter().copied().filter(is_wrong).collect()
 }
@@ -55,11 +53,11 @@ fn until_known(world: &mut World, at_most: Duration) -> Option<Duration> {
 /// Bytes of frames that have to do with presence and members, so far: beats, votes, answers, news, lists, digests.
 fn presence_bytes(world: &World) -> u64 {
     let kinds = (4..=11).chain(24..=29).filter(|kind| *kind != 9);
-    kinds.filter_map(|kind| world.frames.get(&kind)).map(|(_, bytes)| bytes).sum()
+    kinds.filter_map(|kind| world.frames().get(&kind).copied()).map(|(_, bytes)| bytes).sum()
 }
 
 fn news_bytes(world: &World) -> u64 {
-    (24..=29).filter_map(|kind| world.frames.get(&kind)).map(|(_, bytes)| bytes).sum()
+    (24..=29).filter_map(|kind| world.frames().get(&kind).copied()).map(|(_, bytes)| bytes).sum()
 }
 
 /// Goal: comings and goings are known to everybody within ten seconds, exactly, and nobody is gone who is there.
@@ -197,8 +195,7 @@ fn liars_vote_in_vain() {
         world.run_for(millis(200));
         let group = world.group_id(0);
         let lacks = |node: &NodeIx| {
-            *node != 30
-                && !world.ledger.members.get(&(*node, group)).is_some_and(|told| told.contains(&victim))
+            *node != 30 && !world.ledger.members(*node, group).is_some_and(|told| told.contains(&30))
         };
         n_missing += (0..n).filter(lacks).count();
     }
@@ -226,7 +223,7 @@ fn measure() {
         );
     };
     report(&world, (0, 0), world.now() - djembe_protocol::time::Timestamp::ZERO);
-    for (kind, (count, bytes)) in &world.frames {
+    for (kind, (count, bytes)) in &world.frames() {
         println!(
             "  kind {kind}: {:.1} frames, {:.0} bytes a node",
             *count as f64 / n as f64,
@@ -251,7 +248,7 @@ fn measure() {
     println!("sessions of an hour, half of them ended by crashes");
     report(&world, before, secs(120));
     println!("  known after {:?}; wrong {:?}", until_known(&mut world, secs(60)), wrong(&world).len());
-    for (kind, (count, bytes)) in &world.frames {
+    for (kind, (count, bytes)) in &world.frames() {
         println!(
             "  kind {kind}: {:.1} frames, {:.0} bytes a node",
             *count as f64 / n as f64,

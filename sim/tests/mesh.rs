@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use djembe_protocol::id::Lane;
 use djembe_protocol::io::{PresenceCause, PresenceState};
-use djembe_sim::network::NodeIx;
+use djembe_sim::topology::NodeIx;
 use djembe_sim::world::{Fault, World, WorldConfig};
 
 mod support;
@@ -80,7 +80,7 @@ fn a_partition_heals() {
             for other in (0..n).filter(|other| *other != node) {
                 let is_near = (node < first) == (other < first);
                 let expected = if is_near { PresenceState::Alive } else { PresenceState::Suspect };
-                let said = world.ledger.presence.get(&(node, world.host(other).peer));
+                let said = world.ledger.said(node, &world.host(other).peer);
                 assert_eq!(said.map(|said| said.0), Some(expected), "{told}: node {node} of {other}");
                 let is_partition = said.is_some_and(|said| said.1 == PresenceCause::Partition);
                 assert!(is_near || is_partition, "{told}: node {node} of {other}: {said:?}");

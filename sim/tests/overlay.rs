@@ -3,9 +3,9 @@
 mod support;
 
 use djembe_protocol::id::Lane;
-use djembe_sim::network::NodeIx;
 use djembe_sim::report::quantile_ms;
-use djembe_sim::world::{Fault, World};
+use djembe_sim::topology::NodeIx;
+use djembe_sim::world::{Fault, World, WorldConfig};
 use support::*;
 
 fn assert_overlay(world: &World, optimum_max_ms: f64) {
@@ -116,8 +116,8 @@ fn few_members_find_each_other_among_many() {
 
 /// Forty nodes come through one contact, some of which are on one machine, and talk. Returns the slowest hundredth, in
 /// milliseconds, and how many links were refused for being too many to one address.
-fn talk_of_forty(housed: &[NodeIx], loss: f64) -> (f64, u64) {
-    let mut world = World::new(far_apart(loss));
+fn talk_of_forty(seed: u64, housed: &[NodeIx], loss: f64) -> (f64, u64) {
+    let mut world = World::new(WorldConfig { seed, ..far_apart(loss) });
     let lobby = world.add_group("lobby");
     for _ in 0..40 {
         let node = world.add_node();
@@ -141,14 +141,19 @@ fn talk_of_forty(housed: &[NodeIx], loss: f64) -> (f64, u64) {
 }
 
 /// Goal: a machine with many nodes has few links to each node elsewhere, and loses neither messages nor time by that, nor
-/// do the others. Method: of forty nodes twenty at one address, the contact among them, with and without loss.
+/// do the others. Method: of forty nodes twenty at one address, the contact among them, with and without loss. The
+/// middle of three networks is judged: over twelve they were 0.91 to 1.55 times as slow, 1.04 in the mean.
 #[test]
 fn many_nodes_of_one_machine_lose_nothing() {
     for loss in [0.0, 0.01] {
-        let (apart, n) = talk_of_forty(&[], loss);
-        assert_eq!(n, 0);
-        let (housed, n) = talk_of_forty(&(0..20).collect::<Vec<NodeIx>>(), loss);
-        println!("{housed} ms in place of {apart} ms, {n} refused");
-        assert!(housed <= 1.5 * apart && n > 0, "{housed} ms in place of {apart} ms, {n} refused");
+        let mut ratios = [1, 2, 3].map(|seed| {
+            let (apart, n) = talk_of_forty(seed, &[], loss);
+            assert_eq!(n, 0);
+            let (housed, n) = talk_of_forty(seed, &(0..20).collect::<Vec<NodeIx>>(), loss);
+            assert!(n > 0, "none was refused");
+            housed / apart
+        });
+        ratios.sort_by(f64::total_cmp);
+        assert!(ratios[1] <= 1.3, "times as slow: {ratios:?}");
     }
 }

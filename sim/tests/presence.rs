@@ -3,7 +3,7 @@
 mod support;
 
 use djembe_protocol::io::PresenceState;
-use djembe_sim::network::NodeIx;
+use djembe_sim::topology::NodeIx;
 use djembe_sim::world::{Fault, World, WorldConfig};
 use support::*;
 
@@ -17,7 +17,7 @@ fn town(seed: u64, n: usize, loss: f64) -> World {
 
 /// Frames about presence so far: alerts, refutations, verdicts.
 fn n_rumours(world: &World) -> u64 {
-    (6..=8).filter_map(|kind| world.frames.get(&kind)).map(|(n, _)| n).sum()
+    (6..=8).filter_map(|kind| world.frames().get(&kind).copied()).map(|(n, _)| n).sum()
 }
 
 /// Goal: the observers of a node are not each other's neighbours, and agree all the same; nobody else is gone. Method:

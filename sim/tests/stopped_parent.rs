@@ -2,7 +2,7 @@
 
 use djembe_protocol::id::Lane;
 use djembe_protocol::io::Pace;
-use djembe_sim::network::NodeIx;
+use djembe_sim::topology::NodeIx;
 use djembe_sim::world::{Fault, World, WorldConfig};
 
 mod support;

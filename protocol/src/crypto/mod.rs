@@ -24,7 +24,7 @@ pub use keyfile::{DataKey, KeyFile, KeyFileError, Lock};
 pub use keys::{EnvelopeKeys, MessageKey, SealKey};
 pub use proof::{Proof, ProofError, ProveError, Proven, prove, verify_proof};
 pub use seal::{CheckedEnvelope, Opened, SealError, SealInput, check, decode_payload, open, seal};
-pub use verdicts::remember_verdicts;
+pub use verdicts::GoodSignatures;
 
 #[cfg(test)]
 mod vectors;

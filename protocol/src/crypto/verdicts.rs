@@ -7,20 +7,29 @@
 use std::cell::RefCell;
 
 thread_local! {
-    static GOOD: RefCell<Verdicts> = const { RefCell::new(Verdicts { slots: Vec::new() }) };
+    static GOOD: RefCell<GoodSignatures> = const { RefCell::new(GoodSignatures { slots: Vec::new() }) };
 }
 
 /// A hash over key, message and signature.
 type Print = [u8; 16];
 
-/// A table with one place for each hash; a later one takes the place of an earlier.
-struct Verdicts {
+/// Good signatures: a table with one place for each hash, where a later one takes the place of an earlier.
+#[derive(Debug, Default)]
+pub struct GoodSignatures {
     slots: Vec<Print>,
 }
 
-/// From now on this thread remembers up to `n` good signatures, 16 bytes each.
-pub fn remember_verdicts(n: usize) {
-    GOOD.with_borrow_mut(|good| good.slots = vec![[0; 16]; n]);
+impl GoodSignatures {
+    /// Room for so many, 16 bytes each.
+    pub fn with_room(n: usize) -> Self {
+        Self { slots: vec![[0; 16]; n] }
+    }
+
+    /// From now on this thread uses these, and adds to them. Returns those that it used before.
+    #[must_use]
+    pub fn install(self) -> Self {
+        GOOD.replace(self)
+    }
 }
 
 /// The verdict of `check`, or the one that is remembered.
@@ -64,7 +73,7 @@ mod tests {
     /// Goal: only what was good is remembered, and nothing else is taken for it.
     #[test]
     fn a_good_signature_is_checked_once_and_a_bad_one_always() {
-        remember_verdicts(64);
+        drop(GoodSignatures::with_room(64).install());
         let mut n_checks = 0;
         let mut ask = |key: u8, message: &[u8], sig: u8, is_good: bool| {
             remembered(&[key; 32], message, &[sig; 64], || {
@@ -78,7 +87,7 @@ mod tests {
             assert_eq!(ask(key, message, sig, false), Err(()), "bad ones are not remembered");
         }
         assert_eq!(n_checks, 1 + 2 * 4);
-        remember_verdicts(0);
+        assert_eq!(GoodSignatures::default().install().slots.len(), 64);
         assert_eq!(remembered(&[1; 32], b"m", &[1; 64], || Err(())), Err(()));
     }
 }

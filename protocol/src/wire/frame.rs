@@ -25,7 +25,7 @@ use crate::limits;
 use crate::wire::{codec, compress};
 
 pub(crate) use check::Checked;
-pub use check::{CheckedFrame, check, check_with, talk_signatures};
+pub use check::{CheckedFrame, check, check_frame, check_with, talk_signatures};
 pub use forest::{
     Advert, Adverts, Anchor, AnchorId, AnchorReq, ChainKey, Graft, Name, SeqReq, UNREACHABLE, Ungraft,
     key_before,

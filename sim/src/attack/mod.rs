@@ -234,6 +234,21 @@ pub struct Strain {
     pub checks_max: u64,
 }
 
+impl Strain {
+    /// That of some and of others.
+    #[must_use]
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            deeds: self.deeds + other.deeds,
+            bent: self.bent + other.bent,
+            frames: self.frames + other.frames,
+            bytes: self.bytes + other.bytes,
+            checks: self.checks + other.checks,
+            checks_max: self.checks_max.max(other.checks_max),
+        }
+    }
+}
+
 /// Whether it carries payload, or says where there is some.
 pub(crate) fn is_service(frame: &Frame) -> bool {
     matches!(frame, Frame::Data { .. } | Frame::Announce(_) | Frame::Served(_) | Frame::Clock(_))

@@ -81,7 +81,7 @@ pub(super) fn summarize(scenario: &Scenario, world: &World) -> Option<AttackRepo
         clean_late_p99_ms: 0.0,
         hostile_links: shares.iter().sum::<f64>() / shares.len().max(1) as f64,
         hostile_links_max: shares.iter().copied().fold(0.0, f64::max),
-        strain: world.strain,
+        strain: world.strain(),
         refused: REFUSALS.into_iter().map(refused).filter(|(_, n)| *n > 0).collect(),
         fullest,
         foreign: world.ledger.n_foreign,

@@ -1,11 +1,12 @@
 //! What breaks and heals from outside.
 
+use djembe_protocol::id::LinkId;
 use djembe_protocol::io::{Command, Input};
-use djembe_protocol::time::Timestamp;
+use djembe_protocol::wire::frame::Class;
 
-use super::events::Happening;
-use super::{World, source};
-use crate::network::NodeIx;
+use super::World;
+use crate::shard::To;
+use crate::topology::NodeIx;
 
 /// What can be done to nodes and network from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,85 +38,113 @@ pub enum Fault {
 }
 
 impl World {
-    /// A fault at a later time.
-    pub fn fault_at(&mut self, at: Timestamp, fault: Fault) {
-        self.calendar.schedule(at, 0, Happening::Fault(fault));
-    }
-
     /// A fault now.
     pub fn fault(&mut self, fault: Fault) {
-        let now = self.now();
         match fault {
             Fault::Crash(node) => self.crash(node, true),
             Fault::PowerOff(node) => self.crash(node, false),
             Fault::Restart(node) => self.start(node),
             Fault::Pause(node) => {
-                self.hosts[node].is_paused = true;
-                self.ledger.on_disturbed(now, node);
+                self.host_mut(node).is_paused = true;
+                self.topology.places[node].is_paused = true;
+                self.ledger.on_disturbed(self.now, node);
             }
-            Fault::Resume(node) => {
-                self.ledger.on_disturbed(now, node);
-                self.hosts[node].is_paused = false;
-                for input in self.hosts[node].take_backlog() {
-                    self.input(node, input);
-                }
-                self.input(node, Input::Timeout);
-            }
+            Fault::Resume(node) => self.resume(node),
             Fault::Stall(node) => {
-                self.hosts[node].is_stalled = true;
-                self.ledger.on_disturbed(now, node);
+                self.host_mut(node).is_stalled = true;
+                self.topology.places[node].is_stalled = true;
+                self.ledger.on_disturbed(self.now, node);
             }
             Fault::Unstall(node) => {
-                self.hosts[node].is_stalled = false;
-                self.ledger.on_disturbed(now, node);
-                self.let_go();
+                self.host_mut(node).is_stalled = false;
+                self.topology.places[node].is_stalled = false;
+                self.ledger.on_disturbed(self.now, node);
+                self.let_go(node);
             }
-            Fault::Clog(node) => self.hosts[node].is_clogged = true,
+            Fault::Clog(node) => self.host_mut(node).is_clogged = true,
             Fault::Unclog(node) => {
-                self.hosts[node].is_clogged = false;
-                self.let_go();
+                self.host_mut(node).is_clogged = false;
+                self.let_go(node);
             }
             Fault::Shutdown(node) => {
                 self.input(node, Input::Command(Command::Shutdown));
                 self.crash(node, true);
             }
             Fault::Partition(nodes) => {
-                for node in 0..self.hosts.len() {
-                    self.network.set_part(node, u8::from(nodes.contains(&node)));
-                    self.ledger.on_disturbed(now, node);
+                self.topology.places.iter_mut().for_each(|place| place.part = 0);
+                for node in nodes {
+                    self.topology.places[node].part = 1;
                 }
+                self.disturb_all();
             }
             Fault::Heal => {
-                for node in 0..self.hosts.len() {
-                    self.network.set_part(node, 0);
-                    self.ledger.on_disturbed(now, node);
-                }
-                self.let_go();
+                self.topology.places.iter_mut().for_each(|place| place.part = 0);
+                self.disturb_all();
+                (0..self.n_nodes()).for_each(|node| self.let_go(node));
             }
         }
+    }
+
+    fn disturb_all(&mut self) {
+        for node in 0..self.n_nodes() {
+            self.ledger.on_disturbed(self.now, node);
+        }
+    }
+
+    /// It hears first what came while it stood still, as its sockets have it.
+    fn resume(&mut self, node: NodeIx) {
+        self.ledger.on_disturbed(self.now, node);
+        self.topology.places[node].is_paused = false;
+        self.host_mut(node).is_paused = false;
+        for input in self.host_mut(node).take_backlog() {
+            self.input(node, input);
+        }
+        for (link, class) in self.waiting(node) {
+            self.with_shard(node, |shard, topology, local| shard.drain(topology, local, link, class));
+        }
+        self.input(node, Input::Timeout);
     }
 
     fn crash(&mut self, node: NodeIx, resets: bool) {
-        if self.hosts[node].engine.is_none() {
+        if self.host(node).engine.is_none() {
             return;
         }
-        self.ledger.on_crash(self.now(), node);
-        self.hosts[node].crash();
-        self.hosts[node].is_off = !resets;
-        for (link, side) in self.network.links_of(node) {
-            let heard = self.network.close(self.now(), link, side);
-            if let Some(at) = heard.filter(|_| resets) {
-                let happening = Happening::PeerClosed { link, side: 1 - side };
-                self.calendar.schedule(at, source(node), happening);
-            }
+        self.ledger.on_crash(self.now, node);
+        if resets {
+            let links: Vec<LinkId> = self.host(node).links.keys().copied().collect();
+            self.with_shard(node, |shard, topology, local| {
+                for link in links {
+                    shard.close(topology, local, link);
+                }
+            });
         }
+        let host = self.host_mut(node);
+        host.crash();
+        host.is_off = !resets;
+        let place = &mut self.topology.places[node];
+        (place.is_up, place.is_paused, place.is_stalled) = (false, false, false);
+    }
+
+    /// What a node could not read.
+    fn waiting(&self, node: NodeIx) -> Vec<(LinkId, Class)> {
+        let ends = self.host(node).links.iter();
+        let classes = ends.flat_map(|(link, end)| Class::ALL.map(|class| (*link, end, class)));
+        classes
+            .filter(|(_, end, class)| end.has_waiting(*class))
+            .map(|(link, _, class)| (link, class))
+            .collect()
     }
 
     /// What was held up goes on.
-    fn let_go(&mut self) {
-        for (link, from, class, at) in self.network.waiting(self.calendar.now()) {
-            let node = self.network.node_at(link, from).unwrap_or(0);
-            self.calendar.schedule(at, source(node), Happening::Arrive { link, from, class });
+    fn let_go(&mut self, node: NodeIx) {
+        for (link, class) in self.waiting(node) {
+            self.with_shard(node, |shard, topology, local| {
+                let host = &mut shard.hosts[local];
+                let Some(end) = host.links.get(&link) else { return };
+                let (from, to) = (end.other, host.ix);
+                let at = shard.now() + topology.latency(&mut shard.hosts[local].net_rng, from, to);
+                shard.schedule_own(topology, local, at, To::Drain { link, class });
+            });
         }
     }
 }

@@ -7,8 +7,8 @@ use std::collections::BinaryHeap;
 use serde::Serialize;
 
 use super::World;
-use crate::network::NodeIx;
 use crate::rng::{Purpose, Rng};
+use crate::topology::NodeIx;
 
 /// The kinds of frames that keep the overlay up: Peers, Refuse, Walk, Shuffle.
 const UPKEEP: [u8; 4] = [9, 19, 20, 21];
@@ -45,8 +45,8 @@ impl World {
         let honest = |node: NodeIx| if self.is_hostile(node) { Vec::new() } else { self.neighbours(node) };
         let links: Vec<Vec<NodeIx>> = (0..self.n_nodes()).map(honest).collect();
         let time = |a, b| {
-            let distance = self.network.distance(a, b);
-            distance + self.network.mean_jitter(distance)
+            let distance = self.topology.distance(a, b);
+            distance + self.topology.mean_jitter(distance)
         };
         let both = |node: NodeIx| {
             let mutual = links[node].iter().filter(|other| links[**other].contains(&node));
@@ -63,7 +63,7 @@ impl World {
     /// Measures the overlay from `n_authors` nodes drawn from the seed.
     pub fn overlay_report(&self, n_authors: usize) -> OverlayReport {
         let graph = self.graph();
-        let up: Vec<NodeIx> = self.honest().filter(|node| self.hosts[*node].engine.is_some()).collect();
+        let up: Vec<NodeIx> = self.honest().filter(|node| self.topology.places[*node].is_up).collect();
         let mut rng = Rng::split(self.config.seed, 0, 1, Purpose::Workload);
         let (mut sum_max, mut sum_p99, mut hops, mut unreached) = (0.0, 0.0, 0, 0);
         let n_authors = n_authors.min(up.len());
@@ -79,8 +79,8 @@ impl World {
             sum_p99 += times.get(p99).map_or(0.0, Duration::as_secs_f64);
         }
         let degrees: Vec<usize> = up.iter().map(|node| graph[*node].len()).collect();
-        let upkeep: u64 =
-            UPKEEP.iter().filter_map(|kind| self.frames.get(kind)).map(|(_, bytes)| bytes).sum();
+        let frames = self.frames();
+        let upkeep: u64 = UPKEEP.iter().filter_map(|kind| frames.get(kind)).map(|(_, bytes)| bytes).sum();
         let each = |n: f64| n / up.len().max(1) as f64;
         let mean = |sum: f64| sum / n_authors.max(1) as f64 * 1000.0;
         OverlayReport {
@@ -91,7 +91,7 @@ impl World {
             hops,
             optimum_max_ms: mean(sum_max),
             optimum_p99_ms: mean(sum_p99),
-            connections_per_node: each(2.0 * self.n_connections as f64),
+            connections_per_node: each(2.0 * self.n_connections() as f64),
             upkeep_bytes_per_node: each(upkeep as f64),
         }
     }

@@ -4,7 +4,7 @@
 use core::time::Duration;
 
 use djembe_protocol::id::Lane;
-use djembe_sim::network::{Conditions, NodeIx};
+use djembe_sim::topology::{Conditions, NodeIx};
 use djembe_sim::world::{World, WorldConfig};
 
 pub(crate) fn secs(n: u64) -> Duration {

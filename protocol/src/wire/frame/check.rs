@@ -1,8 +1,10 @@
 //! From bytes of a peer to a frame whose signatures are good, without any state.
 
+use bytes::Bytes;
+
 use super::{Alert, Frame, Gone, GroupIx, TreeIx};
 use crate::crypto::{self, CheckedEnvelope};
-use crate::error::Reject;
+use crate::error::{DecodeError, Reject};
 use crate::id::EnvelopeId;
 use crate::wire::compress::Expanded;
 use crate::wire::envelope::Envelope;
@@ -78,9 +80,28 @@ pub fn check_with(
     let Some(frame) = Frame::decode(bytes)? else {
         return Ok(CheckedFrame(Checked::Skipped));
     };
+    let parse = |envelope| Envelope::parse_known(envelope, known);
+    check_decoded(frame, parse, seen, verify)
+}
+
+/// The same of a frame that was never bytes: a simulator of a million nodes hands it over as it is.
+///
+/// # Errors
+/// Those of [`check`], but for what cannot be decoded.
+pub fn check_frame(frame: Frame, seen: impl FnOnce(&EnvelopeId) -> bool) -> Result<CheckedFrame, Reject> {
+    frame.check_counts()?;
+    check_decoded(frame, Envelope::parse, seen, crypto::check)
+}
+
+fn check_decoded(
+    frame: Frame,
+    parse: impl FnOnce(Bytes) -> Result<Envelope, DecodeError>,
+    seen: impl FnOnce(&EnvelopeId) -> bool,
+    verify: impl FnOnce(Envelope) -> Result<CheckedEnvelope, Reject>,
+) -> Result<CheckedFrame, Reject> {
     Ok(CheckedFrame(match frame {
         Frame::Data { group, tree, envelope } => {
-            let envelope = Envelope::parse_known(envelope, known)?;
+            let envelope = parse(envelope)?;
             let id = envelope.id();
             if seen(&id) {
                 Checked::Seen { group, tree, envelope: Box::new(envelope) }

@@ -1,0 +1,380 @@
+//! Connections and what travels on them: dials, frames, closing; and probes.
+
+use core::time::Duration;
+
+use djembe_protocol::error::Reject;
+use djembe_protocol::id::{LinkId, PeerId};
+use djembe_protocol::io::{Input, LinkEnd};
+use djembe_protocol::time::Timestamp;
+use djembe_protocol::wire::frame::{
+    CheckedFrame, Class, Encoded, Frame, check, check_frame, talk_signatures,
+};
+
+use super::events::Answer;
+use super::{Happening, Shard, To};
+use crate::topology::{NodeIx, Topology, mix};
+use crate::wire::{Carry, Content, End, Parcel};
+
+/// A dial into nothing is given up after this.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// So is a probe.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The end of a connection is told again after so long where the way is cut.
+const CLOSE_AGAIN: Duration = Duration::from_millis(500);
+/// The kind of a frame with an envelope.
+const DATA: u8 = 13;
+
+impl Shard {
+    /// Something travels from a node to another. Returns when it arrives if nothing goes before it.
+    fn travel(&mut self, topology: &Topology, from: usize, to: NodeIx) -> Timestamp {
+        let now = self.now();
+        let host = &mut self.hosts[from];
+        now + topology.latency(&mut host.net_rng, host.ix, to)
+    }
+
+    /// Sends another node word that nothing goes before.
+    fn tell(&mut self, topology: &Topology, from: usize, to: NodeIx, what: To) {
+        let at = self.travel(topology, from, to);
+        self.schedule(topology, from, at, Happening { node: to, run: None, what });
+    }
+
+    // Dials.
+
+    pub(super) fn connect(&mut self, topology: &Topology, local: usize, to: Option<NodeIx>, peer: PeerId) {
+        let now = self.now();
+        let host = &mut self.hosts[local];
+        host.n_dials += 1;
+        let from = host.ix;
+        let link = LinkId((from as u64 + 1) << 32 | u64::from(host.n_dials));
+        host.dialing.insert(link, (peer, End::new(to.unwrap_or(from))));
+        self.schedule_own(topology, local, now + DIAL_TIMEOUT, To::DialTimeout { link });
+        if let Some(to) = to {
+            self.tell(topology, local, to, To::Dialed { from, link, peer });
+        }
+    }
+
+    pub(super) fn on_dialed(
+        &mut self,
+        topology: &Topology,
+        local: usize,
+        from: NodeIx,
+        link: LinkId,
+        peer: PeerId,
+    ) {
+        let host = &self.hosts[local];
+        if !topology.reaches(from, host.ix) || host.is_off {
+            return;
+        }
+        let answer = match &host.engine {
+            None => Answer::Refused,
+            Some(_) if host.peer != peer => Answer::Other,
+            Some(_) => Answer::Accepted,
+        };
+        if answer == Answer::Accepted {
+            self.tally.n_connections += 1;
+            self.hosts[local].links.insert(link, End::new(from));
+            self.link_up(topology, local, link, false);
+        }
+        self.tell(topology, local, from, To::Answered { link, answer });
+    }
+
+    pub(super) fn on_accepted(&mut self, topology: &Topology, local: usize, link: LinkId) {
+        let host = &mut self.hosts[local];
+        let Some((_, end)) = host.dialing.remove(&link) else { return };
+        host.links.insert(link, end);
+        self.link_up(topology, local, link, true);
+        // What came before the dialler knew that its connection stands.
+        for class in Class::ALL {
+            self.drain(topology, local, link, class);
+        }
+    }
+
+    fn link_up(&mut self, topology: &Topology, local: usize, link: LinkId, dialed: bool) {
+        let Some(other) = self.hosts[local].links.get(&link).map(|end| end.other) else { return };
+        let (peer, address) = (topology.peers[other], Some(topology.address(other)));
+        self.input(topology, local, Input::LinkUp { link, peer, dialed, address });
+    }
+
+    pub(super) fn on_dial_failed(&mut self, topology: &Topology, local: usize, link: LinkId, refused: bool) {
+        let host = &mut self.hosts[local];
+        let Some((peer, end)) = host.dialing.remove(&link) else { return };
+        if end.other != host.ix {
+            // The other side may have accepted all the same.
+            self.tell(topology, local, end.other, To::PeerClosed { link });
+        }
+        self.input(topology, local, Input::DialFailed { peer, refused });
+    }
+
+    // Probes: a round trip without a connection.
+
+    pub(super) fn probe(&mut self, topology: &Topology, local: usize, peer: PeerId, to: Option<NodeIx>) {
+        let now = self.now();
+        let host = &mut self.hosts[local];
+        host.probing.insert(peer);
+        let from = host.ix;
+        self.schedule_own(topology, local, now + PROBE_TIMEOUT, To::ProbeTimeout { peer });
+        if let Some(to) = to {
+            self.tell(topology, local, to, To::ProbeAsked { from, since: now });
+        }
+    }
+
+    pub(super) fn on_probe_asked(
+        &mut self,
+        topology: &Topology,
+        local: usize,
+        from: NodeIx,
+        since: Timestamp,
+    ) {
+        let host = &self.hosts[local];
+        if topology.reaches(from, host.ix) && host.engine.is_some() && !host.is_off {
+            let by = host.ix;
+            self.tell(topology, local, from, To::Probed { by, since });
+        }
+    }
+
+    pub(super) fn on_probed(&mut self, topology: &Topology, local: usize, by: NodeIx, since: Timestamp) {
+        let peer = topology.peers[by];
+        let rtt = Some(self.now() - since);
+        if topology.reaches(by, self.hosts[local].ix) && self.hosts[local].probing.remove(&peer) {
+            self.input(topology, local, Input::Probed { peer, rtt });
+        }
+    }
+
+    // Closing.
+
+    /// A node wants an end closed: it hears of it at once, the other side after everything that was sent.
+    pub(super) fn disconnect(&mut self, topology: &Topology, local: usize, link: LinkId) {
+        if self.close(topology, local, link) {
+            let now = self.now();
+            self.schedule_own(topology, local, now, To::Closed { link });
+        }
+    }
+
+    /// Tells the other side that an end is closed. False if there is no such end.
+    pub(crate) fn close(&mut self, topology: &Topology, local: usize, link: LinkId) -> bool {
+        let Some(end) = self.hosts[local].links.get(&link) else { return false };
+        let (other, last) = (end.other, end.last_arrival());
+        let at = self.travel(topology, local, other).max(last);
+        let what = To::PeerClosed { link };
+        self.schedule(topology, local, at, Happening { node: other, run: None, what });
+        true
+    }
+
+    pub(super) fn on_peer_closed(&mut self, topology: &Topology, local: usize, link: LinkId) {
+        let host = &mut self.hosts[local];
+        let Some(end) = host.links.get(&link) else {
+            // It was accepted and closed before this side knew.
+            if host.dialing.contains_key(&link) {
+                self.on_dial_failed(topology, local, link, false);
+            }
+            return;
+        };
+        if !topology.reaches(end.other, host.ix) {
+            // It comes when the network heals; until then the link only falls silent.
+            let at = self.now() + CLOSE_AGAIN;
+            self.schedule_own(topology, local, at, To::PeerClosed { link });
+            return;
+        }
+        self.hosts[local].links.remove(&link);
+        self.input(topology, local, Input::LinkDown { link, cause: LinkEnd::Reset });
+    }
+
+    // Frames.
+
+    pub(crate) fn send(
+        &mut self,
+        topology: &Topology,
+        local: usize,
+        link: LinkId,
+        class: Class,
+        frame: Frame,
+    ) {
+        let encoded = frame.encode();
+        let is_whole = self.rules.carry == Carry::Frames && !topology.places[self.hosts[local].ix].is_hostile;
+        self.send_bytes(topology, local, link, class, frame.kind(), encoded, is_whole.then_some(frame));
+    }
+
+    /// The same of bytes that may be no frame; `kind` is what they are counted as. The frame itself, if it is given, is
+    /// what arrives.
+    #[expect(clippy::too_many_arguments, reason = "who sends what on which link, counted as what")]
+    pub(super) fn send_bytes(
+        &mut self,
+        topology: &Topology,
+        local: usize,
+        link: LinkId,
+        class: Class,
+        kind: u8,
+        encoded: Encoded,
+        frame: Option<Frame>,
+    ) {
+        let now = self.now();
+        let host = &mut self.hosts[local];
+        let Some(end) = host.links.get_mut(&link) else { return };
+        let (whole, to) = (u32::try_from(encoded.len()).unwrap_or(u32::MAX), end.other);
+        let (packed, charge) = end.pack(now, class, encoded);
+        let written = end.on_sent(class, whole);
+        if written > 0 {
+            self.written.push((link, class, written));
+        }
+        let kind = self.tally.frames.entry(kind).or_default();
+        *kind = (kind.0 + 1, kind.1 + charge.len as u64);
+        self.tally.bytes += charge.bytes as u64;
+        self.tally.packets += charge.packets as u64;
+        let mut departs = now;
+        let micros = charge.bytes as u64 * 8 * 1_000_000;
+        if let Some(micros) = micros.checked_div(topology.conditions.bandwidth) {
+            departs = host.uplink_free.max(now) + Duration::from_micros(micros);
+            host.uplink_free = departs;
+        }
+        let mut travels = topology.latency(&mut host.net_rng, host.ix, to);
+        for _ in 1..charge.packets {
+            // The frame is whole when its last packet is there.
+            travels = travels.max(topology.latency(&mut host.net_rng, host.ix, to));
+        }
+        let Some(end) = host.links.get_mut(&link) else { return };
+        let at = end.queue(departs + travels, class);
+        let print = print_of(&packed);
+        let content = frame.map_or(Content::Bytes(packed), Content::Frame);
+        let parcel = Box::new(Parcel { class, whole, print, content });
+        let what = To::Arrived { link, parcel };
+        self.schedule(topology, local, at, Happening { node: to, run: None, what });
+    }
+
+    pub(super) fn on_arrived(
+        &mut self,
+        topology: &Topology,
+        local: usize,
+        link: LinkId,
+        parcel: Box<Parcel>,
+    ) {
+        let host = &mut self.hosts[local];
+        if let Some((_, end)) = host.dialing.get_mut(&link) {
+            return end.keep(parcel);
+        }
+        let is_read = host.reads(parcel.class);
+        let Some(end) = host.links.get_mut(&link) else { return };
+        if !is_read || end.has_waiting(parcel.class) || !topology.reaches(end.other, host.ix) {
+            return end.keep(parcel);
+        }
+        self.read(topology, local, link, *parcel);
+    }
+
+    /// Reads what waits on a stream, for as long as that is possible.
+    pub(crate) fn drain(&mut self, topology: &Topology, local: usize, link: LinkId, class: Class) {
+        loop {
+            let host = &mut self.hosts[local];
+            let is_read = host.reads(class);
+            let Some(end) = host.links.get_mut(&link) else { return };
+            if !is_read || !topology.reaches(end.other, host.ix) {
+                return;
+            }
+            let Some(parcel) = end.next_waiting(class) else { return };
+            self.read(topology, local, link, *parcel);
+        }
+    }
+
+    fn read(&mut self, topology: &Topology, local: usize, link: LinkId, parcel: Parcel) {
+        let Parcel { class, whole, print, content } = parcel;
+        let host = &mut self.hosts[local];
+        host.note(print);
+        let Some(end) = host.links.get_mut(&link) else { return };
+        let sender = end.other;
+        if let Some(bytes) = end.read(class, whole) {
+            self.tell(topology, local, sender, To::Read { link, class, bytes });
+        }
+        let host = &mut self.hosts[local];
+        let is_strain = topology.places[sender].is_hostile && !topology.places[host.ix].is_hostile;
+        let before = if is_strain { self.checks_of(local) } else { 0 };
+        let Some((checked, checks)) = self.check(topology, local, link, class, content) else { return };
+        let bytes = whole as usize;
+        let input = match checked {
+            Ok(frame) => {
+                if let Some(id) = frame.verified() {
+                    self.hosts[local].mark_seen(id);
+                }
+                Input::Frame { link, class, bytes, frame }
+            }
+            Err(reject) => Input::Rejected { link, class, bytes, reject },
+        };
+        self.input(topology, local, input);
+        if is_strain {
+            let checks = checks + self.checks_of(local).saturating_sub(before);
+            self.on_strained(bytes, checks);
+        }
+    }
+
+    /// What a node makes of what came, and how many signatures it checks for that. Nothing if an attacker keeps it from
+    /// its engine.
+    fn check(
+        &mut self,
+        topology: &Topology,
+        local: usize,
+        link: LinkId,
+        class: Class,
+        content: Content,
+    ) -> Option<(Result<CheckedFrame, Reject>, u64)> {
+        let is_hostile = topology.places[self.hosts[local].ix].is_hostile;
+        match content {
+            Content::Frame(frame) => {
+                self.tally.n_copies += u64::from(frame.kind() == DATA);
+                if is_hostile && !self.villain_hears(topology, local, link, &frame) {
+                    return None;
+                }
+                let host = &self.hosts[local];
+                Some((check_frame(frame, |id| host.has_seen(id)), 0))
+            }
+            Content::Bytes(frame) => {
+                self.tally.n_copies += u64::from(frame.head.get(4) == Some(&DATA));
+                let end = self.hosts[local].links.get_mut(&link)?;
+                let expanded = end.expander(class).expand(&frame.concat());
+                if is_hostile
+                    && let Ok(bytes) = &expanded
+                    && let Ok(Some(frame)) = Frame::decode(bytes.as_bytes().clone())
+                    && !self.villain_hears(topology, local, link, &frame)
+                {
+                    return None;
+                }
+                let mut checks =
+                    expanded.as_ref().map_or(0, |frame| talk_signatures(frame.as_bytes()) as u64);
+                let host = &self.hosts[local];
+                let checked = expanded.map_err(Reject::Elided).and_then(|frame| {
+                    check(frame, |id| {
+                        let is_seen = host.has_seen(id);
+                        checks += u64::from(!is_seen);
+                        is_seen
+                    })
+                });
+                Some((checked, checks))
+            }
+        }
+    }
+
+    pub(super) fn on_read(
+        &mut self,
+        topology: &Topology,
+        local: usize,
+        link: LinkId,
+        class: Class,
+        bytes: u32,
+    ) {
+        let Some(end) = self.hosts[local].links.get_mut(&link) else { return };
+        let written = end.on_read(class, bytes) as usize;
+        if written > 0 {
+            self.input(topology, local, Input::Written { link, class, bytes: written });
+        }
+    }
+}
+
+/// A hash over the beginning of what travels: envelopes begin with what tells them apart.
+fn print_of(frame: &Encoded) -> u64 {
+    const MOST: usize = 320;
+    let mut print = frame.len() as u64;
+    for part in [&frame.head, &frame.body] {
+        for chunk in part[..part.len().min(MOST)].chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            print = (print ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        }
+    }
+    mix(print)
+}

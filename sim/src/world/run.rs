@@ -1,0 +1,250 @@
+//! Time passes: shards are worked off side by side, a window at a time, between what is done from outside.
+
+use core::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use djembe_protocol::id::Lane;
+use djembe_protocol::io::Event;
+use djembe_protocol::time::Timestamp;
+
+use super::{Fault, World};
+use crate::calendar::Key;
+use crate::shard::{Happening, Note, Shard};
+use crate::topology::{NodeIx, Topology};
+
+/// What applications were told is put into the books once it is so much.
+const NOTES_MAX: usize = 256 * 1024;
+/// A single shard needs no windows, but to look at its notes now and then.
+const WINDOW_ALONE: Duration = Duration::from_millis(20);
+/// A thread that waits for others looks so often before it lets others have its core.
+const LOOKS: u32 = 2_000;
+const TICK: Duration = Duration::from_micros(1);
+
+/// What is done from outside.
+#[derive(Debug)]
+pub(super) enum Deed {
+    /// A node starts.
+    Start(NodeIx),
+    /// Somebody publishes.
+    Publish { node: NodeIx, group: usize, lane: Lane, size: usize },
+    /// Something breaks or heals.
+    Fault(Fault),
+}
+
+impl World {
+    /// All events up to and at a time, which it then is.
+    pub fn run_until(&mut self, at: Timestamp) {
+        while let Some(next) = self.calendar.next_at().filter(|next| *next <= at) {
+            self.run_shards(next);
+            self.now = self.now.max(next);
+            self.do_deeds(next);
+        }
+        self.run_shards(at + TICK);
+        self.now = self.now.max(at);
+    }
+
+    /// All events of so much time from now on.
+    pub fn run_for(&mut self, time: Duration) {
+        self.run_until(self.now() + time);
+    }
+
+    /// Runs while `go_on` says so, asked after each window, for `at_most`. Returns how long it took, if it stopped by
+    /// itself.
+    pub fn run_while(&mut self, at_most: Duration, mut go_on: impl FnMut(&Self) -> bool) -> Option<Duration> {
+        let start = self.now();
+        let window = self.topology.least_latency() - TICK;
+        while go_on(self) {
+            let shards = self.shards.iter_mut().filter_map(|shard| shard.calendar.next_at());
+            let next = shards.chain(self.calendar.next_at()).min()?;
+            if next - start >= at_most {
+                return None;
+            }
+            let at = (next + window).max(self.now());
+            self.run_until(at);
+        }
+        Some(self.now() - start)
+    }
+
+    /// Does what is to be done from outside by then.
+    fn do_deeds(&mut self, until: Timestamp) {
+        while let Some((_, deed)) = self.calendar.pop_before(until + TICK) {
+            match deed {
+                Deed::Start(node) => self.start(node),
+                Deed::Publish { node, group, lane, size } => {
+                    self.publish(node, group, lane, size);
+                }
+                Deed::Fault(fault) => self.fault(fault),
+            }
+        }
+    }
+
+    fn do_at(&mut self, at: Timestamp, deed: Deed) {
+        let Key { source, n, .. } = self.next_key();
+        self.calendar.schedule(Key { at: at.max(self.now), source, n }, deed);
+    }
+
+    /// Starts a node at a later time.
+    pub fn start_at(&mut self, at: Timestamp, node: NodeIx) {
+        self.do_at(at, Deed::Start(node));
+    }
+
+    /// A publish at a later time.
+    pub fn publish_at(&mut self, at: Timestamp, node: NodeIx, group: usize, lane: Lane, size: usize) {
+        self.do_at(at, Deed::Publish { node, group, lane, size });
+    }
+
+    /// A fault at a later time.
+    pub fn fault_at(&mut self, at: Timestamp, fault: Fault) {
+        self.do_at(at, Deed::Fault(fault));
+    }
+
+    /// Works off all shards up to a time.
+    fn run_shards(&mut self, end: Timestamp) {
+        loop {
+            let is_done = match &mut self.shards[..] {
+                [shard] => run_alone(shard, &self.topology, end),
+                shards => run_together(shards, &self.topology, end),
+            };
+            self.close_books();
+            if is_done {
+                return;
+            }
+        }
+    }
+
+    /// What shards have for each other gets there.
+    pub(super) fn deliver(&mut self) {
+        for from in 0..self.shards.len() {
+            for (node, key, happening) in std::mem::take(&mut self.shards[from].outbox) {
+                let to = usize::from(self.topology.places[node].home.0);
+                self.shards[to].calendar.schedule(key, happening);
+            }
+        }
+    }
+
+    /// What applications were told is looked at, in the order in which it happened.
+    pub(super) fn close_books(&mut self) {
+        let mut notes: Vec<Note> = Vec::new();
+        self.shards.iter_mut().for_each(|shard| notes.append(&mut shard.notes));
+        if self.shards.len() > 1 {
+            notes.sort_by_key(|note| note.key);
+        }
+        for Note { key, node, event } in notes {
+            self.book(key.at, node, event);
+        }
+        self.ledger.n_copies = self.sum(|tally| tally.n_copies);
+    }
+
+    fn book(&mut self, at: Timestamp, node: NodeIx, event: Event) {
+        if let Event::Presence { peer, state, cause } = &event {
+            let subject = self.ledger.nodes_of(peer);
+            if subject.iter().any(|subject| self.is_hostile(*subject)) {
+                // Whatever becomes of it is right.
+                return;
+            }
+            // Who does not read cannot answer, and hears nobody.
+            let topology = &self.topology;
+            let is_there = !topology.places[node].is_stalled
+                && subject.iter().any(|subject| {
+                    let place = topology.places[*subject];
+                    place.is_up
+                        && !place.is_paused
+                        && !place.is_stalled
+                        && topology.reaches(node, *subject)
+                        && topology.reaches(*subject, node)
+                });
+            self.ledger.on_presence(at, node, *peer, (*state, *cause), is_there);
+        }
+        self.ledger.on_event(at, node, event);
+    }
+}
+
+/// Works off a shard that is the only one. False if its notes are to be looked at before it goes on.
+fn run_alone(shard: &mut Shard, topology: &Topology, end: Timestamp) -> bool {
+    shard.swap_verdicts();
+    let mut is_done = true;
+    while let Some(next) = shard.calendar.next_at().filter(|next| *next < end) {
+        if shard.notes.len() >= NOTES_MAX {
+            is_done = false;
+            break;
+        }
+        shard.run_before(topology, end.min(next + WINDOW_ALONE));
+    }
+    shard.swap_verdicts();
+    is_done
+}
+
+/// The same for several, on a thread each.
+fn run_together(shards: &mut [Shard], topology: &Topology, end: Timestamp) -> bool {
+    let window = topology.least_latency();
+    let meeting = Meeting::new(shards.len());
+    let next: Vec<AtomicU64> = shards.iter().map(|_| AtomicU64::new(0)).collect();
+    let mail: Vec<Mutex<Vec<(Key, Happening)>>> = shards.iter().map(|_| Mutex::default()).collect();
+    let is_full = AtomicBool::new(false);
+    let work = |shard: &mut Shard| {
+        let me = usize::from(shard.ix);
+        shard.swap_verdicts();
+        loop {
+            let at = shard.calendar.next_at().map_or(u64::MAX, Timestamp::as_micros);
+            next[me].store(at, Ordering::Release);
+            meeting.wait();
+            let first = next.iter().map(|at| at.load(Ordering::Acquire)).min().unwrap_or(u64::MAX);
+            if first >= end.as_micros() || is_full.load(Ordering::Acquire) {
+                break;
+            }
+            shard.run_before(topology, end.min(Timestamp::from_micros(first) + window));
+            for (node, key, happening) in shard.outbox.drain(..) {
+                let to = usize::from(topology.places[node].home.0);
+                lock(&mail[to]).push((key, happening));
+            }
+            meeting.wait();
+            for (key, happening) in lock(&mail[me]).drain(..) {
+                shard.calendar.schedule(key, happening);
+            }
+            if shard.notes.len() >= NOTES_MAX {
+                is_full.store(true, Ordering::Release);
+            }
+        }
+        shard.swap_verdicts();
+    };
+    std::thread::scope(|scope| {
+        let Some((first, rest)) = shards.split_first_mut() else { return };
+        for shard in rest {
+            scope.spawn(|| work(shard));
+        }
+        work(first);
+    });
+    !is_full.into_inner()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where threads wait for each other. They meet thousands of times a second, mostly within a microsecond.
+struct Meeting {
+    n: usize,
+    arrived: AtomicUsize,
+    round: AtomicUsize,
+}
+
+impl Meeting {
+    fn new(n: usize) -> Self {
+        Self { n, arrived: AtomicUsize::new(0), round: AtomicUsize::new(0) }
+    }
+
+    fn wait(&self) {
+        let round = self.round.load(Ordering::Acquire);
+        if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.n {
+            self.arrived.store(0, Ordering::Release);
+            self.round.store(round + 1, Ordering::Release);
+            return;
+        }
+        let mut looks = 0;
+        while self.round.load(Ordering::Acquire) == round {
+            looks += 1;
+            if looks < LOOKS { std::hint::spin_loop() } else { std::thread::yield_now() }
+        }
+    }
+}
