@@ -6,7 +6,6 @@ use core::fmt;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use djembe_protocol::limits;
 use djembe_protocol::persist::Frontier;
 use djembe_protocol::time::Timestamp;
 use serde::Serialize;
@@ -155,25 +154,11 @@ pub fn check_same_logs(world: &mut World) {
 
 /// Queues and tables stay within their limits.
 pub fn check_bounds(world: &mut World) {
-    attack::check_census(world);
     for node in world.honest().collect::<Vec<_>>() {
-        let Some(engine) = &world.host(node).engine else {
-            continue;
-        };
-        let status = engine.status();
-        let queued_max = limits::LINK_QUEUE_MAX + limits::ANSWER_QUEUE_MAX + limits::CONTROL_QUEUE_MAX;
-        let links = status.peers.iter().filter(|peer| peer.link.is_some()).count();
-        let queue = status.peers.iter().map(|peer| peer.queued).max().unwrap_or(0);
-        let drafts = status.groups.iter().map(|group| group.drafts).max().unwrap_or(0);
-        let found = [
-            ("links", links, limits::LINKS_MAX),
-            ("queue", queue, queued_max),
-            ("drafts", drafts, 2 * (limits::DRAFTS_MAX + limits::BATCH_MESSAGES)),
-            ("peers", status.peers.len(), limits::GONE_MAX + limits::LINKS_MAX),
-        ];
-        for (what, n, max) in found {
+        let Some(engine) = &world.host(node).engine else { continue };
+        for (table, n, max) in engine.table_sizes() {
             if n > max {
-                world.ledger.violate(world.now(), node, "bounds", format!("{what}: {n} of {max}"));
+                world.ledger.violate(world.now(), node, "bounds", format!("{table}: {n} of {max}"));
             }
         }
     }

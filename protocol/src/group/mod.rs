@@ -283,6 +283,11 @@ impl Group {
         self.ix
     }
 
+    /// Messages that wait to be sealed.
+    pub(crate) fn n_drafts(&self) -> usize {
+        self.lanes.iter().map(OwnLane::n_drafts).sum()
+    }
+
     pub(crate) fn status(&self, now: Timestamp, me: PeerId) -> GroupStatus {
         let (n_members, members) = self.count_members(me);
         GroupStatus {
@@ -294,7 +299,7 @@ impl Group {
             envelopes: self.kept_logs().map(|(_, state)| state.log.next()).sum(),
             trees: self.forest.len(),
             is_root: self.forest.is_root(),
-            drafts: self.lanes.iter().map(OwnLane::n_drafts).sum(),
+            drafts: self.n_drafts(),
             untaken: self.lanes[0].n_untaken(),
             root: self.root.unwrap_or_else(|| self.root_without(&BTreeSet::new())),
             missing: self

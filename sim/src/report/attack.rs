@@ -132,15 +132,3 @@ impl AttackReport {
         line("messages of attackers", self.foreign.to_string())
     }
 }
-
-/// Tables that attackers can fill are within their bounds: checked beside queues and links.
-pub(super) fn check_census(world: &mut World) {
-    for node in world.honest().collect::<Vec<_>>() {
-        let Some(engine) = &world.host(node).engine else { continue };
-        for (table, n, max) in engine.table_sizes() {
-            if n > max {
-                world.ledger.violate(world.now(), node, "bounds", format!("{table}: {n} of {max}"));
-            }
-        }
-    }
-}
