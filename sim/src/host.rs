@@ -3,6 +3,7 @@
 //! It does what a node's driver does: feeds one input, drains the outputs in order, keeps one deadline. What an
 //! output wants of the network or the disk is given back as a [`Wish`] for the world to schedule.
 
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use djembe_protocol::crypto::Identity;
@@ -49,6 +50,12 @@ pub struct Host {
     pub(crate) timer: Option<Timestamp>,
     /// When a disk that is busy will be free; it works in order.
     pub(crate) disk_free: Timestamp,
+    /// How wrong its wall clock is.
+    pub clock: Clock,
+    /// Its disk is so many times as slow as others'.
+    pub disk_slowness: u32,
+    /// When its downlink will be free.
+    pub(crate) downlink_free: Timestamp,
     /// How long its disk takes.
     pub(crate) disk_rng: Rng,
     /// How long what it sends takes.
@@ -75,6 +82,32 @@ pub struct Host {
     backlog: VecDeque<Input>,
     /// Its ends of connections that it was told of.
     pub links: BTreeMap<LinkId, End>,
+}
+
+/// A wall clock that is wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Clock {
+    /// By so many milliseconds at the start of time.
+    pub skew_ms: i64,
+    /// And by so many millionths of the time that passes.
+    pub drift_ppm: f64,
+}
+
+impl Clock {
+    /// As wrong as `skew` and `drift_ppm` at most.
+    pub(crate) fn drawn(seed: u64, node: NodeIx, skew: Duration, drift_ppm: f64) -> Self {
+        let mut rng = Rng::split(seed, node, 0, Purpose::Clock);
+        let max = i64::try_from(skew.as_millis()).unwrap_or(i64::MAX / 4);
+        let skew_ms = i64::try_from(rng.below(2 * max.unsigned_abs() + 1)).unwrap_or(max) - max;
+        let share = rng.below(2_000_001) as f64 / 1e6 - 1.0;
+        Self { skew_ms, drift_ppm: share * drift_ppm }
+    }
+
+    /// What it shows, in milliseconds, when the true time is this.
+    pub(crate) fn shows(&self, true_ms: u64, passed_ms: u64) -> u64 {
+        let drift = (passed_ms as f64 * self.drift_ppm / 1e6) as i64;
+        true_ms.saturating_add_signed(self.skew_ms + drift)
+    }
 }
 
 /// What an output asks of the world.
@@ -113,6 +146,9 @@ impl Host {
             is_off: false,
             timer: None,
             disk_free: Timestamp::ZERO,
+            clock: Clock::default(),
+            disk_slowness: 1,
+            downlink_free: Timestamp::ZERO,
             disk_rng: Rng::split(seed, ix, 0, Purpose::Disk),
             net_rng: Rng::split(seed, ix, 0, Purpose::Network),
             discovery_rng: Rng::split(seed, ix, 0, Purpose::Discovery),

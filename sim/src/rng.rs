@@ -26,6 +26,10 @@ pub enum Purpose {
     Disk = 7,
     /// What an attacker does.
     Attack = 8,
+    /// How wrong a clock is.
+    Clock = 9,
+    /// What breaks, and when.
+    Faults = 10,
 }
 
 /// A stream of random numbers.
@@ -54,10 +58,35 @@ impl Rng {
         p > 0.0 && ((self.next_u64() >> 11) as f64) < p * (1u64 << 53) as f64
     }
 
+    /// A time from an exponential distribution: how long until something that comes at any moment alike.
+    pub fn exponential(&mut self, mean: Duration) -> Duration {
+        let lot = (self.below(1 << 52) + 1) as f64 / (1u64 << 52) as f64;
+        mean.mul_f64(-ln(lot)).max(Duration::from_micros(1))
+    }
+
     /// A time below `max`.
     pub fn time_below(&mut self, max: Duration) -> Duration {
         Duration::from_micros(self.below(u64::try_from(max.as_micros()).unwrap_or(u64::MAX)))
     }
+}
+
+/// The natural logarithm of a number from 0 to 1, with nothing but the four operations, which are the same on all
+/// machines: those of libraries differ in the last bit.
+fn ln(x: f64) -> f64 {
+    let (mut x, mut halvings) = (x, 0.0);
+    while x < 0.75 {
+        x *= 2.0;
+        halvings += 1.0;
+    }
+    // 2 artanh((x - 1) / (x + 1)), of which |z| <= 1/7: eight terms are good to 1e-15.
+    let z = (x - 1.0) / (x + 1.0);
+    let square = z * z;
+    let (mut power, mut sum) = (z, 0.0);
+    for n in 0..8 {
+        sum += power / f64::from(2 * n + 1);
+        power *= square;
+    }
+    2.0 * sum - halvings * core::f64::consts::LN_2
 }
 
 /// 32 bytes that depend on everything named.
@@ -79,5 +108,25 @@ impl Secrets for SeededSecrets {
         for chunk in out.chunks_mut(8) {
             chunk.copy_from_slice(&self.0.next_u64().to_le_bytes()[..chunk.len()]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_logarithm_is_one() {
+        for x in [1.0, 0.9, 0.75, 0.5, 0.3, 1e-3, 1e-9] {
+            assert!((ln(x) - f64::ln(x)).abs() < 1e-12, "{x}: {} and {}", ln(x), f64::ln(x));
+        }
+    }
+
+    #[test]
+    fn exponential_times_have_their_mean() {
+        let mut rng = Rng::split(1, 0, 0, Purpose::Faults);
+        let mean = Duration::from_secs(10);
+        let sum: Duration = (0..10_000).map(|_| rng.exponential(mean)).sum();
+        assert!((9_700..10_300).contains(&(sum / 10_000).as_millis()), "{:?}", sum / 10_000);
     }
 }

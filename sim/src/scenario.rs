@@ -1,5 +1,9 @@
 //! Scenarios: a TOML file of a network, its faults and its messages, and the world made from it.
 
+mod check;
+mod faults;
+mod network;
+
 use core::fmt;
 use core::time::Duration;
 
@@ -7,9 +11,11 @@ use djembe_protocol::id::Lane;
 use djembe_protocol::time::Timestamp;
 use serde::{Deserialize, Deserializer};
 
+pub use self::faults::{Churn, DiskTrouble, Flap, Partition, Starvation, Wave};
+pub use self::network::{BurstText, PathText, SiteText};
 use crate::attack::Kind;
 use crate::rng::{Purpose, Rng};
-use crate::topology::Conditions;
+use crate::topology::{Burst, Conditions};
 use crate::wire::Carry;
 use crate::world::{Fault, World, WorldConfig};
 
@@ -56,6 +62,30 @@ pub struct Scenario {
     /// Bits a second that a node can send; 0 is no limit.
     #[serde(default)]
     pub bandwidth: u64,
+    /// Loss that comes in bursts, beside that.
+    #[serde(default)]
+    pub burst: Option<BurstText>,
+    /// Share of packets that take twice as long, and so let others overtake them.
+    #[serde(default)]
+    pub reorder: f64,
+    /// Share of packets that come twice.
+    #[serde(default)]
+    pub duplicate: f64,
+    /// Share of frames that are changed on the way: the cipher notices, and the connection ends.
+    #[serde(default)]
+    pub corrupt: f64,
+    /// Where nodes are; without any, all are in one place.
+    #[serde(default)]
+    pub sites: Vec<SiteText>,
+    /// What lies between the sites.
+    #[serde(default)]
+    pub paths: Vec<PathText>,
+    /// Wall clocks are wrong by up to this, either way.
+    #[serde(default, deserialize_with = "time")]
+    pub clock_skew: Duration,
+    /// And go so many millionths too fast or too slow, at most.
+    #[serde(default)]
+    pub clock_drift_ppm: f64,
     /// A node hears of another within this.
     #[serde(default = "millis_500", deserialize_with = "time")]
     pub discovery: Duration,
@@ -102,6 +132,21 @@ pub struct Scenario {
     /// The first so many nodes are cut off for a while.
     #[serde(default)]
     pub partitions: Vec<Partition>,
+    /// Nodes whose lines come and go.
+    #[serde(default)]
+    pub flaps: Vec<Flap>,
+    /// Many that go together.
+    #[serde(default)]
+    pub waves: Vec<Wave>,
+    /// Nodes that come and go all the time.
+    #[serde(default)]
+    pub churn: Option<Churn>,
+    /// Nodes that stand still again and again.
+    #[serde(default)]
+    pub starvation: Option<Starvation>,
+    /// Disks in trouble.
+    #[serde(default)]
+    pub disks: Vec<DiskTrouble>,
     /// Processes that die.
     #[serde(default)]
     pub crashes: Vec<Crash>,
@@ -134,20 +179,6 @@ pub struct Messages {
     pub stop: Duration,
 }
 
-/// A cut between the first nodes and the others.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Partition {
-    /// How many are cut off.
-    pub nodes: usize,
-    /// From then on.
-    #[serde(deserialize_with = "time")]
-    pub at: Duration,
-    /// Until then.
-    #[serde(deserialize_with = "time")]
-    pub until: Duration,
-}
-
 /// A process that dies.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -163,6 +194,9 @@ pub struct Crash {
     /// The machine goes with it, so that nobody is told.
     #[serde(default)]
     pub power_off: bool,
+    /// And the last so many commits, although the disk said that they were safe.
+    #[serde(default)]
+    pub lost_commits: usize,
 }
 
 /// A node and a while.
@@ -222,74 +256,9 @@ impl Scenario {
         Ok(scenario)
     }
 
-    fn check(&self) -> Result<(), String> {
-        let in_range = |what: &str, node: usize| {
-            if node < self.nodes {
-                Ok(())
-            } else {
-                Err(format!("{what}: node {node} of {} (they count from 0)", self.nodes))
-            }
-        };
-        let in_order = |what: &str, at: Duration, until: Duration| {
-            if at < until { Ok(()) } else { Err(format!("{what}: ends before it begins")) }
-        };
-        if !(1..=100_000).contains(&self.nodes) {
-            return Err(format!("nodes = {}: expected 1 to 100000", self.nodes));
-        }
-        if !(0.0..=0.9).contains(&self.loss) {
-            return Err(format!("loss = {}: expected 0 to 0.9", self.loss));
-        }
-        if !(0.0..=100_000.0).contains(&self.messages.rate) {
-            return Err(format!("messages.rate = {}: expected 0 to 100000", self.messages.rate));
-        }
-        if !(0.0..=10.0).contains(&self.jitter_share) {
-            return Err(format!("jitter_share = {}: expected 0 to 10", self.jitter_share));
-        }
-        if let Some(contact) = self.contact {
-            in_range("contact", contact)?;
-        }
-        let size_max = djembe_protocol::limits::CONTENT_MAX;
-        if self.messages.size > size_max {
-            return Err(format!("messages.size: at most {size_max}"));
-        }
-        if self.attackers > 0 && self.attack.is_none() {
-            return Err("attackers: what is their attack?".to_owned());
-        }
-        if self.attackers > 10_000 {
-            return Err(format!("attackers = {}: expected 0 to 10000", self.attackers));
-        }
-        for partition in &self.partitions {
-            in_order("partitions", partition.at, partition.until)?;
-        }
-        for crash in &self.crashes {
-            in_range("crashes", crash.node)?;
-            if let Some(restart) = crash.restart {
-                in_order("crashes", crash.at, restart)?;
-            }
-        }
-        for (what, spans) in [("pauses", &self.pauses), ("stalls", &self.stalls)] {
-            for span in spans {
-                in_range(what, span.node)?;
-                in_order(what, span.at, span.until)?;
-            }
-        }
-        if self.quiet_at() + self.settle > self.duration {
-            return Err(format!(
-                "duration = {:?}: the last fault or message is at {:?}, and {:?} to settle come after it",
-                self.duration,
-                self.quiet_at(),
-                self.settle
-            ));
-        }
-        Ok(())
-    }
-
     /// When the last fault is over and the last message is published.
     pub fn quiet_at(&self) -> Duration {
-        let partitions = self.partitions.iter().map(|partition| partition.until);
-        let crashes = self.crashes.iter().map(|crash| crash.restart.unwrap_or(crash.at));
-        let spans = self.pauses.iter().chain(&self.stalls).map(|span| span.until);
-        let last = partitions.chain(crashes).chain(spans).max().unwrap_or_default();
+        let last = self.plan().into_iter().map(|(at, _)| at).max().unwrap_or_default();
         last.max(self.messages.stop)
     }
 
@@ -311,8 +280,16 @@ impl Scenario {
                     jitter: self.jitter,
                     jitter_share: self.jitter_share,
                     loss: self.loss,
+                    burst: self.burst.as_ref().map(Burst::from),
+                    reorder: self.reorder,
+                    duplicate: self.duplicate,
+                    corrupt: self.corrupt,
                     bandwidth: self.bandwidth,
+                    // They were looked at when the scenario was read.
+                    sites: network::sites(&self.sites, &self.paths).unwrap_or_default(),
                 },
+                clock_skew: self.clock_skew,
+                clock_drift_ppm: self.clock_drift_ppm,
                 discovery: self.discovery,
                 beacon: self.beacon,
                 contact: self.contact,
@@ -346,26 +323,45 @@ impl Scenario {
         Self { attackers: 0, attack: None, ..self.clone() }
     }
 
-    fn schedule_faults(&self, world: &mut World) {
-        let mut fault = |at: Duration, fault| world.fault_at(Timestamp::ZERO + at, fault);
-        for partition in &self.partitions {
-            fault(partition.at, Fault::Partition((0..partition.nodes.min(self.nodes)).collect()));
-            fault(partition.until, Fault::Heal);
+    /// All faults: those that are named, and those that are drawn from the seed.
+    fn plan(&self) -> Vec<(Duration, Fault)> {
+        let mut plan = Vec::new();
+        faults::partitions(&mut plan, &self.partitions, self.nodes);
+        faults::flaps(&mut plan, &self.flaps, u32::try_from(self.partitions.len()).unwrap_or(u32::MAX));
+        // Everybody comes through the contact.
+        let spared = self.contact.map_or(0, |contact| contact + 1);
+        faults::waves(&mut plan, &self.waves, self.seed, self.nodes, spared);
+        if let Some(churn) = &self.churn {
+            faults::churn(&mut plan, churn, self.seed, self.nodes, spared);
         }
-        for crash in &self.crashes {
-            let node = crash.node;
-            fault(crash.at, if crash.power_off { Fault::PowerOff(node) } else { Fault::Crash(node) });
-            if let Some(restart) = crash.restart {
-                fault(restart, Fault::Restart(node));
+        if let Some(starvation) = &self.starvation {
+            faults::starvation(&mut plan, starvation, self.seed, self.nodes, spared);
+        }
+        faults::disks(&mut plan, &self.disks);
+        for Crash { node, at, restart, power_off, lost_commits } in self.crashes.iter().cloned() {
+            plan.push((at, if power_off { Fault::PowerOff(node) } else { Fault::Crash(node) }));
+            if lost_commits > 0 {
+                plan.push((at, Fault::LoseCommits(node, lost_commits)));
+            }
+            if let Some(restart) = restart {
+                plan.push((restart, Fault::Restart(node)));
             }
         }
-        for span in &self.pauses {
-            fault(span.at, Fault::Pause(span.node));
-            fault(span.until, Fault::Resume(span.node));
+        for (spans, begin, end) in [
+            (&self.pauses, Fault::Pause as fn(usize) -> Fault, Fault::Resume as fn(usize) -> Fault),
+            (&self.stalls, Fault::Stall, Fault::Unstall),
+        ] {
+            for span in spans {
+                plan.push((span.at, begin(span.node)));
+                plan.push((span.until, end(span.node)));
+            }
         }
-        for span in &self.stalls {
-            fault(span.at, Fault::Stall(span.node));
-            fault(span.until, Fault::Unstall(span.node));
+        plan
+    }
+
+    fn schedule_faults(&self, world: &mut World) {
+        for (at, fault) in self.plan() {
+            world.fault_at(Timestamp::ZERO + at, fault);
         }
     }
 

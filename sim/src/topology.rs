@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use djembe_protocol::id::PeerId;
 use djembe_protocol::wire::frame::Address;
 
+use crate::bits::NodeSet;
 use crate::rng::Rng;
 
 /// A node's place in the world.
@@ -16,9 +17,11 @@ pub type NodeIx = usize;
 
 /// The first retransmission time; Linux's least for TCP.
 const RETRANSMIT: Duration = Duration::from_millis(200);
+/// More loss than this no connection survives, and no loop here either.
+const LOSS_MAX: f64 = 0.95;
 
-/// How the network behaves, everywhere alike.
-#[derive(Clone, Copy, Debug)]
+/// How the network behaves.
+#[derive(Clone, Debug, Default)]
 pub struct Conditions {
     /// One way. More than nothing: it is how far ahead of others a part of the world can be worked off.
     pub latency: Duration,
@@ -30,8 +33,88 @@ pub struct Conditions {
     pub jitter_share: f64,
     /// Share of packets that have to be sent again.
     pub loss: f64,
+    /// Loss that comes in bursts, beside that.
+    pub burst: Option<Burst>,
+    /// Share of packets that take twice as long, and so let others overtake them.
+    pub reorder: f64,
+    /// Share of packets that come twice.
+    pub duplicate: f64,
+    /// Share of frames of which a byte is changed where no checksum of the network notices it: the cipher does, and the
+    /// connection ends.
+    pub corrupt: f64,
     /// Bits a second that a node can send; 0 is no limit.
     pub bandwidth: u64,
+    /// Where nodes are; empty where all are in one place, of the latency above.
+    pub sites: Vec<Site>,
+}
+
+/// Loss in bursts (Gilbert 1960, Elliott 1963).
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Burst {
+    /// How long a way is good, in the mean.
+    pub good: Duration,
+    /// How long it is bad.
+    pub bad: Duration,
+    /// Share of packets that are lost while it is bad.
+    pub loss: f64,
+}
+
+/// A place where some of the nodes are.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Site {
+    /// Nodes whose lot, from 0 to 1, is below this, and not below that of the site before, are there.
+    pub upto: f64,
+    /// Latency and spread to each site, this one among them.
+    pub ways: Vec<(Duration, Duration)>,
+    /// Bits a second that a node can send; 0 is what is so everywhere.
+    pub up: u64,
+    /// Bits a second that a node can receive; 0 is no limit.
+    pub down: u64,
+    /// Who can dial a node there from elsewhere.
+    pub nat: Nat,
+}
+
+/// Who can dial a node from another site.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Nat {
+    /// Everybody.
+    #[default]
+    Open,
+    /// Whom it has dialled itself of late: its router knows the way back (RFC 4787, endpoint-dependent filtering).
+    Cone,
+    /// Nobody.
+    Closed,
+}
+
+/// What does not get through, for as long as a fault lasts. Faults are stacked: each is a rule of its own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rule {
+    /// What takes it away again.
+    pub id: u32,
+    /// From these.
+    pub from: Side,
+    /// To those.
+    pub to: Side,
+}
+
+/// Some nodes, or all others.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// These.
+    Of(NodeSet),
+    /// All but these.
+    But(NodeSet),
+}
+
+impl Side {
+    /// Whether a node is on this side.
+    pub fn has(&self, node: NodeIx) -> bool {
+        match self {
+            Self::Of(nodes) => nodes.contains(&node),
+            Self::But(nodes) => !nodes.contains(&node),
+        }
+    }
 }
 
 /// What others can find out about a node without asking it.
@@ -39,6 +122,8 @@ pub struct Conditions {
 pub struct Place {
     /// Which part of the network it is in; nodes of different parts do not reach each other.
     pub part: u8,
+    /// Its site.
+    pub site: u8,
     /// It runs.
     pub is_up: bool,
     /// It runs, and stands still.
@@ -66,6 +151,8 @@ pub struct Topology {
     by_housed: BTreeMap<Address, NodeIx>,
     /// Pairs that never reach each other, lower first.
     cuts: BTreeSet<(NodeIx, NodeIx)>,
+    /// What does not get through at present.
+    pub rules: Vec<Rule>,
 }
 
 impl Topology {
@@ -79,12 +166,43 @@ impl Topology {
             housed: BTreeMap::new(),
             by_housed: BTreeMap::new(),
             cuts: BTreeSet::new(),
+            rules: Vec::new(),
         }
     }
 
     /// The shortest time that anything takes from one node to another.
     pub fn least_latency(&self) -> Duration {
-        self.conditions.latency.max(Duration::from_micros(1))
+        let ways = self.conditions.sites.iter().flat_map(|site| &site.ways).map(|(latency, _)| *latency);
+        let least = ways.min().unwrap_or(self.conditions.latency);
+        least.max(Duration::from_micros(1))
+    }
+
+    /// The site of the next node: drawn by lot.
+    pub fn draw_site(&self, node: NodeIx) -> u8 {
+        let lot = (mix(mix(self.seed) ^ mix(node as u64)) >> 11) as f64 / (1u64 << 53) as f64;
+        let site = self.conditions.sites.iter().position(|site| lot < site.upto);
+        u8::try_from(site.unwrap_or(self.conditions.sites.len().saturating_sub(1))).unwrap_or(u8::MAX)
+    }
+
+    /// Where a node is, if it is anywhere in particular.
+    pub fn site(&self, node: NodeIx) -> Option<&Site> {
+        self.conditions.sites.get(usize::from(self.places[node].site))
+    }
+
+    /// Bits a second that a node can send and receive; 0 is no limit.
+    pub fn bandwidth(&self, node: NodeIx) -> (u64, u64) {
+        let (up, down) = self.site(node).map_or((0, 0), |site| (site.up, site.down));
+        (if up > 0 { up } else { self.conditions.bandwidth }, down)
+    }
+
+    /// Whether a node's router lets a dial in. `has_dialled`: the node has dialled the other of late.
+    pub fn admits(&self, from: NodeIx, to: NodeIx, has_dialled: bool) -> bool {
+        let is_near = self.places[from].site == self.places[to].site;
+        match self.site(to).map(|site| site.nat) {
+            None | Some(Nat::Open) => true,
+            Some(Nat::Cone) => is_near || has_dialled,
+            Some(Nat::Closed) => is_near,
+        }
     }
 
     /// Cuts two nodes from each other for good.
@@ -92,16 +210,21 @@ impl Topology {
         self.cuts.insert((a.min(b), a.max(b)));
     }
 
-    /// Whether anything gets from one to the other.
-    pub fn reaches(&self, a: NodeIx, b: NodeIx) -> bool {
-        self.places[a].part == self.places[b].part
-            && (self.cuts.is_empty() || !self.cuts.contains(&(a.min(b), a.max(b))))
+    /// Whether anything gets from one to the other. The way back may be another matter.
+    pub fn reaches(&self, from: NodeIx, to: NodeIx) -> bool {
+        self.places[from].part == self.places[to].part
+            && (self.cuts.is_empty() || !self.cuts.contains(&(from.min(to), from.max(to))))
+            && !self.rules.iter().any(|rule| rule.from.has(from) && rule.to.has(to))
     }
 
     /// The time of one way between two nodes, without what differs from packet to packet.
     pub fn distance(&self, a: NodeIx, b: NodeIx) -> Duration {
-        let latency = self.least_latency();
-        let spread = u64::try_from(self.conditions.spread.as_micros()).unwrap_or(u64::MAX);
+        let (latency, spread) = match self.site(a) {
+            Some(site) => site.ways[usize::from(self.places[b].site)],
+            None => (self.conditions.latency, self.conditions.spread),
+        };
+        let latency = latency.max(Duration::from_micros(1));
+        let spread = u64::try_from(spread.as_micros()).unwrap_or(u64::MAX);
         if spread == 0 {
             return latency;
         }
@@ -116,16 +239,20 @@ impl Topology {
     }
 
     /// The time of one way, as drawn for the sender: a packet that is lost comes later, by retransmission times that
-    /// double.
-    pub fn latency(&self, rng: &mut Rng, from: NodeIx, to: NodeIx) -> Duration {
+    /// double. `more_loss` is what the weather adds.
+    pub fn latency(&self, rng: &mut Rng, from: NodeIx, to: NodeIx, more_loss: f64) -> Duration {
         let conditions = &self.conditions;
         let distance = self.distance(from, to);
         let mut time = distance + rng.time_below(conditions.jitter);
         if conditions.jitter_share > 0.0 {
             time += rng.time_below(distance.mul_f64(conditions.jitter_share));
         }
+        if rng.chance(conditions.reorder) {
+            time += distance;
+        }
         let mut wait = RETRANSMIT;
-        while rng.chance(conditions.loss) {
+        let loss = (conditions.loss + more_loss).min(LOSS_MAX);
+        while rng.chance(loss) {
             time += wait;
             wait *= 2;
         }
@@ -182,15 +309,7 @@ mod tests {
 
     #[test]
     fn a_node_is_found_at_its_address_and_nowhere_else() {
-        let conditions = Conditions {
-            latency: Duration::ZERO,
-            spread: Duration::ZERO,
-            jitter: Duration::ZERO,
-            jitter_share: 0.0,
-            loss: 0.0,
-            bandwidth: 0,
-        };
-        let mut topology = Topology::new(1, conditions);
+        let mut topology = Topology::new(1, Conditions::default());
         topology.places = vec![Place::default(); 3];
         topology.set_address(1, ip4([172, 17, 0, 1], 7));
         let nodes: Vec<_> = (0..3).map(|node| topology.node_at(&topology.address(node))).collect();
@@ -198,5 +317,46 @@ mod tests {
         assert_eq!(topology.node_at(&own_address(1)), None, "it has moved");
         assert_eq!(topology.node_at(&own_address(3)), None, "there is none");
         assert_eq!(topology.node_at(&Address(vec![1])), None);
+    }
+
+    fn site(upto: f64, ways: [u64; 2], nat: Nat) -> Site {
+        let ways = ways.map(|ms| (Duration::from_millis(ms), Duration::ZERO)).to_vec();
+        Site { upto, ways, up: 0, down: 0, nat }
+    }
+
+    /// Goal: nodes are spread over sites by their shares, and as far apart as those.
+    #[test]
+    fn sites_are_as_far_apart_as_their_ways() {
+        let sites = vec![site(0.25, [1, 40], Nat::Open), site(1.0, [40, 2], Nat::Cone)];
+        let mut topology = Topology::new(7, Conditions { sites, ..Conditions::default() });
+        for node in 0..1000 {
+            let site = topology.draw_site(node);
+            topology.places.push(Place { site, ..Place::default() });
+        }
+        let first = (0..1000).filter(|node| topology.places[*node].site == 0).collect::<Vec<_>>();
+        assert!((200..300).contains(&first.len()), "{}", first.len());
+        let other = (0..1000).find(|node| topology.places[*node].site == 1).expect("most are");
+        let ms = |a, b| topology.distance(a, b).as_millis();
+        assert_eq!((ms(first[0], first[1]), ms(first[0], other), ms(other, first[0])), (1, 40, 40));
+        assert_eq!(topology.least_latency(), Duration::from_millis(1));
+        assert!(topology.admits(other, first[0], false), "open");
+        assert!(!topology.admits(first[0], other, false) && topology.admits(first[0], other, true), "cone");
+    }
+
+    /// Goal: what is cut one way is open the other way, and rules come and go by themselves.
+    #[test]
+    fn rules_are_stacked() {
+        let mut topology = Topology::new(1, Conditions::default());
+        topology.places = vec![Place::default(); 4];
+        let of = |nodes: &[NodeIx]| nodes.iter().copied().collect::<NodeSet>();
+        topology.rules.push(Rule { id: 1, from: Side::Of(of(&[0])), to: Side::But(of(&[0, 3])) });
+        topology.rules.push(Rule { id: 2, from: Side::Of(of(&[0, 1])), to: Side::Of(of(&[2])) });
+        let reached = |topology: &Topology, from| {
+            (0..4).filter(|to| *to != from && topology.reaches(from, *to)).collect::<Vec<_>>()
+        };
+        assert_eq!((reached(&topology, 0), reached(&topology, 1)), (vec![3], vec![0, 3]));
+        assert_eq!(reached(&topology, 2), [0, 1, 3]);
+        topology.rules.retain(|rule| rule.id != 1);
+        assert_eq!(reached(&topology, 0), [1, 3]);
     }
 }

@@ -16,7 +16,8 @@ use djembe_protocol::time::Timestamp;
 use djembe_protocol::wire::compress::{Compressor, Expander};
 use djembe_protocol::wire::frame::{Class, Encoded, Frame};
 
-use crate::topology::NodeIx;
+use crate::rng::Rng;
+use crate::topology::{Burst, NodeIx};
 
 /// Bytes around a frame on a stream.
 const FRAME_OVERHEAD: usize = 30;
@@ -79,6 +80,8 @@ pub struct End {
     pub other: NodeIx,
     /// When something last left, and how many bytes then.
     burst: (Timestamp, u32),
+    /// Whether the way is bad, and until when it is what it is.
+    weather: (bool, Timestamp),
     streams: [Stream; 4],
 }
 
@@ -102,7 +105,12 @@ struct Stream {
 
 impl End {
     pub(crate) fn new(other: NodeIx) -> Self {
-        Self { other, burst: (Timestamp::ZERO, 0), streams: Default::default() }
+        Self {
+            other,
+            burst: (Timestamp::ZERO, 0),
+            weather: (false, Timestamp::ZERO),
+            streams: Default::default(),
+        }
     }
 
     /// What travels of a frame, and what it costs.
@@ -119,6 +127,20 @@ impl End {
         let packets = after.div_ceil(PACKET_PAYLOAD) - before.div_ceil(PACKET_PAYLOAD);
         let bytes = len + FRAME_OVERHEAD + packets * PACKET_OVERHEAD;
         (frame, Charge { len, bytes, packets })
+    }
+
+    /// The share of packets that the weather takes now. How long it lasts is drawn from an exponential distribution.
+    pub(crate) fn weather(&mut self, now: Timestamp, rng: &mut Rng, burst: &Burst) -> f64 {
+        if self.weather.1 == Timestamp::ZERO {
+            let is_bad = rng.chance(burst.bad.as_secs_f64() / (burst.good + burst.bad).as_secs_f64());
+            self.weather = (is_bad, now + rng.exponential(if is_bad { burst.bad } else { burst.good }));
+        }
+        while self.weather.1 <= now {
+            let is_bad = !self.weather.0;
+            self.weather =
+                (is_bad, self.weather.1 + rng.exponential(if is_bad { burst.bad } else { burst.good }));
+        }
+        if self.weather.0 { burst.loss } else { 0.0 }
     }
 
     /// When something arrives that would be there at `at` if nothing went before it.
@@ -201,6 +223,8 @@ fn elide(compressor: &mut Compressor, frame: &Encoded) -> Encoded {
 
 #[cfg(test)]
 mod tests {
+    use core::time::Duration;
+
     use super::*;
 
     fn frame(n: u8) -> Encoded {
@@ -229,6 +253,21 @@ mod tests {
         assert_eq!(arrivals, [at(5), at(5), at(9), at(9)]);
         assert_eq!(end.queue(at(2), Class::Control), at(2), "another stream");
         assert_eq!(end.last_arrival(), at(9));
+    }
+
+    /// Goal: weather is bad for its share of the time, in stretches.
+    #[test]
+    fn loss_comes_in_bursts() {
+        let mut end = End::new(1);
+        let mut rng = Rng::split(1, 0, 0, crate::rng::Purpose::Network);
+        let (good, bad) = (Duration::from_secs(4), Duration::from_secs(1));
+        let burst = Burst { good, bad, loss: 0.5 };
+        let mut look = |ms: u64| end.weather(Timestamp::from_micros(ms * 1000 + 1), &mut rng, &burst) > 0.0;
+        let looks: Vec<bool> = (0..100_000).map(|n| look(n * 100)).collect();
+        let n_bad = looks.iter().filter(|is_bad| **is_bad).count();
+        let changes = looks.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        assert!((17_000..23_000).contains(&n_bad), "{n_bad} of 100000 looks, one in five is expected");
+        assert!((3_000..4_500).contains(&changes), "{changes} changes in 10000 s, of 5 s for two");
     }
 
     /// Goal: a reader that stands still is felt after a buffer's worth, and lets go byte for byte.

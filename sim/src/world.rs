@@ -22,14 +22,14 @@ pub use self::faults::Fault;
 use self::run::Deed;
 use crate::attack::Strain;
 use crate::calendar::{Calendar, Key};
-use crate::host::Host;
+use crate::host::{Clock, Host};
 use crate::ledger::Ledger;
 use crate::shard::{Rules, Shard, Tally, To};
 use crate::topology::{Conditions, NodeIx, Place, Topology, ip4, mix};
 use crate::wire::{Carry, Content};
 
 /// What a world is made of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct WorldConfig {
     /// Everything random grows from it.
     pub seed: u64,
@@ -45,6 +45,10 @@ pub struct WorldConfig {
     pub persist: Duration,
     /// A look-up takes between half of this and this.
     pub fetch: Duration,
+    /// Wall clocks are wrong by up to this, either way.
+    pub clock_skew: Duration,
+    /// And go so many millionths too fast or too slow, at most.
+    pub clock_drift_ppm: f64,
     /// How frames travel.
     pub carry: Carry,
     /// Nodes are spread over so many threads. It makes no difference to what happens.
@@ -58,17 +62,16 @@ impl Default for WorldConfig {
             seed: 1,
             network: Conditions {
                 latency: Duration::from_micros(200),
-                spread: Duration::ZERO,
                 jitter: Duration::from_micros(300),
-                jitter_share: 0.0,
-                loss: 0.0,
-                bandwidth: 0,
+                ..Conditions::default()
             },
             discovery: Duration::from_millis(500),
             beacon: Duration::from_secs(5),
             contact: None,
             persist: Duration::from_millis(5),
             fetch: Duration::from_millis(1),
+            clock_skew: Duration::ZERO,
+            clock_drift_ppm: 0.0,
             carry: Carry::Bytes,
             threads: 1,
         }
@@ -103,15 +106,15 @@ impl World {
         };
         let n_shards = u16::try_from(config.threads.max(1)).unwrap_or(u16::MAX);
         Self {
-            config,
             now: Timestamp::ZERO,
-            topology: Topology::new(config.seed, config.network),
+            topology: Topology::new(config.seed, config.network.clone()),
             shards: (0..n_shards).map(|ix| Shard::new(ix, rules)).collect(),
             calendar: Calendar::new(),
             n_deeds: 0,
             groups: Vec::new(),
             memberships: Vec::new(),
             ledger: Ledger::default(),
+            config,
         }
     }
 
@@ -122,13 +125,13 @@ impl World {
 
     /// The same, started one after the other over `joins`: the contact first, if there is one.
     pub fn arriving(config: WorldConfig, n: usize, joins: Duration) -> Self {
+        let contact = config.contact.unwrap_or(0);
         let mut world = Self::new(config);
         let lobby = world.add_group("lobby");
         for _ in 0..n {
             let node = world.add_node();
             world.member(node, lobby);
         }
-        let contact = config.contact.unwrap_or(0);
         let mut order: Vec<NodeIx> = (0..n).collect();
         order.swap(0, contact.min(n.saturating_sub(1)));
         for (ix, node) in order.into_iter().enumerate() {
@@ -175,12 +178,14 @@ impl World {
 
     fn add_node_with(&mut self, key: Option<NodeIx>, network: [u8; 8], is_hostile: bool) -> NodeIx {
         let ix = self.topology.places.len();
-        let host = Host::new(self.config.seed, ix, key.unwrap_or(ix), network);
+        let mut host = Host::new(self.config.seed, ix, key.unwrap_or(ix), network);
+        host.clock = Clock::drawn(self.config.seed, ix, self.config.clock_skew, self.config.clock_drift_ppm);
         // Attackers conspire, so they are all in one shard.
         let shard = if is_hostile { 0 } else { ix % self.shards.len() };
         let hosts = &mut self.shards[shard].hosts;
         let home = (shard as u16, u32::try_from(hosts.len()).unwrap_or(u32::MAX));
-        self.topology.places.push(Place { home, is_hostile, ..Place::default() });
+        let site = self.topology.draw_site(ix);
+        self.topology.places.push(Place { home, site, is_hostile, ..Place::default() });
         self.topology.peers.push(host.peer);
         self.ledger.add_node(host.peer);
         hosts.push(host);

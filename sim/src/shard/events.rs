@@ -62,8 +62,12 @@ pub(crate) enum To {
     Dialed { from: NodeIx, link: LinkId, peer: PeerId },
     /// The answer to a dial.
     Answered { link: LinkId, answer: Answer },
+    /// A frame has come through a narrow line.
+    Came { link: LinkId, parcel: Box<Parcel> },
     /// A frame.
     Arrived { link: LinkId, parcel: Box<Parcel> },
+    /// A frame that was changed on the way.
+    Spoilt { link: LinkId },
     /// The other side has read so much.
     Read { link: LinkId, class: Class, bytes: u32 },
     /// The other side has closed.
@@ -129,6 +133,8 @@ impl Shard {
                 Answer::Other => self.on_dial_failed(topology, local, link, false),
             },
             To::Arrived { link, parcel } => self.on_arrived(topology, local, link, parcel),
+            To::Came { link, parcel } => self.on_came(topology, local, link, parcel),
+            To::Spoilt { link } => self.on_spoilt(topology, local, link),
             To::Read { link, class, bytes } => self.on_read(topology, local, link, class, bytes),
             To::PeerClosed { link } => self.on_peer_closed(topology, local, link),
             To::ProbeAsked { from, since } => self.on_probe_asked(topology, local, from, since),
@@ -137,7 +143,8 @@ impl Shard {
     }
 
     pub(crate) fn tell_wall(&mut self, topology: &Topology, local: usize) {
-        let wall = WallTime(WALL_AT_START + self.now().as_micros() / 1000);
+        let passed = self.now().as_micros() / 1000;
+        let wall = WallTime(self.hosts[local].clock.shows(WALL_AT_START + passed, passed));
         self.input(topology, local, Input::WallTime(wall));
         let at = self.now() + WALL_EVERY;
         self.schedule_own(topology, local, at, To::Wall);

@@ -19,8 +19,8 @@ use crate::wire::{Carry, Content, End, Parcel};
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// So is a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-/// The end of a connection is told again after so long where the way is cut.
-const CLOSE_AGAIN: Duration = Duration::from_millis(500);
+/// What the other side is to hear of a connection is told again after so long where the way is cut.
+const TELL_AGAIN: Duration = Duration::from_millis(500);
 /// The kind of a frame with an envelope.
 const DATA: u8 = 13;
 
@@ -29,7 +29,7 @@ impl Shard {
     fn travel(&mut self, topology: &Topology, from: usize, to: NodeIx) -> Timestamp {
         let now = self.now();
         let host = &mut self.hosts[from];
-        now + topology.latency(&mut host.net_rng, host.ix, to)
+        now + topology.latency(&mut host.net_rng, host.ix, to, 0.0)
     }
 
     /// Sends another node word that nothing goes before.
@@ -62,7 +62,8 @@ impl Shard {
         peer: PeerId,
     ) {
         let host = &self.hosts[local];
-        if !topology.reaches(from, host.ix) || host.is_off {
+        let has_dialled = host.dialing.values().any(|(_, end)| end.other == from);
+        if !topology.reaches(from, host.ix) || !topology.admits(from, host.ix, has_dialled) || host.is_off {
             return;
         }
         let answer = match &host.engine {
@@ -80,6 +81,9 @@ impl Shard {
 
     pub(super) fn on_accepted(&mut self, topology: &Topology, local: usize, link: LinkId) {
         let host = &mut self.hosts[local];
+        if host.dialing.get(&link).is_none_or(|(_, end)| !topology.reaches(end.other, host.ix)) {
+            return;
+        }
         let Some((_, end)) = host.dialing.remove(&link) else { return };
         host.links.insert(link, end);
         self.link_up(topology, local, link, true);
@@ -171,7 +175,7 @@ impl Shard {
         };
         if !topology.reaches(end.other, host.ix) {
             // It comes when the network heals; until then the link only falls silent.
-            let at = self.now() + CLOSE_AGAIN;
+            let at = self.now() + TELL_AGAIN;
             self.schedule_own(topology, local, at, To::PeerClosed { link });
             return;
         }
@@ -221,18 +225,27 @@ impl Shard {
         self.tally.bytes += charge.bytes as u64;
         self.tally.packets += charge.packets as u64;
         let mut departs = now;
-        let micros = charge.bytes as u64 * 8 * 1_000_000;
-        if let Some(micros) = micros.checked_div(topology.conditions.bandwidth) {
-            departs = host.uplink_free.max(now) + Duration::from_micros(micros);
+        if let Some(takes) = transfer_time(charge.bytes, topology.bandwidth(host.ix).0) {
+            departs = host.uplink_free.max(now) + takes;
             host.uplink_free = departs;
         }
-        let mut travels = topology.latency(&mut host.net_rng, host.ix, to);
-        for _ in 1..charge.packets {
+        let conditions = &topology.conditions;
+        let more_loss = conditions.burst.map_or(0.0, |burst| end.weather(now, &mut host.net_rng, &burst));
+        let mut travels = Duration::ZERO;
+        for _ in 0..charge.packets.max(1) {
             // The frame is whole when its last packet is there.
-            travels = travels.max(topology.latency(&mut host.net_rng, host.ix, to));
+            travels = travels.max(topology.latency(&mut host.net_rng, host.ix, to, more_loss));
+            if host.net_rng.chance(conditions.duplicate) {
+                self.tally.bytes += (charge.bytes / charge.packets.max(1)) as u64;
+                self.tally.packets += 1;
+            }
         }
-        let Some(end) = host.links.get_mut(&link) else { return };
         let at = end.queue(departs + travels, class);
+        if host.net_rng.chance(conditions.corrupt) {
+            // The receiver's cipher finds it out, and ends the connection.
+            let what = To::Spoilt { link };
+            return self.schedule(topology, local, at, Happening { node: to, run: None, what });
+        }
         let print = print_of(&packed);
         let content = frame.map_or(Content::Bytes(packed), Content::Frame);
         let parcel = Box::new(Parcel { class, whole, print, content });
@@ -240,6 +253,15 @@ impl Shard {
         self.schedule(topology, local, at, Happening { node: to, run: None, what });
     }
 
+    /// A frame that is not what was sent: its receiver ends the connection at once.
+    pub(super) fn on_spoilt(&mut self, topology: &Topology, local: usize, link: LinkId) {
+        if self.close(topology, local, link) {
+            self.hosts[local].links.remove(&link);
+            self.input(topology, local, Input::LinkDown { link, cause: LinkEnd::Reset });
+        }
+    }
+
+    /// A frame comes in by the node's line, after those that came before it.
     pub(super) fn on_arrived(
         &mut self,
         topology: &Topology,
@@ -247,6 +269,17 @@ impl Shard {
         link: LinkId,
         parcel: Box<Parcel>,
     ) {
+        let now = self.now();
+        let host = &mut self.hosts[local];
+        let Some(takes) = transfer_time(parcel.whole as usize, topology.bandwidth(host.ix).1) else {
+            return self.on_came(topology, local, link, parcel);
+        };
+        let at = host.downlink_free.max(now) + takes;
+        host.downlink_free = at;
+        self.schedule_own(topology, local, at, To::Came { link, parcel });
+    }
+
+    pub(super) fn on_came(&mut self, topology: &Topology, local: usize, link: LinkId, parcel: Box<Parcel>) {
         let host = &mut self.hosts[local];
         if let Some((_, end)) = host.dialing.get_mut(&link) {
             return end.keep(parcel);
@@ -357,12 +390,23 @@ impl Shard {
         class: Class,
         bytes: u32,
     ) {
-        let Some(end) = self.hosts[local].links.get_mut(&link) else { return };
+        let host = &mut self.hosts[local];
+        let Some(end) = host.links.get_mut(&link) else { return };
+        if !topology.reaches(end.other, host.ix) {
+            // Where the way back is cut a sender hears of nothing that was read.
+            let at = self.now() + TELL_AGAIN;
+            return self.schedule_own(topology, local, at, To::Read { link, class, bytes });
+        }
         let written = end.on_read(class, bytes) as usize;
         if written > 0 {
             self.input(topology, local, Input::Written { link, class, bytes: written });
         }
     }
+}
+
+/// How long so many bytes take at so many bits a second; nothing if there is no limit.
+fn transfer_time(bytes: usize, bandwidth: u64) -> Option<Duration> {
+    (bytes as u64 * 8 * 1_000_000).checked_div(bandwidth).map(Duration::from_micros)
 }
 
 /// A hash over the beginning of what travels: envelopes begin with what tells them apart.

@@ -231,8 +231,8 @@ impl Shard {
                 self.disconnect(topology, local, link);
             }
             Wish::Persist(token, ops) => {
-                let max = self.rules.persist;
                 let host = &mut self.hosts[local];
+                let max = self.rules.persist * host.disk_slowness;
                 // Those that wait are committed together, as a group commit does it.
                 let at = now + max / 2 + host.disk_rng.time_below(max / 2);
                 host.disk_free = host.disk_free.max(at);
@@ -241,7 +241,7 @@ impl Shard {
             }
             Wish::Fetch(token, query) => {
                 // Readers do not wait for the writer: a look-up may overtake a commit.
-                let max = self.rules.fetch;
+                let max = self.rules.fetch * self.hosts[local].disk_slowness;
                 let at = now + max / 2 + self.hosts[local].disk_rng.time_below(max / 2);
                 self.schedule_own(topology, local, at, To::Looked { token, query });
             }

@@ -6,7 +6,7 @@ use djembe_protocol::wire::frame::Class;
 
 use super::World;
 use crate::shard::To;
-use crate::topology::NodeIx;
+use crate::topology::{NodeIx, Rule};
 
 /// What can be done to nodes and network from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,18 @@ pub enum Fault {
     Partition(Vec<NodeIx>),
     /// No partition any more.
     Heal,
+    /// Nothing gets from these to those, until it is mended.
+    Cut(Rule),
+    /// The cuts of this number are gone.
+    Mend(u32),
+    /// The last so many commits of a node that is down never happened, although its disk said that they had.
+    LoseCommits(NodeIx, usize),
+    /// Its disk takes nothing.
+    DiskFails(NodeIx),
+    /// It does again.
+    DiskWorks(NodeIx),
+    /// Its disk is so many times as slow as others'.
+    DiskSlow(NodeIx, u32),
 }
 
 impl World {
@@ -43,13 +55,18 @@ impl World {
         match fault {
             Fault::Crash(node) => self.crash(node, true),
             Fault::PowerOff(node) => self.crash(node, false),
+            // Of several faults that strike one node the last to end starts it.
+            Fault::Restart(node) if self.host(node).engine.is_some() => {}
             Fault::Restart(node) => self.start(node),
+            Fault::Pause(node) if self.host(node).engine.is_none() => {}
             Fault::Pause(node) => {
                 self.host_mut(node).is_paused = true;
                 self.topology.places[node].is_paused = true;
                 self.ledger.on_disturbed(self.now, node);
             }
+            Fault::Resume(node) if !self.host(node).is_paused => {}
             Fault::Resume(node) => self.resume(node),
+            Fault::Stall(node) if self.host(node).engine.is_none() => {}
             Fault::Stall(node) => {
                 self.host_mut(node).is_stalled = true;
                 self.topology.places[node].is_stalled = true;
@@ -66,6 +83,7 @@ impl World {
                 self.host_mut(node).is_clogged = false;
                 self.let_go(node);
             }
+            Fault::Shutdown(node) if self.host(node).engine.is_none() => {}
             Fault::Shutdown(node) => {
                 self.input(node, Input::Command(Command::Shutdown));
                 self.crash(node, true);
@@ -81,6 +99,30 @@ impl World {
                 self.topology.places.iter_mut().for_each(|place| place.part = 0);
                 self.disturb_all();
                 (0..self.n_nodes()).for_each(|node| self.let_go(node));
+            }
+            Fault::Cut(rule) => {
+                self.disturb_those(&rule);
+                self.topology.rules.push(rule);
+            }
+            Fault::Mend(id) => {
+                let (gone, left) = self.topology.rules.drain(..).partition(|rule: &Rule| rule.id == id);
+                self.topology.rules = left;
+                gone.iter().for_each(|rule: &Rule| self.disturb_those(rule));
+                (0..self.n_nodes()).for_each(|node| self.let_go(node));
+            }
+            Fault::LoseCommits(node, _) if self.host(node).engine.is_some() => {}
+            Fault::LoseCommits(node, n) => self.host_mut(node).disk.lose_commits(n),
+            Fault::DiskFails(node) => self.host_mut(node).disk_fails = true,
+            Fault::DiskWorks(node) => self.host_mut(node).disk_fails = false,
+            Fault::DiskSlow(node, times) => self.host_mut(node).disk_slowness = times.max(1),
+        }
+    }
+
+    /// What others say of these, or these of others, is not held against them for a while.
+    fn disturb_those(&mut self, rule: &Rule) {
+        for node in 0..self.n_nodes() {
+            if rule.from.has(node) || rule.to.has(node) {
+                self.ledger.on_disturbed(self.now, node);
             }
         }
     }
@@ -142,7 +184,7 @@ impl World {
                 let host = &mut shard.hosts[local];
                 let Some(end) = host.links.get(&link) else { return };
                 let (from, to) = (end.other, host.ix);
-                let at = shard.now() + topology.latency(&mut shard.hosts[local].net_rng, from, to);
+                let at = shard.now() + topology.latency(&mut shard.hosts[local].net_rng, from, to, 0.0);
                 shard.schedule_own(topology, local, at, To::Drain { link, class });
             });
         }

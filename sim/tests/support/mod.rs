@@ -26,10 +26,9 @@ pub(crate) fn far_apart(loss: f64) -> WorldConfig {
     let network = Conditions {
         latency: millis(10),
         spread: millis(40),
-        jitter: millis(0),
         jitter_share: 0.1,
         loss,
-        bandwidth: 0,
+        ..Conditions::default()
     };
     WorldConfig { network, contact: Some(0), ..WorldConfig::default() }
 }

@@ -1,0 +1,120 @@
+//! Whether a scenario makes sense: each mistake is said with the field it is in.
+
+use core::time::Duration;
+
+use super::{Scenario, network};
+
+impl Scenario {
+    /// Looks at every field.
+    ///
+    /// # Errors
+    /// The first mistake, for people.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let in_range = |what: &str, node: usize| {
+            if node < self.nodes {
+                Ok(())
+            } else {
+                Err(format!("{what}: node {node} of {} (they count from 0)", self.nodes))
+            }
+        };
+        let in_order = |what: &str, at: Duration, until: Duration| {
+            if at < until { Ok(()) } else { Err(format!("{what}: ends before it begins")) }
+        };
+        if !(1..=100_000).contains(&self.nodes) {
+            return Err(format!("nodes = {}: expected 1 to 100000", self.nodes));
+        }
+        let burst = self.burst.as_ref().map_or(0.0, |burst| burst.loss);
+        for (what, share) in [
+            ("loss", self.loss),
+            ("burst.loss", burst),
+            ("reorder", self.reorder),
+            ("duplicate", self.duplicate),
+            ("corrupt", self.corrupt),
+        ] {
+            if !(0.0..=0.9).contains(&share) {
+                return Err(format!("{what} = {share}: expected 0 to 0.9"));
+            }
+        }
+        if self.burst.as_ref().is_some_and(|burst| burst.good.is_zero() || burst.bad.is_zero()) {
+            return Err("burst: good and bad take longer than nothing".to_owned());
+        }
+        if !(0.0..=100_000.0).contains(&self.clock_drift_ppm) {
+            return Err(format!("clock_drift_ppm = {}: expected 0 to 100000", self.clock_drift_ppm));
+        }
+        network::sites(&self.sites, &self.paths)?;
+        if !(0.0..=100_000.0).contains(&self.messages.rate) {
+            return Err(format!("messages.rate = {}: expected 0 to 100000", self.messages.rate));
+        }
+        if !(0.0..=10.0).contains(&self.jitter_share) {
+            return Err(format!("jitter_share = {}: expected 0 to 10", self.jitter_share));
+        }
+        if let Some(contact) = self.contact {
+            in_range("contact", contact)?;
+        }
+        let size_max = djembe_protocol::limits::CONTENT_MAX;
+        if self.messages.size > size_max {
+            return Err(format!("messages.size: at most {size_max}"));
+        }
+        if self.attackers > 0 && self.attack.is_none() {
+            return Err("attackers: what is their attack?".to_owned());
+        }
+        if self.attackers > 10_000 {
+            return Err(format!("attackers = {}: expected 0 to 10000", self.attackers));
+        }
+        for partition in &self.partitions {
+            in_order("partitions", partition.at, partition.until)?;
+        }
+        for flap in &self.flaps {
+            in_range("flaps", flap.node)?;
+            in_order("flaps", flap.at, flap.until)?;
+            if flap.up.is_zero() || flap.down.is_zero() {
+                return Err("flaps: up and down take longer than nothing".to_owned());
+            }
+        }
+        for wave in &self.waves {
+            if !(0.0..=1.0).contains(&wave.share) {
+                return Err(format!("waves: a share of {}, expected 0 to 1", wave.share));
+            }
+        }
+        if let Some(churn) = &self.churn {
+            in_order("churn", churn.at, churn.until)?;
+            if !(0.0..=10.0).contains(&churn.rate) {
+                return Err(format!(
+                    "churn.rate = {}: expected 0 to 10, of all nodes in a minute",
+                    churn.rate
+                ));
+            }
+        }
+        if let Some(starvation) = &self.starvation {
+            in_order("starvation", starvation.at, starvation.until)?;
+            if starvation.min > starvation.max || starvation.every.is_zero() {
+                return Err("starvation: min is at most max, and every takes longer than nothing".to_owned());
+            }
+        }
+        for disk in &self.disks {
+            in_range("disks", disk.node)?;
+            in_order("disks", disk.at, disk.until)?;
+        }
+        for crash in &self.crashes {
+            in_range("crashes", crash.node)?;
+            if let Some(restart) = crash.restart {
+                in_order("crashes", crash.at, restart)?;
+            }
+        }
+        for (what, spans) in [("pauses", &self.pauses), ("stalls", &self.stalls)] {
+            for span in spans {
+                in_range(what, span.node)?;
+                in_order(what, span.at, span.until)?;
+            }
+        }
+        if self.quiet_at() + self.settle > self.duration {
+            return Err(format!(
+                "duration = {:?}: the last fault or message is at {:?}, and {:?} to settle come after it",
+                self.duration,
+                self.quiet_at(),
+                self.settle
+            ));
+        }
+        Ok(())
+    }
+}

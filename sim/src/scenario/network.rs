@@ -1,0 +1,119 @@
+//! What lies between nodes, as a scenario says it: sites, the ways between them, what happens to packets.
+
+use core::time::Duration;
+
+use serde::Deserialize;
+
+use super::time;
+use crate::topology::{Burst, Nat, Site};
+
+/// A place where some of the nodes are.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SiteText {
+    /// What paths call it.
+    pub name: String,
+    /// How many of the nodes are there, in relation to the shares of the others.
+    #[serde(default = "one")]
+    pub share: f64,
+    /// Time of one way within it.
+    #[serde(deserialize_with = "time")]
+    pub latency: Duration,
+    /// Up to this much more between two nodes.
+    #[serde(default, deserialize_with = "time")]
+    pub spread: Duration,
+    /// Bits a second that a node there can send; 0 is what the scenario says for all.
+    #[serde(default)]
+    pub up: u64,
+    /// Bits a second that a node there can receive; 0 is no limit.
+    #[serde(default)]
+    pub down: u64,
+    /// Who can dial a node there from elsewhere.
+    #[serde(default)]
+    pub nat: Nat,
+}
+
+/// What lies between two sites.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PathText {
+    /// Which two.
+    pub sites: [String; 2],
+    /// Time of one way.
+    #[serde(deserialize_with = "time")]
+    pub latency: Duration,
+    /// Up to this much more between two nodes.
+    #[serde(default, deserialize_with = "time")]
+    pub spread: Duration,
+}
+
+/// Loss in bursts (Gilbert 1960, Elliott 1963): a way is good for a while, then bad for a while.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BurstText {
+    /// How long a way is good, in the mean.
+    #[serde(deserialize_with = "time")]
+    pub good: Duration,
+    /// How long it is bad.
+    #[serde(deserialize_with = "time")]
+    pub bad: Duration,
+    /// Share of packets that are lost while it is bad, beside those that are lost anyway.
+    pub loss: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl From<&BurstText> for Burst {
+    fn from(text: &BurstText) -> Self {
+        Self { good: text.good, bad: text.bad, loss: text.loss }
+    }
+}
+
+/// Sites and ways as the topology wants them.
+///
+/// # Errors
+/// If a name is unknown or given twice, two sites have no path, or a share makes no sense; the text is for people.
+pub(super) fn sites(sites: &[SiteText], paths: &[PathText]) -> Result<Vec<Site>, String> {
+    let find = |name: &str| {
+        sites
+            .iter()
+            .position(|site| site.name == name)
+            .ok_or_else(|| format!("paths: there is no site {name:?}"))
+    };
+    for (n, site) in sites.iter().enumerate() {
+        if find(&site.name)? != n {
+            return Err(format!("sites: {:?} is there twice", site.name));
+        }
+        if !(site.share > 0.0 && site.share.is_finite()) {
+            return Err(format!("sites: {:?} has a share of {}", site.name, site.share));
+        }
+    }
+    let mut ways = vec![vec![None; sites.len()]; sites.len()];
+    for path in paths {
+        let [a, b] = [find(&path.sites[0])?, find(&path.sites[1])?];
+        if a == b {
+            return Err(format!("paths: from {:?} to itself; a site has its own latency", path.sites[0]));
+        }
+        ways[a][b] = Some((path.latency, path.spread));
+        ways[b][a] = ways[a][b];
+    }
+    for (n, site) in sites.iter().enumerate() {
+        ways[n][n] = Some((site.latency, site.spread));
+    }
+    let total: f64 = sites.iter().map(|site| site.share).sum();
+    let mut upto = 0.0;
+    sites
+        .iter()
+        .zip(ways)
+        .map(|(site, ways)| {
+            let ways = ways.into_iter().zip(sites).map(|(way, other)| {
+                way.ok_or_else(|| format!("paths: there is none from {:?} to {:?}", site.name, other.name))
+            });
+            upto += site.share / total;
+            let ways = ways.collect::<Result<Vec<_>, String>>()?;
+            Ok(Site { upto, ways, up: site.up, down: site.down, nat: site.nat })
+        })
+        .collect()
+}

@@ -1,0 +1,109 @@
+//! What the network can do to nodes, beyond latency and loss: sites and routers, narrow lines, bursts, ways that are open in
+//! one direction only, wrong clocks, slow disks; and nodes that come and go by the dozen.
+
+mod support;
+
+use djembe_sim::ledger::Violation;
+use djembe_sim::report::{self, Report};
+use djembe_sim::scenario::Scenario;
+
+/// A scenario of thirty nodes that all talk for ten seconds, with this in addition.
+fn run(more: &str) -> Report {
+    let text = format!(
+        "nodes = 30\nduration = \"90s\"\nsettle = \"30s\"\nlatency = \"2ms\"\njitter = \"1ms\"\n{more}\n\
+         [messages]\nrate = 0.5\nstart = \"10s\"\nstop = \"30s\"\n"
+    );
+    let scenario = Scenario::parse(&text, &[]).unwrap_or_else(|error| panic!("{more}: {error}"));
+    report::run(&scenario, |_| {})
+}
+
+fn assert_good(what: &str, report: &Report) {
+    let violations: &[Violation] = &report.violations;
+    assert!(violations.is_empty(), "{what}: {violations:?}");
+    assert_eq!((report.delivered, report.not_sent), (report.expected, 0), "{what}");
+}
+
+/// Goal: whatever a network does short of letting nothing through, everything arrives, and nothing is violated.
+#[test]
+fn weather_costs_time_only() {
+    for (what, more) in [
+        ("bursts", "burst = { good = \"4s\", bad = \"500ms\", loss = 0.5 }"),
+        ("packets overtake", "reorder = 0.05"),
+        ("packets come twice", "duplicate = 0.1"),
+        ("narrow lines up", "bandwidth = 2000000"),
+        ("wrong clocks", "clock_skew = \"60min\"\nclock_drift_ppm = 500"),
+    ] {
+        assert_good(what, &run(more));
+    }
+}
+
+/// Goal: a changed byte ends a connection, which is made again; nothing is lost by it.
+#[test]
+fn corruption_costs_connections_only() {
+    assert_good("corrupt", &run("corrupt = 0.0005"));
+}
+
+/// Goal: two cities and a site behind a router that lets nobody in: all of them find each other, since who is behind it
+/// dials.
+#[test]
+fn sites_and_routers() {
+    let sites = "[[sites]]\nname = \"a\"\nlatency = \"1ms\"\nshare = 2\n\
+         [[sites]]\nname = \"b\"\nlatency = \"1ms\"\ndown = 4000000\n\
+         [[sites]]\nname = \"home\"\nlatency = \"1ms\"\nnat = \"closed\"\nup = 1000000\n\
+         [[paths]]\nsites = [\"a\", \"b\"]\nlatency = \"40ms\"\nspread = \"5ms\"\n\
+         [[paths]]\nsites = [\"a\", \"home\"]\nlatency = \"15ms\"\n\
+         [[paths]]\nsites = [\"b\", \"home\"]\nlatency = \"30ms\"\n";
+    let report = run(sites);
+    assert_good("sites", &report);
+    assert!(report.latency_p50_ms > 10.0, "most are far apart: {}", report.latency_p50_ms);
+}
+
+/// Goal: a way that is open in one direction only, and lines that come and go, cut nobody off for good.
+#[test]
+fn one_way_and_flapping() {
+    assert_good("one way", &run("[[partitions]]\nnodes = 7\nat = \"15s\"\nuntil = \"25s\"\none_way = true"));
+    assert_good(
+        "flapping",
+        &run("[[flaps]]\nnode = 3\nat = \"12s\"\nuntil = \"40s\"\nup = \"3s\"\ndown = \"1500ms\""),
+    );
+    // Two cuts that overlap are mended each by itself.
+    assert_good(
+        "stacked",
+        &run(
+            "[[partitions]]\nnodes = 7\nat = \"15s\"\nuntil = \"30s\"\n[[partitions]]\nnodes = 12\nat = \"20s\"\nuntil = \"35s\"",
+        ),
+    );
+}
+
+/// Goal: nodes that come and go by the dozen find what they missed.
+#[test]
+fn waves_churn_and_starvation() {
+    assert_good(
+        "half of them die",
+        &run("[[waves]]\nshare = 0.5\nat = \"15s\"\nover = \"2s\"\nback = \"10s\""),
+    );
+    assert_good(
+        "and leave",
+        &run("[[waves]]\nshare = 0.5\nat = \"15s\"\nover = \"2s\"\ngoodbye = true\nback = \"10s\""),
+    );
+    assert_good(
+        "churn",
+        &run("[churn]\nrate = 1.0\ndown = \"5s\"\nat = \"12s\"\nuntil = \"40s\"\ngoodbye = 0.5"),
+    );
+    assert_good(
+        "starved",
+        &run(
+            "[starvation]\nshare = 0.25\nmin = \"100ms\"\nmax = \"3s\"\nevery = \"5s\"\nat = \"12s\"\nuntil = \"40s\"",
+        ),
+    );
+}
+
+#[test]
+fn disks_in_trouble() {
+    assert_good("slow", &run("[[disks]]\nnode = 2\nat = \"12s\"\nuntil = \"40s\"\nslow = 200"));
+    assert_good("full", &run("[[disks]]\nnode = 2\nat = \"12s\"\nuntil = \"40s\""));
+    assert_good(
+        "lost tail",
+        &run("[[crashes]]\nnode = 2\nat = \"20s\"\nrestart = \"25s\"\nlost_commits = 3"),
+    );
+}
