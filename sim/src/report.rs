@@ -16,6 +16,11 @@ use crate::scenario::Scenario;
 use crate::world::World;
 use crate::world::overlay::OverlayReport;
 
+/// Frames for messages: with envelopes, that announce, ask, acknowledge, give credit, and shape the trees along which they
+/// travel.
+const MESSAGE_KINDS: [u8; 9] = [13, 14, 15, 16, 17, 18, 42, 43, 50];
+/// Frames that say who is there: beats, votes, words of members.
+const PRESENCE_KINDS: [u8; 11] = [4, 5, 6, 7, 8, 24, 25, 26, 27, 28, 29];
 /// A full mesh is looked for as often: a small part of how long it takes to form.
 const MESH_EVERY: Duration = Duration::from_millis(10);
 /// Nodes from which the overlay is measured.
@@ -54,6 +59,15 @@ pub struct Report {
     pub copies: f64,
     /// Everything on the wire, overhead included, for each byte of content delivered.
     pub bytes_per_payload_byte: f64,
+    /// Of a message's time to 99 % of the nodes, to the best that the links would have allowed: the mean. Zero if that was
+    /// not worked out.
+    pub optimum_ratio_p99: f64,
+    /// Bytes for messages on the wire, whatever is said about them included, for a byte of sealed envelopes delivered once.
+    pub message_bytes_ratio: f64,
+    /// Bytes a second and node for who is there, from the first message on.
+    pub presence_bytes_per_node_second: f64,
+    /// And for everything else in that time: links, overlay, trees, comparing logs.
+    pub background_bytes_per_node_second: f64,
     /// Everything on the wire, a node and second.
     pub wire_bytes_per_node_second: f64,
     /// Until all had been started and every node was linked to every other; none if never.
@@ -98,11 +112,15 @@ pub fn run(scenario: &Scenario, mut progress: impl FnMut(Timestamp)) -> Report {
 fn run_once(scenario: &Scenario, mut progress: impl FnMut(Timestamp)) -> Report {
     let mut world = scenario.world();
     let end = Timestamp::ZERO + scenario.duration;
+    let mut before = None;
     let mut mesh = None;
     let settled = Timestamp::ZERO + scenario.quiet_at() + scenario.settle;
     let mut next = world.now() + Duration::from_secs(1);
     while next < end {
         mesh = mesh.or_else(|| run_until_mesh(&mut world, scenario.joins, next));
+        if before.is_none() && next >= Timestamp::ZERO + scenario.messages.start {
+            before = Some(Bytes::of(&world));
+        }
         world.run_until(next);
         progress(next);
         check_bounds(&mut world);
@@ -115,7 +133,7 @@ fn run_once(scenario: &Scenario, mut progress: impl FnMut(Timestamp)) -> Report 
     world.run_until(end);
     check_same_logs(&mut world);
     check_bounds(&mut world);
-    summarize(scenario, &world, mesh)
+    summarize(scenario, &world, mesh, &before.unwrap_or_default())
 }
 
 /// Runs until there is a full mesh of all nodes, who have been started after `joins`, or until a time. Returns when it
@@ -164,7 +182,7 @@ pub fn check_bounds(world: &mut World) {
     }
 }
 
-fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>) -> Report {
+fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>, before: &Bytes) -> Report {
     let ledger = &world.ledger;
     let (mut delivered, mut expected, mut not_sent) = (0, 0, ledger.n_refused);
     let is_up = |node: &usize| world.host(*node).engine.is_some();
@@ -189,6 +207,8 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>) -> Repo
     latencies.sort_unstable();
     let quantile = |share| quantile_ms(&latencies, share);
     let seconds = scenario.duration.as_secs_f64();
+    let spent = Bytes::of(world).since(before);
+    let per_node = |bytes: u64| bytes as f64 / scenario.nodes as f64 / spent.seconds;
     Report {
         nodes: scenario.nodes,
         seed: scenario.seed,
@@ -204,6 +224,10 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>) -> Repo
         latency_max_ms: quantile(1.0),
         late_p99_ms: attack::late_p99(scenario, world),
         copies: ratio(ledger.n_copies, ledger.n_envelopes),
+        optimum_ratio_p99: optimum_ratio(world),
+        message_bytes_ratio: ratio(spent.messages, ledger.sealed),
+        presence_bytes_per_node_second: per_node(spent.presence),
+        background_bytes_per_node_second: per_node(spent.all - spent.presence - spent.messages),
         bytes_per_payload_byte: ratio(world.wire_bytes(), ledger.payload),
         wire_bytes_per_node_second: world.wire_bytes() as f64 / scenario.nodes as f64 / seconds,
         mesh_seconds: mesh.map(|time| time.as_secs_f64()),
@@ -223,6 +247,50 @@ pub fn quantile_ms(sorted: &[u64], share: f64) -> f64 {
     let last = sorted.len().saturating_sub(1);
     let at = (share * last as f64).round() as usize;
     sorted.get(at).map_or(0.0, |micros| *micros as f64 / 1000.0)
+}
+
+/// What has been put on the wire.
+#[derive(Clone, Copy, Default)]
+struct Bytes {
+    /// At this time.
+    seconds: f64,
+    all: u64,
+    messages: u64,
+    presence: u64,
+}
+
+impl Bytes {
+    fn of(world: &World) -> Self {
+        Self {
+            seconds: world.now().as_micros() as f64 / 1e6,
+            all: world.wire_bytes(),
+            messages: world.wire_bytes_of(&MESSAGE_KINDS),
+            presence: world.wire_bytes_of(&PRESENCE_KINDS),
+        }
+    }
+
+    fn since(self, before: &Self) -> Self {
+        Self {
+            seconds: (self.seconds - before.seconds).max(1e-6),
+            all: self.all - before.all,
+            messages: self.messages - before.messages,
+            presence: self.presence - before.presence,
+        }
+    }
+}
+
+/// How much longer messages took to 99 % of the nodes than they would have at best over the links that stood; the mean
+/// over those of which that was worked out, zero if there are none.
+fn optimum_ratio(world: &World) -> f64 {
+    let measured =
+        world.ledger.messages.iter().filter(|sent| sent.best_p99 > 0.0 && !sent.latencies.is_empty());
+    let ratios = measured.map(|sent| {
+        let mut latencies = sent.latencies.clone();
+        latencies.sort_unstable();
+        quantile_ms(&latencies, 0.99) / sent.best_p99
+    });
+    let (n, sum) = ratios.fold((0.0f64, 0.0), |(n, sum), ratio| (n + 1.0, sum + ratio));
+    sum / n.max(1.0)
 }
 
 fn ratio(a: u64, b: u64) -> f64 {
@@ -246,7 +314,19 @@ impl fmt::Display for Report {
         )?;
         line("copies of a payload", format!("{:.4}", self.copies))?;
         line("wire bytes / payload byte", format!("{:.2}", self.bytes_per_payload_byte))?;
-        line("wire bytes / node / s", format!("{:.0}", self.wire_bytes_per_node_second))?;
+        if self.optimum_ratio_p99 > 0.0 {
+            line("p99 / optimum of each", format!("{:.3}", self.optimum_ratio_p99))?;
+        }
+        line("message bytes / sealed byte", format!("{:.3}", self.message_bytes_ratio))?;
+        line(
+            "wire bytes / node / s",
+            format!(
+                "{:.0}; once there are messages presence {:.0}, background {:.0}",
+                self.wire_bytes_per_node_second,
+                self.presence_bytes_per_node_second,
+                self.background_bytes_per_node_second
+            ),
+        )?;
         let mesh = self.mesh_seconds.map_or("never".to_owned(), |s| format!("{s:.3} s"));
         line("full mesh after", mesh)?;
         let overlay = &self.overlay;

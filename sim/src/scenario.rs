@@ -2,19 +2,19 @@
 
 mod check;
 mod faults;
+mod messages;
 mod network;
 
 use core::fmt;
 use core::time::Duration;
 
-use djembe_protocol::id::Lane;
 use djembe_protocol::time::Timestamp;
 use serde::{Deserialize, Deserializer};
 
 pub use self::faults::{Churn, DiskTrouble, Flap, Partition, Starvation, Wave};
+pub use self::messages::{Authors, Messages};
 pub use self::network::{BurstText, PathText, SiteText};
 use crate::attack::Kind;
-use crate::rng::{Purpose, Rng};
 use crate::topology::{Burst, Conditions};
 use crate::wire::Carry;
 use crate::world::{Fault, World, WorldConfig};
@@ -23,13 +23,23 @@ use crate::world::{Fault, World, WorldConfig};
 const LARGE: usize = 1000;
 
 /// Scenarios that are compiled in, by name.
-pub const SHIPPED: [(&str, &str); 6] = [
+pub const SHIPPED: [(&str, &str); 16] = [
     ("lan-30", include_str!("../scenarios/lan-30.toml")),
-    ("faults-12", include_str!("../scenarios/faults-12.toml")),
+    ("office-200-wifi", include_str!("../scenarios/office-200-wifi.toml")),
+    ("campus-1k", include_str!("../scenarios/campus-1k.toml")),
+    ("city-10k", include_str!("../scenarios/city-10k.toml")),
+    ("storm-join-10k", include_str!("../scenarios/storm-join-10k.toml")),
+    ("churn-10k", include_str!("../scenarios/churn-10k.toml")),
+    ("crash-90", include_str!("../scenarios/crash-90.toml")),
+    ("partition-heal", include_str!("../scenarios/partition-heal.toml")),
+    ("lossy-presence", include_str!("../scenarios/lossy-presence.toml")),
+    ("pauses", include_str!("../scenarios/pauses.toml")),
     ("slow-reader", include_str!("../scenarios/slow-reader.toml")),
+    ("hostile", include_str!("../scenarios/hostile.toml")),
+    ("telemetry-1k", include_str!("../scenarios/telemetry-1k.toml")),
+    ("faults-12", include_str!("../scenarios/faults-12.toml")),
     ("mesh-1000", include_str!("../scenarios/mesh-1000.toml")),
     ("forest-200", include_str!("../scenarios/forest-200.toml")),
-    ("hostile", include_str!("../scenarios/hostile.toml")),
 ];
 
 /// A network and what happens in it. Every field has a default but `nodes` and `duration`.
@@ -158,27 +168,6 @@ pub struct Scenario {
     pub stalls: Vec<Span>,
 }
 
-/// Who publishes what.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Messages {
-    /// A second and sender.
-    pub rate: f64,
-    /// Bytes of content.
-    pub size: usize,
-    /// `durable` or `live`.
-    #[serde(deserialize_with = "lane")]
-    pub lane: Lane,
-    /// The first so many nodes; all if there are fewer.
-    pub senders: usize,
-    /// From then on.
-    #[serde(deserialize_with = "time")]
-    pub start: Duration,
-    /// Until then.
-    #[serde(deserialize_with = "time")]
-    pub stop: Duration,
-}
-
 /// A process that dies.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -211,19 +200,6 @@ pub struct Span {
     /// Until then.
     #[serde(deserialize_with = "time")]
     pub until: Duration,
-}
-
-impl Default for Messages {
-    fn default() -> Self {
-        Self {
-            rate: 1.0,
-            size: 200,
-            lane: Lane::Durable,
-            senders: usize::MAX,
-            start: Duration::from_secs(5),
-            stop: Duration::from_secs(15),
-        }
-    }
 }
 
 /// Why there is no such scenario. The text is for people.
@@ -296,6 +272,7 @@ impl Scenario {
                 persist: self.persist,
                 fetch: self.fetch,
                 carry: self.carry.unwrap_or(if self.nodes > LARGE { Carry::Frames } else { Carry::Bytes }),
+                optimum: self.messages.authors != Authors::Each,
                 threads: self.n_threads(),
             },
             self.nodes,
@@ -371,21 +348,6 @@ impl Scenario {
             world.publish_at(Timestamp::ZERO + at, node, 0, lane, size);
         }
     }
-
-    /// When who publishes: evenly, each sender with its own phase.
-    pub fn publishes(&self) -> impl Iterator<Item = (Duration, usize)> + '_ {
-        let messages = &self.messages;
-        let rate = messages.rate.max(f64::MIN_POSITIVE);
-        let pause = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX);
-        let pause = pause.max(Duration::from_micros(1));
-        let senders = if messages.rate > 0.0 { messages.senders.min(self.nodes) } else { 0 };
-        (0..senders).flat_map(move |node| {
-            let phase = Rng::split(self.seed, node, 0, Purpose::Workload).time_below(pause);
-            let times =
-                std::iter::successors(messages.start.checked_add(phase), move |at| at.checked_add(pause));
-            times.take_while(|at| *at < messages.stop).map(move |at| (at, node))
-        })
-    }
 }
 
 fn put(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<(), String> {
@@ -452,16 +414,6 @@ fn some_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Durati
     time(deserializer).map(Some)
 }
 
-fn lane<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Lane, D::Error> {
-    match String::deserialize(deserializer)?.as_str() {
-        "durable" => Ok(Lane::Durable),
-        "live" => Ok(Lane::Live),
-        other => Err(serde::de::Error::custom(format!(
-            "{other:?} is not a lane: expected \"durable\" or \"live\""
-        ))),
-    }
-}
-
 fn attack<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Kind>, D::Error> {
     String::deserialize(deserializer)?.parse().map(Some).map_err(serde::de::Error::custom)
 }
@@ -508,6 +460,8 @@ fn secs_10() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use djembe_protocol::id::Lane;
+
     use super::*;
 
     #[test]

@@ -24,6 +24,7 @@ use crate::attack::Strain;
 use crate::calendar::{Calendar, Key};
 use crate::host::{Clock, Host};
 use crate::ledger::Ledger;
+use crate::report::quantile_ms;
 use crate::shard::{Rules, Shard, Tally, To};
 use crate::topology::{Conditions, NodeIx, Place, Topology, ip4, mix};
 use crate::wire::{Carry, Content};
@@ -51,6 +52,8 @@ pub struct WorldConfig {
     pub clock_drift_ppm: f64,
     /// How frames travel.
     pub carry: Carry,
+    /// What would be fastest over the links that stand is worked out for each message.
+    pub optimum: bool,
     /// Nodes are spread over so many threads. It makes no difference to what happens.
     pub threads: usize,
 }
@@ -73,6 +76,7 @@ impl Default for WorldConfig {
             clock_skew: Duration::ZERO,
             clock_drift_ppm: 0.0,
             carry: Carry::Bytes,
+            optimum: false,
             threads: 1,
         }
     }
@@ -312,11 +316,18 @@ impl World {
     /// Frames by kind: how many, and their bytes without overhead.
     pub fn frames(&self) -> BTreeMap<u8, (u64, u64)> {
         let mut all: BTreeMap<u8, (u64, u64)> = BTreeMap::new();
-        for (kind, (n, bytes)) in self.shards.iter().flat_map(|shard| &shard.tally.frames) {
+        for (kind, traffic) in self.shards.iter().flat_map(|shard| &shard.tally.frames) {
             let sum = all.entry(*kind).or_default();
-            *sum = (sum.0 + n, sum.1 + bytes);
+            *sum = (sum.0 + traffic.frames, sum.1 + traffic.bytes);
         }
         all
+    }
+
+    /// Bytes of these kinds of frames on the wire, with everything around them.
+    pub fn wire_bytes_of(&self, kinds: &[u8]) -> u64 {
+        self.sum(|tally| {
+            kinds.iter().filter_map(|kind| tally.frames.get(kind)).map(|all| all.wire_bytes).sum()
+        })
     }
 
     /// Disconnects by cause.
@@ -395,7 +406,9 @@ impl World {
             })
             .filter(|other| self.memberships[*other].contains(&group));
         let receivers = receivers.collect();
+        let best = if self.config.optimum { self.best_from(node) } else { Vec::new() };
         let (number, ticket, content) = self.ledger.on_publish(self.now, node, id, lane, size, receivers);
+        self.ledger.messages[number].best_p99 = quantile_ms(&best, 0.99);
         let draft = Draft { content, ..Draft::default() };
         let command = Command::Publish { group: id, lane, ttl_secs: 0, draft, ticket };
         self.input(node, Input::Command(command));

@@ -221,7 +221,9 @@ impl Shard {
             self.written.push((link, class, written));
         }
         let kind = self.tally.frames.entry(kind).or_default();
-        *kind = (kind.0 + 1, kind.1 + charge.len as u64);
+        kind.frames += 1;
+        kind.bytes += charge.len as u64;
+        kind.wire_bytes += charge.bytes as u64;
         self.tally.bytes += charge.bytes as u64;
         self.tally.packets += charge.packets as u64;
         let mut departs = now;

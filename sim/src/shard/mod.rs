@@ -50,12 +50,22 @@ pub(crate) struct Note {
     pub(crate) event: Event,
 }
 
+/// Frames of one kind.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Traffic {
+    pub(crate) frames: u64,
+    /// Without overhead.
+    pub(crate) bytes: u64,
+    /// With it.
+    pub(crate) wire_bytes: u64,
+}
+
 /// What is counted as it happens.
 #[derive(Default, Debug)]
 pub(crate) struct Tally {
     pub(crate) n_events: u64,
-    /// Frames by kind: how many, and their bytes without overhead.
-    pub(crate) frames: BTreeMap<u8, (u64, u64)>,
+    /// Frames by kind.
+    pub(crate) frames: BTreeMap<u8, Traffic>,
     pub(crate) disconnects: BTreeMap<CloseCause, u64>,
     pub(crate) n_connections: u64,
     /// Bytes put on the wire, overhead included.

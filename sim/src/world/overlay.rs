@@ -60,6 +60,16 @@ impl World {
         fastest_ways(&self.graph(), from)
     }
 
+    /// How long the fastest way from a node takes to each other, in microseconds, the shortest first.
+    pub(super) fn best_from(&self, from: NodeIx) -> Vec<u64> {
+        let ways = self.fastest_ways(from).into_iter().enumerate();
+        let others = ways.filter(|(node, _)| *node != from && !self.is_hostile(*node));
+        let mut times: Vec<u64> =
+            others.filter_map(|(_, way)| way.map(|(time, _)| time.as_micros() as u64)).collect();
+        times.sort_unstable();
+        times
+    }
+
     /// Measures the overlay from `n_authors` nodes drawn from the seed.
     pub fn overlay_report(&self, n_authors: usize) -> OverlayReport {
         let graph = self.graph();

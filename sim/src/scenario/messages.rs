@@ -1,0 +1,121 @@
+//! Who publishes what, and when.
+
+use core::time::Duration;
+
+use djembe_protocol::id::Lane;
+use serde::{Deserialize, Deserializer};
+
+use super::{Scenario, time};
+use crate::rng::{Purpose, Rng};
+
+/// Who publishes what.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Messages {
+    /// A second and sender.
+    pub rate: f64,
+    /// Bytes of content.
+    pub size: usize,
+    /// `durable` or `live`.
+    #[serde(deserialize_with = "lane")]
+    pub lane: Lane,
+    /// The first so many nodes; all if there are fewer.
+    pub senders: usize,
+    /// Who speaks. `each`: each sender at this rate. The others speak in turn, one message at a time, at this rate in all:
+    /// `active`, the senders; `fresh`, those who never spoke before, while there are any; `zipf`, everybody, few of them
+    /// most of the time (the n-th with probability 1/n).
+    pub authors: Authors,
+    /// From then on.
+    #[serde(deserialize_with = "time")]
+    pub start: Duration,
+    /// Until then.
+    #[serde(deserialize_with = "time")]
+    pub stop: Duration,
+}
+
+/// Who speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Authors {
+    /// Each sender for itself.
+    Each,
+    /// The senders, in turn.
+    Active,
+    /// Those who never spoke, in turn.
+    Fresh,
+    /// Everybody, few of them most of the time.
+    Zipf,
+}
+
+impl Default for Messages {
+    fn default() -> Self {
+        Self {
+            rate: 1.0,
+            size: 200,
+            lane: Lane::Durable,
+            senders: usize::MAX,
+            authors: Authors::Each,
+            start: Duration::from_secs(5),
+            stop: Duration::from_secs(15),
+        }
+    }
+}
+
+impl Scenario {
+    /// When who publishes.
+    pub fn publishes(&self) -> Box<dyn Iterator<Item = (Duration, usize)> + '_> {
+        let messages = &self.messages;
+        let rate = messages.rate.max(f64::MIN_POSITIVE);
+        let pause = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX);
+        let pause = pause.max(Duration::from_micros(1));
+        let senders = if messages.rate > 0.0 { messages.senders.min(self.nodes) } else { 0 };
+        let times = move |phase: Duration| {
+            let times =
+                std::iter::successors(messages.start.checked_add(phase), move |at| at.checked_add(pause));
+            times.take_while(|at| *at < messages.stop)
+        };
+        if senders == 0 {
+            return Box::new(std::iter::empty());
+        }
+        // A stride that meets everybody once, and neighbours in number far apart.
+        let stride = (senders / 3..).find(|stride| gcd(*stride, senders) == 1).unwrap_or(1);
+        match messages.authors {
+            Authors::Each => Box::new((0..senders).flat_map(move |node| {
+                let phase = Rng::split(self.seed, node, 0, Purpose::Workload).time_below(pause);
+                times(phase).map(move |at| (at, node))
+            })),
+            Authors::Active => {
+                Box::new(times(Duration::ZERO).enumerate().map(move |(n, at)| (at, n % senders)))
+            }
+            Authors::Fresh => {
+                Box::new(times(Duration::ZERO).enumerate().map(move |(n, at)| (at, n * stride % senders)))
+            }
+            Authors::Zipf => {
+                let mut rng = Rng::split(self.seed, 0, 4, Purpose::Workload);
+                let total: f64 = (1..=senders).map(|n| 1.0 / n as f64).sum();
+                Box::new(times(Duration::ZERO).map(move |at| {
+                    let mut lot = rng.below(1 << 52) as f64 / (1u64 << 52) as f64 * total;
+                    let rank = (0..senders).find(|rank| {
+                        lot -= 1.0 / (rank + 1) as f64;
+                        lot < 0.0
+                    });
+                    (at, rank.unwrap_or(0) * stride % senders)
+                }))
+            }
+        }
+    }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+fn lane<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Lane, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "durable" => Ok(Lane::Durable),
+        "live" => Ok(Lane::Live),
+        other => Err(serde::de::Error::custom(format!(
+            "{other:?} is not a lane: expected \"durable\" or \"live\""
+        ))),
+    }
+}
