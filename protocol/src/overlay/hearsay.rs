@@ -116,6 +116,7 @@ impl Known {
             if self.addresses.contains(&address) {
                 continue;
             }
+            self.bits |= block::bits([&address]);
             if is_hearsay {
                 self.addresses.insert(0, address.clone());
             } else {

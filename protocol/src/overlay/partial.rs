@@ -240,7 +240,7 @@ impl Overlay {
         let known = self.known.get(peer);
         !self.is_partial()
             || known.is_some_and(|known| known.lost.is_some())
-            || self.n_kept() == 0 && known.is_some_and(|known| known.is_found)
+            || known.is_some_and(|known| known.is_found) && self.n_kept() == 0
     }
 
     pub(super) fn own_why(&self) -> Why {

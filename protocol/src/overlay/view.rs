@@ -24,7 +24,7 @@ impl Overlay {
         if let Some(known) = self.known.get_mut(&record.peer)
             && known.record.as_ref().is_none_or(|old| old.seq <= record.seq)
         {
-            known.record = Some(Box::new(record));
+            known.set_record(record);
             known.is_verified = true;
         }
     }
@@ -51,7 +51,7 @@ impl Overlay {
                 return self.facts.push(Fact::Count("bad-record"));
             }
         }
-        known.record = Some(Box::new(record));
+        known.set_record(record);
         if known.is_verified {
             known.learn_record();
         }
