@@ -15,6 +15,7 @@ use crate::id::{GroupId, LinkId, PeerId};
 use crate::io::Pace;
 use crate::limits;
 use crate::time::{Duration, Timestamp};
+use crate::timed::Timer;
 use crate::wire::frame::{Beat, Class, Credit, Frame, GroupIx, Hello};
 use intake::Intake;
 use ladder::{Ladder, Queue, Step};
@@ -315,24 +316,6 @@ impl Link {
 
     // Time.
 
-    /// When this link wants a look.
-    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
-        if self.closing {
-            return None;
-        }
-        if self.is_parting {
-            return self.retire_at;
-        }
-        let beat = match self.hello {
-            Some(_) => self.pulse.next_deadline(self.last_sent),
-            None => Some(self.up_at + limits::HELLO_PATIENCE),
-        };
-        let pace = self.ladder.next_deadline(&self.queue(false));
-        let ask = self.outflow.ask_at().filter(|_| self.hello.is_some());
-        let expiry = self.outflow.next_expiry();
-        [beat, self.digest_at, pace, ask, expiry, self.retire_at].into_iter().flatten().min()
-    }
-
     /// Another link takes over.
     pub(crate) fn retire(&mut self, now: Timestamp) {
         self.retire_at.get_or_insert(now + limits::RETIRE);
@@ -406,6 +389,25 @@ impl Link {
     /// Sets the next digest, `jitter` being in 0..256 for 0 to 25 % more.
     pub(crate) fn schedule_digest(&mut self, now: Timestamp, jitter: u32) {
         self.digest_at = Some(now + self.digest_pause + self.digest_pause * jitter / 1024);
+    }
+}
+
+impl Timer for Link {
+    fn next_deadline(&self) -> Option<Timestamp> {
+        if self.closing {
+            return None;
+        }
+        if self.is_parting {
+            return self.retire_at;
+        }
+        let beat = match self.hello {
+            Some(_) => self.pulse.next_deadline(self.last_sent),
+            None => Some(self.up_at + limits::HELLO_PATIENCE),
+        };
+        let pace = self.ladder.next_deadline(&self.queue(false));
+        let ask = self.outflow.ask_at().filter(|_| self.hello.is_some());
+        let expiry = self.outflow.next_expiry();
+        [beat, self.digest_at, pace, ask, expiry, self.retire_at].into_iter().flatten().min()
     }
 }
 
