@@ -532,7 +532,7 @@ impl Engine {
             Frame::Gone(gone) => {
                 let target = gone.alerts.first().map(|alert| alert.target);
                 let is_member = |group: &Group| target.is_some_and(|peer| group.is_member(&peer));
-                is_told = self.groups.values().any(|group| is_member(group));
+                is_told = self.groups.values().any(is_member);
             }
             // Who shares no group with us is told as well.
             Frame::Alive(_) => self.each_group(Group::speak_up),

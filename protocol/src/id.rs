@@ -1,17 +1,33 @@
 //! Names of things: peers, groups, envelopes, messages, links; each a type of its own, with a short form for
 //! people.
 
+use core::cmp::Ordering;
 use core::fmt;
 use core::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 /// A device: its Ed25519 public key, which is also its libp2p identity. Author, neighbour and signer are this.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PeerId(pub [u8; 32]);
 
 /// libp2p's identity multihash of a protobuf-encoded Ed25519 key: what stands before the 32 key bytes.
 const MULTIHASH_PREFIX: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
+
+impl Ord for PeerId {
+    /// That of the bytes. Keys that nobody has chosen differ in the first eight, and tables are searched for them all the
+    /// time.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let first = |id: &Self| id.0.first_chunk().map(|chunk| u64::from_be_bytes(*chunk));
+        first(self).cmp(&first(other)).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for PeerId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl PeerId {
     /// The last eight characters of the text form: enough for people and logs.
@@ -199,6 +215,16 @@ pub struct Incarnation(pub u64);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_order_of_peers_is_that_of_their_bytes() {
+        for (at, other) in [(0, 0), (0, 7), (7, 8), (8, 31), (31, 31)] {
+            let [mut a, mut b] = [PeerId([0x80; 32]); 2];
+            (a.0[at], b.0[other]) = (0x81, 0x7f);
+            assert_eq!((a.cmp(&b), b.cmp(&a)), (a.0.cmp(&b.0), b.0.cmp(&a.0)), "{at} {other}");
+        }
+        assert_eq!(PeerId([1; 32]).cmp(&PeerId([1; 32])), Ordering::Equal);
+    }
 
     #[test]
     fn peer_id_text_is_libp2ps_and_comes_back() {

@@ -23,6 +23,33 @@ pub(super) struct Compare {
     asked: Option<(LinkId, Timestamp)>,
 }
 
+/// Sums of the ids of members, over all and over each part of the list.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct Sums {
+    pub(super) all: u64,
+    /// The lower half is as good as the whole.
+    parts: Box<[u32; MembersSums::BUCKETS]>,
+}
+
+impl Default for Sums {
+    fn default() -> Self {
+        Self { all: 0, parts: Box::new([0; MembersSums::BUCKETS]) }
+    }
+}
+
+impl Sums {
+    pub(super) fn add(&mut self, peer: &PeerId, id: u64) {
+        self.all = self.all.wrapping_add(id);
+        let part = &mut self.parts[MembersSums::bucket(peer)];
+        *part = part.wrapping_add(id as u32);
+    }
+
+    fn with(mut self, (peer, id): (PeerId, u64)) -> Self {
+        self.add(&peer, id);
+        self
+    }
+}
+
 impl Compare {
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
         self.due.values().copied().min()
@@ -59,19 +86,14 @@ impl Census {
         for link in due.map(|(link, _)| *link).collect::<Vec<_>>() {
             self.compare.due.remove(&link);
             self.compare.sent.insert(link, ground.now);
-            let sums = MembersSums { group: ground.group, sums: self.sums() };
+            let sums = MembersSums { group: ground.group, sums: self.sums().parts.to_vec() };
             self.frames.push((link, Class::Control, sums.into()));
         }
     }
 
-    fn sums(&self) -> Vec<u32> {
-        let mut sums = vec![0u32; MembersSums::BUCKETS];
-        for (peer, id) in self.ids() {
-            // The lower half is as good as the whole.
-            let sum = &mut sums[MembersSums::bucket(&peer)];
-            *sum = sum.wrapping_add(id as u32);
-        }
-        sums
+    fn sums(&self) -> &Sums {
+        debug_assert_eq!(self.sums, self.ids().fold(Sums::default(), Sums::with), "they are kept up to date");
+        &self.sums
     }
 
     fn ids(&self) -> impl Iterator<Item = (PeerId, u64)> + '_ {
@@ -79,19 +101,23 @@ impl Census {
         here.map(|(peer, member)| (*peer, member.id))
     }
 
+    /// Those of one part.
+    fn ids_in(&self, bucket: usize) -> impl Iterator<Item = (PeerId, u64)> + '_ {
+        let part = self.members.range(MembersSums::bounds(bucket)).filter(|(_, member)| member.is_here());
+        part.map(|(peer, member)| (*peer, member.id))
+    }
+
     pub(crate) fn on_sums(&mut self, ground: &Ground<'_>, link: LinkId, sums: &MembersSums) {
-        let ours = self.sums();
-        let differs = |bucket: &usize| sums.sums.get(*bucket).is_some_and(|sum| *sum != ours[*bucket]);
-        let mut parts = vec![Vec::new(); MembersSums::BUCKETS];
-        for (peer, id) in self.ids() {
-            parts[MembersSums::bucket(&peer)].push(id);
-        }
+        let pairs = sums.sums.iter().zip(self.sums().parts.iter()).enumerate();
         let (mut buckets, mut ids) = (0u64, Vec::new());
-        for bucket in (0..MembersSums::BUCKETS).filter(differs) {
+        for (bucket, _) in pairs.filter(|(_, (theirs, ours))| theirs != ours) {
+            let n_before = ids.len();
+            ids.extend(self.ids_in(bucket).map(|(_, id)| id));
             // A part that somebody has filled on purpose is not compared: the others are.
-            if ids.len() + parts[bucket].len() <= MembersHave::MAX {
+            if ids.len() <= MembersHave::MAX {
                 buckets |= 1 << bucket;
-                ids.append(&mut parts[bucket]);
+            } else {
+                ids.truncate(n_before);
             }
         }
         if buckets != 0 {
@@ -103,7 +129,8 @@ impl Census {
     pub(crate) fn on_have(&mut self, ground: &Ground<'_>, link: LinkId, have: &MembersHave) {
         let mut missing: BTreeSet<u64> = have.ids.iter().copied().collect();
         let mut facts = Vec::new();
-        for (peer, id) in self.ids().filter(|(peer, _)| have.buckets >> MembersSums::bucket(peer) & 1 == 1) {
+        let parts = (0..MembersSums::BUCKETS).filter(|bucket| have.buckets >> bucket & 1 == 1);
+        for (peer, id) in parts.flat_map(|bucket| self.ids_in(bucket)) {
             if !missing.remove(&id) && facts.len() < limits::FACTS_MAX {
                 facts.extend(self.facts_about(&peer));
             }
@@ -117,9 +144,8 @@ impl Census {
 
     pub(crate) fn on_want(&mut self, ground: &Ground<'_>, link: LinkId, want: &MembersWant) {
         let wanted: BTreeSet<u64> = want.ids.iter().copied().collect();
-        let peers: Vec<PeerId> =
-            self.ids().filter(|(_, id)| wanted.contains(id)).map(|(peer, _)| peer).collect();
-        let facts = peers.iter().flat_map(|peer| self.facts_about(peer)).take(limits::FACTS_MAX).collect();
+        let found = self.ids().filter(|(_, id)| wanted.contains(id)).take(wanted.len());
+        let facts = found.flat_map(|(peer, _)| self.facts_about(&peer)).take(limits::FACTS_MAX).collect();
         self.tell(ground, link, facts);
     }
 

@@ -27,7 +27,7 @@ use crate::time::{Duration, Timestamp};
 use crate::wire::frame::{
     Alert, Class, Fact, Frame, GroupIx, MemberRecord, MembersDigest, Signature, Stay, member_id,
 };
-use compare::Compare;
+use compare::{Compare, Sums};
 use votes::Case;
 
 /// What the census may see and use outside itself.
@@ -82,8 +82,8 @@ pub(crate) struct Census {
     /// Those who are there, this node among them, and those who no longer are.
     members: BTreeMap<PeerId, Member>,
     n_here: usize,
-    /// Of the ids of those who are there.
-    sum: u64,
+    /// Of the ids of those who are there: their first halves are compared part by part, and of all the whole.
+    sums: Sums,
     cases: BTreeMap<PeerId, Case>,
     compare: Compare,
     heard: Vec<Heard>,
@@ -143,7 +143,7 @@ impl Census {
 
     /// How many there are, this node among them, and which, in one number.
     pub(crate) fn digest(&self) -> MembersDigest {
-        MembersDigest { n: u32::try_from(self.n_here).unwrap_or(u32::MAX), sum: self.sum }
+        MembersDigest { n: u32::try_from(self.n_here).unwrap_or(u32::MAX), sum: self.sums.all }
     }
 
     /// Those who are there, this node among them if it said so.
@@ -287,14 +287,14 @@ impl Census {
     fn leave_sum(&mut self, peer: &PeerId) -> bool {
         let Some(member) = self.members.get(peer).filter(|member| member.is_here()) else { return false };
         self.n_here -= 1;
-        self.sum = self.sum.wrapping_sub(member.id);
+        self.sums.add(peer, member.id.wrapping_neg());
         true
     }
 
     fn enter_sum(&mut self, peer: &PeerId) {
         if let Some(member) = self.members.get(peer).filter(|member| member.is_here()) {
             self.n_here += 1;
-            self.sum = self.sum.wrapping_add(member.id);
+            self.sums.add(peer, member.id);
         }
     }
 
