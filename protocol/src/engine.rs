@@ -236,7 +236,13 @@ impl Engine {
     /// The next thing to do, until there is none.
     #[must_use]
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.out.pop_front()
+        /// Outputs for which there is room at all times; a burst gives back what it took.
+        const USUAL: usize = 16;
+        let next = self.out.pop_front();
+        if next.is_none() && self.out.capacity() > USUAL {
+            self.out.shrink_to(USUAL);
+        }
+        next
     }
 
     /// When the engine wants [`Input::Timeout`] at the latest, if nothing else comes before.
