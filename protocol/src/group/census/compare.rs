@@ -2,7 +2,6 @@
 //! that differ, then what these have said. Somebody who knows few asks one neighbour for all, page by page.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 
 use super::{Census, Ground};
 use crate::id::{LinkId, PeerId};
@@ -21,33 +20,6 @@ pub(super) struct Compare {
     sent: BTreeMap<LinkId, Timestamp>,
     /// Who was asked for pages, and when last.
     asked: Option<(LinkId, Timestamp)>,
-}
-
-/// Sums of the ids of members, over all and over each part of the list.
-#[derive(PartialEq, Eq, Debug)]
-pub(super) struct Sums {
-    pub(super) all: u64,
-    /// The lower half is as good as the whole.
-    parts: Box<[u32; MembersSums::BUCKETS]>,
-}
-
-impl Default for Sums {
-    fn default() -> Self {
-        Self { all: 0, parts: Box::new([0; MembersSums::BUCKETS]) }
-    }
-}
-
-impl Sums {
-    pub(super) fn add(&mut self, peer: &PeerId, id: u64) {
-        self.all = self.all.wrapping_add(id);
-        let part = &mut self.parts[MembersSums::bucket(peer)];
-        *part = part.wrapping_add(id as u32);
-    }
-
-    fn with(mut self, (peer, id): (PeerId, u64)) -> Self {
-        self.add(&peer, id);
-        self
-    }
 }
 
 impl Compare {
@@ -86,14 +58,9 @@ impl Census {
         for link in due.map(|(link, _)| *link).collect::<Vec<_>>() {
             self.compare.due.remove(&link);
             self.compare.sent.insert(link, ground.now);
-            let sums = MembersSums { group: ground.group, sums: self.sums().parts.to_vec() };
+            let sums = MembersSums { group: ground.group, sums: self.members.sums() };
             self.frames.push((link, Class::Control, sums.into()));
         }
-    }
-
-    fn sums(&self) -> &Sums {
-        debug_assert_eq!(self.sums, self.ids().fold(Sums::default(), Sums::with), "they are kept up to date");
-        &self.sums
     }
 
     fn ids(&self) -> impl Iterator<Item = (PeerId, u64)> + '_ {
@@ -103,14 +70,14 @@ impl Census {
 
     /// Those of one part.
     fn ids_in(&self, bucket: usize) -> impl Iterator<Item = (PeerId, u64)> + '_ {
-        let part = self.members.range(MembersSums::bounds(bucket)).filter(|(_, member)| member.is_here());
+        let part = self.members.part(bucket).filter(|(_, member)| member.is_here());
         part.map(|(peer, member)| (*peer, member.id))
     }
 
     pub(crate) fn on_sums(&mut self, ground: &Ground<'_>, link: LinkId, sums: &MembersSums) {
-        let pairs = sums.sums.iter().zip(self.sums().parts.iter()).enumerate();
+        let pairs = sums.sums.iter().zip(self.members.sums()).enumerate();
         let (mut buckets, mut ids) = (0u64, Vec::new());
-        for (bucket, _) in pairs.filter(|(_, (theirs, ours))| theirs != ours) {
+        for (bucket, _) in pairs.filter(|(_, (theirs, ours))| **theirs != *ours) {
             let n_before = ids.len();
             ids.extend(self.ids_in(bucket).map(|(_, id)| id));
             // A part that somebody has filled on purpose is not compared: the others are.
@@ -165,8 +132,7 @@ impl Census {
     }
 
     pub(crate) fn on_ask(&mut self, ground: &Ground<'_>, link: LinkId, ask: &MembersAsk) {
-        let after = (Bound::Excluded(ask.after), Bound::Unbounded);
-        let mut rest = self.members.range(after).filter(|(_, member)| member.is_here());
+        let mut rest = self.members.after(ask.after).filter(|(_, member)| member.is_here());
         let page: Vec<(PeerId, Fact)> = rest
             .by_ref()
             .take(limits::FACTS_MAX)

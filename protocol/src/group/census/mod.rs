@@ -15,6 +15,7 @@
 //! Pure, and per group. Not here: who watches whom (presence), and along what news travel (its owner).
 
 mod compare;
+mod table;
 mod votes;
 
 use std::collections::BTreeMap;
@@ -27,7 +28,8 @@ use crate::time::{Duration, Timestamp};
 use crate::wire::frame::{
     Alert, Class, Fact, Frame, GroupIx, MemberRecord, MembersDigest, Signature, Stay, member_id,
 };
-use compare::{Compare, Sums};
+use compare::Compare;
+use table::Table;
 use votes::Case;
 
 /// What the census may see and use outside itself.
@@ -80,10 +82,10 @@ pub(crate) struct Junk;
 #[derive(Debug, Default)]
 pub(crate) struct Census {
     /// Those who are there, this node among them, and those who no longer are.
-    members: BTreeMap<PeerId, Member>,
+    members: Table,
     n_here: usize,
-    /// Of the ids of those who are there: their first halves are compared part by part, and of all the whole.
-    sums: Sums,
+    /// Of the ids of those who are there.
+    sum: u64,
     cases: BTreeMap<PeerId, Case>,
     compare: Compare,
     heard: Vec<Heard>,
@@ -143,7 +145,7 @@ impl Census {
 
     /// How many there are, this node among them, and which, in one number.
     pub(crate) fn digest(&self) -> MembersDigest {
-        MembersDigest { n: u32::try_from(self.n_here).unwrap_or(u32::MAX), sum: self.sums.all }
+        MembersDigest { n: u32::try_from(self.n_here).unwrap_or(u32::MAX), sum: self.sum }
     }
 
     /// Those who are there, this node among them if it said so.
@@ -206,7 +208,7 @@ impl Census {
         }
         *toll += limits::SIGNATURE_TOLL;
         record.verify(&ground.tag).map_err(|_| Junk)?;
-        if !self.members.contains_key(&record.peer) {
+        if !self.members.contains(&record.peer) {
             self.make_room();
         }
         self.put(ground.now, record);
@@ -262,7 +264,7 @@ impl Census {
     /// Forgets all but neighbours, as if they had never been there: they are told again by who knows better.
     pub(crate) fn forget_far(&mut self, ground: &Ground<'_>, near: &[PeerId]) {
         let is_far = |peer: &&PeerId| **peer != ground.me && !near.contains(peer);
-        for peer in self.members.keys().filter(is_far).copied().collect::<Vec<_>>() {
+        for peer in self.members.iter().map(|(peer, _)| peer).filter(is_far).copied().collect::<Vec<_>>() {
             if self.leave_sum(&peer) {
                 self.heard.push(Heard::Left(peer, PresenceCause::TimedOut));
             }
@@ -287,14 +289,18 @@ impl Census {
     fn leave_sum(&mut self, peer: &PeerId) -> bool {
         let Some(member) = self.members.get(peer).filter(|member| member.is_here()) else { return false };
         self.n_here -= 1;
-        self.sums.add(peer, member.id.wrapping_neg());
+        let id = member.id;
+        self.sum = self.sum.wrapping_sub(id);
+        self.members.add(peer, id.wrapping_neg());
         true
     }
 
     fn enter_sum(&mut self, peer: &PeerId) {
         if let Some(member) = self.members.get(peer).filter(|member| member.is_here()) {
             self.n_here += 1;
-            self.sums.add(peer, member.id);
+            let id = member.id;
+            self.sum = self.sum.wrapping_add(id);
+            self.members.add(peer, id);
         }
     }
 
@@ -352,7 +358,7 @@ impl Census {
                 self.cases.remove(&peer);
             }
         }
-        if !self.members.is_empty() {
+        if self.members.len() > 0 {
             self.sweep_at = Some(ground.now + limits::SWEEP_EVERY);
         }
     }

@@ -4,8 +4,6 @@
 //! A member is in the group because it says so, signed by itself; it is gone because observers say so, signed by
 //! them. So nobody can invent what another said, and everything can be passed on by anybody.
 
-use std::ops::RangeInclusive;
-
 use serde::{Deserialize, Serialize};
 
 use super::{Alert, GroupIx, Signature, TreeIx};
@@ -138,14 +136,6 @@ impl MembersSums {
     /// The part in which a member is.
     pub fn bucket(peer: &PeerId) -> usize {
         usize::from(peer.0[0] >> 2)
-    }
-
-    /// The lowest and the highest id in a part.
-    pub(crate) fn bounds(bucket: usize) -> RangeInclusive<PeerId> {
-        let first = u8::try_from(bucket << 2).unwrap_or(u8::MAX);
-        let (mut low, mut high) = ([0; 32], [u8::MAX; 32]);
-        (low[0], high[0]) = (first, first | 3);
-        PeerId(low)..=PeerId(high)
     }
 }
 
