@@ -74,7 +74,8 @@ pub(crate) enum Fact {
 #[derive(Debug)]
 pub(crate) struct Overlay {
     me: PeerId,
-    known: BTreeMap<PeerId, Known>,
+    /// In boxes: most come and go, and a tree has places that are empty.
+    known: BTreeMap<PeerId, Box<Known>>,
     /// Those of them to whom a link stands.
     active: BTreeSet<PeerId>,
     n_dialing: usize,
