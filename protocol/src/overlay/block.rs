@@ -226,8 +226,9 @@ impl Overlay {
             let linked = known.link.is_some_and(|standing| standing.is_chosen && standing.greeted);
             linked || known.dialing.is_some_and(|dial| dial.is_chosen)
         };
-        let n_chosen = self.known.values().filter(|known| is_chosen(known)).count();
-        if !self.is_besieged(now) || n_chosen >= limits::CHOSEN_LINKS {
+        if !self.is_besieged(now)
+            || self.known.values().filter(|known| is_chosen(known)).count() >= limits::CHOSEN_LINKS
+        {
             return;
         }
         let mut candidates = self.candidates(now);

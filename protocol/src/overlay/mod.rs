@@ -433,8 +433,7 @@ impl Overlay {
         for (peer, known) in &self.known {
             let due = match known.dialing {
                 Some(dial) => Some(dial.since + DIAL_PATIENCE),
-                None if known.link.is_some() || !self.dials_by_itself(peer) => None,
-                None => known.retry_at,
+                None => known.retry_at.filter(|_| known.link.is_none() && self.dials_by_itself(peer)),
             };
             match due {
                 // The host never answered.
