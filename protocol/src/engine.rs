@@ -19,8 +19,6 @@ mod links;
 mod tables;
 mod talk;
 
-use std::collections::BTreeMap;
-
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -38,6 +36,7 @@ use crate::link::slow_peers::SlowPeers;
 use crate::overlay::{self, Overlay};
 use crate::presence::{self, Presence};
 use crate::time::{Duration, Hlc, Timestamp, WallTime};
+use crate::timed::Timed;
 use crate::wire::frame::{Address, Class, Frame, Goodbye, PeerRecord, Peers};
 
 pub use tables::Tally;
@@ -57,6 +56,32 @@ const PEERS_DELAY: Duration = Duration::from_millis(250);
 /// The same in partial mode, where neighbours come and go in number at first, and nobody is dialled for it.
 const PEERS_DELAY_PARTIAL: Duration = Duration::from_secs(2);
 
+/// What groups may touch: everything but the groups. No function, so that a group can be borrowed beside it.
+macro_rules! ctx_of {
+    ($engine:ident) => {
+        Ctx {
+            now: $engine.now,
+            wall: $engine.wall,
+            identity: &$engine.identity,
+            me: $engine.me,
+            secrets: &mut *$engine.secrets,
+            hlc: &mut $engine.hlc,
+            links: &mut $engine.links,
+            out: &mut $engine.out,
+            counters: &mut $engine.counters,
+            tokens: &mut $engine.tokens,
+            toll: &mut $engine.toll,
+            is_restored: $engine.is_restored,
+            incarnation: $engine.config.incarnation,
+            is_partial: $engine.overlay.is_partial(),
+            n_known: $engine.overlay.n_known(),
+            presence: &$engine.presence,
+            n_words: &mut $engine.n_words,
+            heard: &mut $engine.heard,
+        }
+    };
+}
+
 /// The protocol of one node.
 pub struct Engine {
     config: Config,
@@ -68,14 +93,14 @@ pub struct Engine {
     wall: WallTime,
     hlc: Hlc,
     out: Outbox,
-    links: BTreeMap<LinkId, Link>,
+    links: Timed<LinkId, Link>,
     conduct: Conduct,
     /// Of the frame in hand.
     toll: Toll,
     slow_peers: SlowPeers,
     overlay: Overlay,
     presence: Presence,
-    groups: BTreeMap<GroupId, Box<Group>>,
+    groups: Timed<GroupId, Group>,
     n_groups: u16,
     /// Words of ours that we are in a group, or not any more.
     n_words: u32,
@@ -88,7 +113,7 @@ pub struct Engine {
     /// Groups that were loaded when the record was made.
     n_tagged: usize,
     tell_peers_at: Option<Timestamp>,
-    /// The next deadline, found out once after each input: it takes a look at all links and groups.
+    /// The next deadline, found out once after each input.
     deadline: Option<Option<Timestamp>>,
     shut_down: bool,
     is_restored: bool,
@@ -110,11 +135,11 @@ impl Engine {
             wall: WallTime::default(),
             hlc: Hlc::default(),
             out: Outbox::new(),
-            links: BTreeMap::new(),
+            links: Timed::default(),
             conduct: Conduct::default(),
             toll: Toll::default(),
             slow_peers: SlowPeers::default(),
-            groups: BTreeMap::new(),
+            groups: Timed::default(),
             n_groups: 0,
             n_words: 0,
             heard: Vec::new(),
@@ -211,7 +236,13 @@ impl Engine {
     /// The next thing to do, until there is none.
     #[must_use]
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.out.pop_front()
+        /// Outputs for which there is room at all times; a burst gives back what it took.
+        const USUAL: usize = 16;
+        let next = self.out.pop_front();
+        if next.is_none() && self.out.capacity() > USUAL {
+            self.out.shrink_to(USUAL);
+        }
+        next
     }
 
     /// When the engine wants [`Input::Timeout`] at the latest, if nothing else comes before.
@@ -220,17 +251,17 @@ impl Engine {
         if self.deadline.is_none() {
             self.deadline = Some(self.find_deadline());
         }
-        debug_assert_eq!(self.deadline, Some(self.find_deadline()), "nothing but an input changes it");
+        debug_assert!(Some(self.find_deadline()) == self.deadline, "nothing but an input changes it");
         self.deadline.flatten()
     }
 
-    fn find_deadline(&self) -> Option<Timestamp> {
+    fn find_deadline(&mut self) -> Option<Timestamp> {
         if self.shut_down {
             return None;
         }
-        let links = self.links.values().filter_map(Link::next_deadline);
-        let groups = self.groups.values().filter_map(|group| group.next_deadline());
         [
+            self.links.next_deadline(),
+            self.groups.next_deadline(),
             self.presence.next_deadline(),
             self.overlay.next_deadline(),
             self.tokens.next_deadline(),
@@ -238,8 +269,6 @@ impl Engine {
         ]
         .into_iter()
         .flatten()
-        .chain(links)
-        .chain(groups)
         .min()
     }
 
@@ -349,8 +378,10 @@ impl Engine {
 
     fn on_deadlines(&mut self) {
         let now = self.now;
-        for link in self.links.values().map(|link| link.id).collect::<Vec<_>>() {
+        let mut looked_at = None;
+        while let Some(link) = self.links.next_due(now, looked_at) {
             self.look_at_link(link);
+            looked_at = Some(link);
         }
         let overlay = &self.overlay;
         self.presence.on_deadline(now, &self.identity, |peer| overlay.observers(peer));
@@ -358,14 +389,10 @@ impl Engine {
         for (token, ops) in self.tokens.take_retries(now) {
             self.out.push_back(Output::Persist { token, ops });
         }
-        let due: Vec<GroupId> = self
-            .groups
-            .iter()
-            .filter(|(_, group)| group.next_deadline().is_some_and(|at| at <= now))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in due {
+        let mut looked_at = None;
+        while let Some(id) = self.groups.next_due(now, looked_at) {
             self.with_group(id, |group, cx| group.on_deadline(cx));
+            looked_at = Some(id);
         }
         if self.tell_peers_at.is_some_and(|at| at <= now) {
             self.tell_peers_at = None;
@@ -511,7 +538,7 @@ impl Engine {
             Frame::Gone(gone) => {
                 let target = gone.alerts.first().map(|alert| alert.target);
                 let is_member = |group: &Group| target.is_some_and(|peer| group.is_member(&peer));
-                is_told = self.groups.values().any(|group| is_member(group));
+                is_told = self.groups.values().any(is_member);
             }
             // Who shares no group with us is told as well.
             Frame::Alive(_) => self.each_group(Group::speak_up),
@@ -546,33 +573,12 @@ impl Engine {
     }
 
     fn cx(&mut self) -> Ctx<'_> {
-        Ctx {
-            now: self.now,
-            wall: self.wall,
-            identity: &self.identity,
-            me: self.me,
-            secrets: &mut *self.secrets,
-            hlc: &mut self.hlc,
-            links: &mut self.links,
-            out: &mut self.out,
-            counters: &mut self.counters,
-            tokens: &mut self.tokens,
-            toll: &mut self.toll,
-            is_restored: self.is_restored,
-            incarnation: self.config.incarnation,
-            is_partial: self.overlay.is_partial(),
-            n_known: self.overlay.n_known(),
-            presence: &self.presence,
-            n_words: &mut self.n_words,
-            heard: &mut self.heard,
-        }
+        ctx_of!(self)
     }
 
     fn with_group(&mut self, id: GroupId, f: impl FnOnce(&mut Group, &mut Ctx<'_>)) {
-        // Taken out of the map so that the group and what it may touch are borrowed apart.
-        if let Some(mut group) = self.groups.remove(&id) {
-            f(&mut group, &mut self.cx());
-            self.groups.insert(id, group);
+        if let Some(group) = self.groups.get_mut(&id) {
+            f(group, &mut ctx_of!(self));
         }
     }
 }

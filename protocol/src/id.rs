@@ -1,23 +1,48 @@
 //! Names of things: peers, groups, envelopes, messages, links; each a type of its own, with a short form for
 //! people.
 
+use core::cmp::Ordering;
 use core::fmt;
 use core::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 /// A device: its Ed25519 public key, which is also its libp2p identity. Author, neighbour and signer are this.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PeerId(pub [u8; 32]);
 
 /// libp2p's identity multihash of a protobuf-encoded Ed25519 key: what stands before the 32 key bytes.
 const MULTIHASH_PREFIX: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
 
+impl Ord for PeerId {
+    /// That of the bytes. Keys that nobody has chosen differ in the first eight, and tables are searched for them all the
+    /// time.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let first = |id: &Self| id.0.first_chunk().map(|chunk| u64::from_be_bytes(*chunk));
+        first(self).cmp(&first(other)).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for PeerId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl PeerId {
     /// The last eight characters of the text form: enough for people and logs.
     pub fn short(&self) -> String {
-        let text = self.to_string();
-        text[text.len() - 8..].to_owned()
+        /// The digits of base 58, as Bitcoin has them.
+        const DIGITS: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+        // The last digits are a remainder, which costs a fiftieth of the whole text: logs ask for it again and again.
+        let bytes = MULTIHASH_PREFIX.iter().chain(&self.0);
+        let mut rest = bytes.fold(0, |rest, byte| (rest << 8 | u64::from(*byte)) % 58u64.pow(8));
+        let mut text = [0; 8];
+        for digit in text.iter_mut().rev() {
+            *digit = DIGITS[(rest % 58) as usize];
+            rest /= 58;
+        }
+        text.into_iter().map(char::from).collect()
     }
 }
 
@@ -192,6 +217,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_order_of_peers_is_that_of_their_bytes() {
+        for (at, other) in [(0, 0), (0, 7), (7, 8), (8, 31), (31, 31)] {
+            let [mut a, mut b] = [PeerId([0x80; 32]); 2];
+            (a.0[at], b.0[other]) = (0x81, 0x7f);
+            assert_eq!((a.cmp(&b), b.cmp(&a)), (a.0.cmp(&b.0), b.0.cmp(&a.0)), "{at} {other}");
+        }
+        assert_eq!(PeerId([1; 32]).cmp(&PeerId([1; 32])), Ordering::Equal);
+    }
+
+    #[test]
     fn peer_id_text_is_libp2ps_and_comes_back() {
         let id = PeerId([7; 32]);
         let text = id.to_string();
@@ -200,6 +235,11 @@ mod tests {
         assert_eq!(text[..20].parse::<PeerId>(), Err(ParsePeerIdError));
         assert_eq!("".parse::<PeerId>(), Err(ParsePeerIdError));
         assert_eq!(format!("{text}1").parse::<PeerId>(), Err(ParsePeerIdError));
-        assert_eq!(id.short().len(), 8);
+        for n in 0..=255 {
+            let mut id = PeerId([n; 32]);
+            id.0[31] = n.wrapping_mul(91);
+            assert!(id.to_string().ends_with(&id.short()), "{id} {}", id.short());
+            assert_eq!(id.short().len(), 8);
+        }
     }
 }

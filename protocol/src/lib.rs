@@ -8,8 +8,8 @@
 //! time, store, dials, commands -> Input ---------------------------------+-> Engine -> Output -> host
 //! ```
 //!
-//! A module uses only what stands to its left: `time, bucket, id, limits, error <- persist, message <- crypto, wire <-
-//! io <- conduct, link, overlay, presence, group <- engine`. Overlay and presence exist once per node, a group's parts
+//! A module uses only what stands to its left: `time, timed, bucket, id, limits, error <- persist, message <- crypto, wire
+//! <- io <- conduct, link, overlay, presence, group <- engine`. Overlay and presence exist once per node, a group's parts
 //! once per group; they hand facts to their owner and never call each other.
 
 mod bucket;
@@ -28,4 +28,5 @@ mod overlay;
 pub mod persist;
 mod presence;
 pub mod time;
+mod timed;
 pub mod wire;

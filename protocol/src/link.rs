@@ -11,11 +11,12 @@ pub(crate) mod slow_peers;
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::pulse::Pulse;
-use crate::id::{GroupId, LinkId, PeerId};
+use crate::id::{GroupId, Incarnation, LinkId, PeerId};
 use crate::io::Pace;
 use crate::limits;
 use crate::time::{Duration, Timestamp};
-use crate::wire::frame::{Beat, Class, Credit, Frame, GroupIx, Hello};
+use crate::timed::Timer;
+use crate::wire::frame::{Beat, Class, Credit, Frame, GroupIx};
 use intake::Intake;
 use ladder::{Ladder, Queue, Step};
 use outflow::{Flow, Outflow, Pushed};
@@ -32,8 +33,8 @@ pub(crate) struct Link {
     up_at: Timestamp,
     /// Ours, sent in our HELLO.
     pub(crate) nonce: [u8; 16],
-    /// Theirs, once it came.
-    pub(crate) hello: Option<Hello>,
+    /// What matters of theirs, once it came.
+    pub(crate) hello: Option<Greeting>,
     /// The host was asked to close it; nothing new begins on it.
     closing: bool,
     /// Another link to the same peer takes over; this one is closed then.
@@ -42,8 +43,8 @@ pub(crate) struct Link {
     pub(crate) has_greeted: bool,
     /// The overlay has given it up: what is under way still arrives.
     is_parting: bool,
-    /// The peer's numbers for groups that we share, with the proof that each is.
-    shared: BTreeMap<GroupIx, (GroupId, [u8; 32])>,
+    /// Groups that we share, in the order of the peer's numbers. Most links have one.
+    shared: Vec<Shared>,
     /// Proofs that match no group of ours, in case we join one.
     unmatched: BTreeMap<GroupIx, [u8; 32]>,
     /// Whom it says it is linked to.
@@ -63,6 +64,23 @@ pub(crate) struct Link {
     n_postponed: u32,
 }
 
+/// What of a HELLO matters after it was taken in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Greeting {
+    pub(crate) nonce: [u8; 16],
+    pub(crate) incarnation: Incarnation,
+}
+
+/// A group that both are in.
+#[derive(Debug)]
+struct Shared {
+    /// The peer's number for it.
+    theirs: GroupIx,
+    group: GroupId,
+    /// That the peer is in it.
+    proof: [u8; 32],
+}
+
 impl Link {
     pub(crate) fn new(now: Timestamp, id: LinkId, peer: PeerId, dialed: bool, nonce: [u8; 16]) -> Self {
         Self {
@@ -76,7 +94,7 @@ impl Link {
             retire_at: None,
             has_greeted: false,
             is_parting: false,
-            shared: BTreeMap::new(),
+            shared: Vec::new(),
             unmatched: BTreeMap::new(),
             neighbours: BTreeSet::new(),
             intake: Intake::new(),
@@ -109,8 +127,10 @@ impl Link {
 
     pub(crate) fn share(&mut self, theirs: GroupIx, group: GroupId, proof: [u8; 32]) {
         self.unmatched.remove(&theirs);
-        self.shared.retain(|_, (known, _)| *known != group);
-        self.shared.insert(theirs, (group, proof));
+        self.shared.retain(|known| known.group != group && known.theirs != theirs);
+        self.shared.reserve_exact(1);
+        let at = self.shared.partition_point(|known| known.theirs < theirs);
+        self.shared.insert(at, Shared { theirs, group, proof });
     }
 
     /// Keeps a proof for later. False if there are too many.
@@ -124,14 +144,13 @@ impl Link {
 
     pub(crate) fn unshare(&mut self, theirs: GroupIx) -> Option<GroupId> {
         self.unmatched.remove(&theirs);
-        self.shared.remove(&theirs).map(|(group, _)| group)
+        self.shared.extract_if(.., |known| known.theirs == theirs).next().map(|known| known.group)
     }
 
     /// We have left a group; the peer has not, and we may come back.
     pub(crate) fn forget_group(&mut self, group: &GroupId) {
-        let theirs = self.shared.iter().find(|(_, (known, _))| known == group);
-        if let Some((theirs, (_, proof))) = theirs.map(|(theirs, shared)| (*theirs, *shared)) {
-            self.shared.remove(&theirs);
+        if let Some(at) = self.shared.iter().position(|known| known.group == *group) {
+            let Shared { theirs, proof, .. } = self.shared.remove(at);
             self.keep_unmatched(theirs, proof);
         }
     }
@@ -143,11 +162,11 @@ impl Link {
 
     /// The group behind the peer's number.
     pub(crate) fn group(&self, theirs: GroupIx) -> Option<GroupId> {
-        self.shared.get(&theirs).map(|(group, _)| *group)
+        self.shared.iter().find(|known| known.theirs == theirs).map(|known| known.group)
     }
 
     pub(crate) fn shared_groups(&self) -> impl Iterator<Item = GroupId> + '_ {
-        self.shared.values().map(|(group, _)| *group)
+        self.shared.iter().map(|known| known.group)
     }
 
     // What waits to be written.
@@ -315,24 +334,6 @@ impl Link {
 
     // Time.
 
-    /// When this link wants a look.
-    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
-        if self.closing {
-            return None;
-        }
-        if self.is_parting {
-            return self.retire_at;
-        }
-        let beat = match self.hello {
-            Some(_) => self.pulse.next_deadline(self.last_sent),
-            None => Some(self.up_at + limits::HELLO_PATIENCE),
-        };
-        let pace = self.ladder.next_deadline(&self.queue(false));
-        let ask = self.outflow.ask_at().filter(|_| self.hello.is_some());
-        let expiry = self.outflow.next_expiry();
-        [beat, self.digest_at, pace, ask, expiry, self.retire_at].into_iter().flatten().min()
-    }
-
     /// Another link takes over.
     pub(crate) fn retire(&mut self, now: Timestamp) {
         self.retire_at.get_or_insert(now + limits::RETIRE);
@@ -406,6 +407,25 @@ impl Link {
     /// Sets the next digest, `jitter` being in 0..256 for 0 to 25 % more.
     pub(crate) fn schedule_digest(&mut self, now: Timestamp, jitter: u32) {
         self.digest_at = Some(now + self.digest_pause + self.digest_pause * jitter / 1024);
+    }
+}
+
+impl Timer for Link {
+    fn next_deadline(&self) -> Option<Timestamp> {
+        if self.closing {
+            return None;
+        }
+        if self.is_parting {
+            return self.retire_at;
+        }
+        let beat = match self.hello {
+            Some(_) => self.pulse.next_deadline(self.last_sent),
+            None => Some(self.up_at + limits::HELLO_PATIENCE),
+        };
+        let pace = self.ladder.next_deadline(&self.queue(false));
+        let ask = self.outflow.ask_at().filter(|_| self.hello.is_some());
+        let expiry = self.outflow.next_expiry();
+        [beat, self.digest_at, pace, ask, expiry, self.retire_at].into_iter().flatten().min()
     }
 }
 

@@ -24,7 +24,7 @@ impl Engine {
         if let Some(spells) = self.slow_peers.spells(self.now, &peer) {
             state.begin_slow(self.now, spells);
         }
-        self.links.insert(link, state);
+        self.links.insert(link, Box::new(state));
         self.overlay.link_up(self.now, link, peer, dialed);
         if let Some(address) = address {
             self.overlay.linked_at(link, &peer, address);
@@ -237,12 +237,9 @@ impl Engine {
 
     pub(super) fn look_at_link(&mut self, id: LinkId) {
         let now = self.now;
-        let Some(link) = self.links.get_mut(&id) else {
+        let Some(link) = self.links.get(&id) else {
             return;
         };
-        if link.next_deadline().is_none_or(|at| at > now) {
-            return;
-        }
         if link.is_mute(now) {
             return self.disconnect(id, CloseCause::NoHello);
         }

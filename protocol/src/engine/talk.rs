@@ -5,7 +5,7 @@ use crate::conduct::{Fault, Offence};
 use crate::group::{Ctx, Group};
 use crate::id::{LinkId, PeerId};
 use crate::io::{CloseCause, PresenceCause};
-use crate::link::Link;
+use crate::link::{Greeting, Link};
 use crate::presence;
 use crate::wire::frame::{
     self, Adverts, Alive, AnchorReq, Checked, CheckedFrame, Class, Frame, Graft, Hello, Members, MembersAsk,
@@ -218,14 +218,14 @@ impl Engine {
             state.part(self.now);
             return self.disconnect(link, CloseCause::NotKept);
         }
-        let refusal = self.overlay.greeted(self.now, link, peer, hello.why, hello.record.clone());
+        let Hello { nonce, incarnation, why, record, .. } = hello;
+        let refusal = self.overlay.greeted(self.now, link, peer, why, record);
         if let Some(refuse) = refusal {
             state.part(self.now);
             self.cx().send(link, Class::Control, refuse);
             return self.part_peer(&peer);
         }
-        let incarnation = hello.incarnation;
-        state.hello = Some(hello);
+        state.hello = Some(Greeting { nonce, incarnation });
         self.greet(link);
         self.presence.greeted(self.now, peer, incarnation, &self.identity);
         // A vote against us may have made the rounds while we were away.

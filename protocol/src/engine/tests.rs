@@ -1,5 +1,7 @@
 //! One engine among strangers: what it refuses, whom it cuts off, and that nobody can make it grow or fall.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use rand_core::Rng;
 

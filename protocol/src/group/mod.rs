@@ -42,6 +42,7 @@ use crate::message::Body;
 use crate::persist::{Query, StoreOp};
 use crate::presence::Presence;
 use crate::time::{Hlc, Timestamp, WallTime};
+use crate::timed::{Timed, Timer};
 use crate::wire::frame::{Class, FLOOD, Frame, GroupIx, STAR, Want};
 use census::Census;
 pub(crate) use census::Heard;
@@ -65,7 +66,7 @@ pub(crate) struct Ctx<'a> {
     pub(crate) me: PeerId,
     pub(crate) secrets: &'a mut dyn Secrets,
     pub(crate) hlc: &'a mut Hlc,
-    pub(crate) links: &'a mut BTreeMap<LinkId, Link>,
+    pub(crate) links: &'a mut Timed<LinkId, Link>,
     pub(crate) out: &'a mut Outbox,
     pub(crate) counters: &'a mut Counters,
     pub(crate) tokens: &'a mut Tokens,
@@ -390,29 +391,6 @@ impl Group {
 
     // Time.
 
-    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
-        let seals = self.lanes.iter().filter(|_| self.loaded).filter_map(OwnLane::seal_at);
-        let gaps = self.live_gaps.values().copied();
-        [
-            self.tree.next_deadline(),
-            self.forest.next_deadline(),
-            self.census.next_deadline(),
-            self.outgoing.next_deadline(),
-            // Nothing is asked for before that.
-            self.repair.next_deadline().filter(|_| self.loaded),
-            self.recent.next_deadline(),
-            self.load_again_at,
-            self.hold_until,
-            self.take_back_until,
-            self.acknowledge_at,
-        ]
-        .into_iter()
-        .flatten()
-        .chain(seals)
-        .chain(gaps)
-        .min()
-    }
-
     pub(crate) fn on_deadline(&mut self, cx: &mut Ctx<'_>) {
         if self.load_again_at.take_if(|at| *at <= cx.now).is_some() {
             cx.fetch(self.id, Purpose::Load, Query::Group(self.id));
@@ -460,6 +438,31 @@ impl Group {
 
     fn missing(&self, log: &LogId, end: Seq) -> Vec<(Seq, Seq)> {
         missing(&self.logs, log, end)
+    }
+}
+
+impl Timer for Group {
+    fn next_deadline(&self) -> Option<Timestamp> {
+        let seals = self.lanes.iter().filter(|_| self.loaded).filter_map(OwnLane::seal_at);
+        let gaps = self.live_gaps.values().copied();
+        [
+            self.tree.next_deadline(),
+            self.forest.next_deadline(),
+            self.census.next_deadline(),
+            self.outgoing.next_deadline(),
+            // Nothing is asked for before that.
+            self.repair.next_deadline().filter(|_| self.loaded),
+            self.recent.next_deadline(),
+            self.load_again_at,
+            self.hold_until,
+            self.take_back_until,
+            self.acknowledge_at,
+        ]
+        .into_iter()
+        .flatten()
+        .chain(seals)
+        .chain(gaps)
+        .min()
     }
 }
 

@@ -157,9 +157,9 @@ impl Group {
     /// Releases what is on disk with everything before it, while links have room for it.
     pub(super) fn release_kept(&mut self, cx: &mut Ctx<'_>, lane: Lane) {
         while !self.is_full()
-            && !self.waits_for_links(cx)
             && let Some(first) = self.unreleased.range((lane, 0)..=(lane, Seq::MAX)).next()
             && first.1.is_kept
+            && !self.waits_for_links(cx)
         {
             let key = *first.0;
             let Some(own) = self.unreleased.remove(&key) else {

@@ -29,6 +29,12 @@ const IP6_ZONE: u8 = 42;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Block([u8; 16]);
 
+impl Block {
+    fn bit(self) -> u64 {
+        bit(&self.0)
+    }
+}
+
 /// How many of a block that had enough links came or were named of late.
 #[derive(Debug, Default)]
 pub(super) struct Siege {
@@ -69,6 +75,19 @@ fn ip(address: &Address) -> Option<[u8; 16]> {
 
 fn is_v4(ip: &[u8; 16]) -> bool {
     ip[..12] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]
+}
+
+/// One of 64 bits, the same for all addresses of a block.
+fn bit(ip: &[u8; 16]) -> u64 {
+    let [high, low] =
+        [0, 8].map(|at| ip[at..].iter().take(8).fold(0u64, |n, byte| n << 8 | u64::from(*byte)));
+    let place = if is_v4(ip) { low } else { high };
+    1 << (place.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58)
+}
+
+/// The bits of the blocks where these may be.
+pub(super) fn bits<'a>(addresses: impl IntoIterator<Item = &'a Address>) -> u64 {
+    addresses.into_iter().filter_map(ip).fold(0, |bits, ip| bits | bit(&ip))
 }
 
 fn is_loopback(ip: &[u8; 16]) -> bool {
@@ -119,9 +138,14 @@ impl Overlay {
     }
 
     /// The blocks in which a peer says that it can be reached.
-    fn blocks_of(&self, known: &Known) -> Vec<Block> {
-        let signed = known.record.iter().flat_map(|record| &record.addresses);
-        known.addresses.iter().chain(signed).filter_map(|address| self.block(address)).collect()
+    fn blocks_of(&self, known: &Known) -> impl Iterator<Item = Block> {
+        known.places().filter_map(|address| self.block(address))
+    }
+
+    /// Whether a peer says that it can be reached in a block. Most say nothing of the kind, and that is seen at once.
+    fn is_in(&self, known: &Known, block: Block) -> bool {
+        debug_assert_eq!(bits(known.places()) & !known.bits, 0, "they say of each address where it may be");
+        known.bits & block.bit() != 0 && self.blocks_of(known).any(|other| other == block)
     }
 
     /// Whether there are links to so many blocks beside this one that it needs no more than its share.
@@ -136,11 +160,10 @@ impl Overlay {
         let Some(known) = self.known.get(peer).filter(|_| self.is_partial()) else {
             return false;
         };
-        let blocks = match known.link {
-            Some(standing) => standing.block.into_iter().collect(),
-            None => self.blocks_of(known),
-        };
-        blocks.iter().any(|block| self.is_full(now, *block, peer))
+        match known.link {
+            Some(standing) => standing.block.is_some_and(|block| self.is_full(now, block, peer)),
+            None => self.blocks_of(known).any(|block| self.is_full(now, block, peer)),
+        }
     }
 
     /// Whether a block has its share of links beside that of one peer.
@@ -203,8 +226,9 @@ impl Overlay {
             let linked = known.link.is_some_and(|standing| standing.is_chosen && standing.greeted);
             linked || known.dialing.is_some_and(|dial| dial.is_chosen)
         };
-        let n_chosen = self.known.values().filter(|known| is_chosen(known)).count();
-        if !self.is_besieged(now) || n_chosen >= limits::CHOSEN_LINKS {
+        if !self.is_besieged(now)
+            || self.known.values().filter(|known| is_chosen(known)).count() >= limits::CHOSEN_LINKS
+        {
             return;
         }
         let mut candidates = self.candidates(now);
@@ -223,33 +247,35 @@ impl Overlay {
             0
         } else {
             let dialing = self.known.iter().filter(|(peer, known)| *peer != but && known.dialing.is_some());
-            dialing.filter(|(_, known)| self.blocks_of(known).contains(&block)).count()
+            dialing.filter(|(_, known)| self.is_in(known, block)).count()
         };
         kept.count() + n_dialing
     }
 
     /// Whether the passive view has enough peers that can be reached where these addresses are.
     pub(super) fn is_crowded(&self, peer: &PeerId, addresses: &[Address]) -> bool {
-        let blocks: Vec<Block> = addresses.iter().filter_map(|address| self.block(address)).collect();
-        if !self.is_partial() || blocks.is_empty() || self.known.contains_key(peer) {
+        if !self.is_partial() || self.known.contains_key(peer) {
             return false;
         }
-        blocks.iter().any(|block| self.n_passive_in(*block, peer) >= limits::PASSIVE_PER_BLOCK)
+        addresses
+            .iter()
+            .filter_map(|address| self.block(address))
+            .any(|block| self.has_enough_in(block, peer))
     }
 
-    /// Peers of a block in the passive view, but for one.
-    fn n_passive_in(&self, block: Block, but: &PeerId) -> usize {
-        let passive = self.known.iter().filter(|(peer, known)| *peer != but && known.link.is_none());
-        passive.filter(|(_, known)| self.blocks_of(known).contains(&block)).count()
+    /// Whether the passive view has enough peers of a block, but for one.
+    fn has_enough_in(&self, block: Block, but: &PeerId) -> bool {
+        let is_passive = |peer: &PeerId, known: &Known| known.link.is_none() && peer != but;
+        let there =
+            self.known.iter().filter(|(peer, known)| self.is_in(known, block) && is_passive(peer, known));
+        there.take(limits::PASSIVE_PER_BLOCK).count() >= limits::PASSIVE_PER_BLOCK
     }
 
     /// Who was refused is remembered for another time, but not one of many, wherever it says that it is.
     pub(super) fn forget_crowd(&mut self, now: Timestamp, peer: &PeerId, block: Option<Block>) {
         let Some(known) = self.known.get(peer) else { return };
-        let crowds = |block: &Block| {
-            self.n_passive_in(*block, peer) >= limits::PASSIVE_PER_BLOCK || self.is_full(now, *block, peer)
-        };
-        if self.blocks_of(known).iter().chain(&block).any(crowds) {
+        let crowds = |block| self.has_enough_in(block, peer) || self.is_full(now, block, peer);
+        if self.blocks_of(known).chain(block).any(crowds) {
             self.remove(peer);
         }
     }

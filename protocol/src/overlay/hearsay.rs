@@ -43,7 +43,7 @@ impl Overlay {
                     self.facts.push(Fact::Count("hearsay-dropped"));
                     continue;
                 }
-                self.known.insert(peer, Known { told_by: Some(from), ..Known::default() });
+                self.known.insert(peer, Box::new(Known { told_by: Some(from), ..Known::default() }));
                 (n_all, n_from) = (n_all + 1, n_from + 1);
             }
             if let Some(known) = self.known.get_mut(&peer) {
@@ -79,9 +79,9 @@ impl Overlay {
     }
 
     fn has_dials_enough(&self) -> bool {
-        let is_dialed = |known: &&Known| known.dialing.is_some() && known.told_by.is_some();
+        let is_dialed = |known: &Known| known.dialing.is_some() && known.told_by.is_some();
         self.n_dialing >= limits::HEARSAY_DIALS_MAX
-            && self.known.values().filter(is_dialed).count() >= limits::HEARSAY_DIALS_MAX
+            && self.known.values().filter(|known| is_dialed(known)).count() >= limits::HEARSAY_DIALS_MAX
     }
 
     /// Whether one more dial to a peer that this neighbour has named is in measure.
@@ -116,6 +116,7 @@ impl Known {
             if self.addresses.contains(&address) {
                 continue;
             }
+            self.bits |= block::bits([&address]);
             if is_hearsay {
                 self.addresses.insert(0, address.clone());
             } else {

@@ -74,7 +74,8 @@ pub(crate) enum Fact {
 #[derive(Debug)]
 pub(crate) struct Overlay {
     me: PeerId,
-    known: BTreeMap<PeerId, Known>,
+    /// In boxes: most come and go, and a tree has places that are empty.
+    known: BTreeMap<PeerId, Box<Known>>,
     /// Those of them to whom a link stands.
     active: BTreeSet<PeerId>,
     n_dialing: usize,
@@ -102,6 +103,8 @@ struct Known {
     addresses: Vec<Address>,
     /// Those of them that only neighbours gave: for dials of this node, and not to be told to others as the peer's own.
     hearsay: Vec<Address>,
+    /// [`block::bits`] of all its addresses, and perhaps of some that it had.
+    bits: u64,
     /// It, or who told of it, is on this host, or discovery has seen it: it may be at a loopback address.
     is_here: bool,
     link: Option<Standing>,
@@ -430,8 +433,7 @@ impl Overlay {
         for (peer, known) in &self.known {
             let due = match known.dialing {
                 Some(dial) => Some(dial.since + DIAL_PATIENCE),
-                None if known.link.is_some() || !self.dials_by_itself(peer) => None,
-                None => known.retry_at,
+                None => known.retry_at.filter(|_| known.link.is_none() && self.dials_by_itself(peer)),
             };
             match due {
                 // The host never answered.
@@ -534,6 +536,17 @@ impl Overlay {
 }
 
 impl Known {
+    /// Where it says, or others say, that it can be reached.
+    fn places(&self) -> impl Iterator<Item = &Address> {
+        let signed = self.record.iter().flat_map(|record| &record.addresses);
+        self.addresses.iter().chain(signed)
+    }
+
+    fn set_record(&mut self, record: PeerRecord) {
+        self.bits |= block::bits(&record.addresses);
+        self.record = Some(Box::new(record));
+    }
+
     /// Adds addresses, newest first, without those too long to be passed on. One that is new is worth a try at
     /// once, whatever happened to the old ones.
     fn learn(&mut self, addresses: Vec<Address>) {
@@ -542,6 +555,7 @@ impl Known {
             if !self.addresses.contains(&address) {
                 self.retry_at = None;
                 self.has_news = self.dialing.is_some();
+                self.bits |= block::bits([&address]);
                 self.addresses.insert(0, address);
             }
         }

@@ -240,7 +240,7 @@ impl Overlay {
         let known = self.known.get(peer);
         !self.is_partial()
             || known.is_some_and(|known| known.lost.is_some())
-            || self.n_kept() == 0 && known.is_some_and(|known| known.is_found)
+            || known.is_some_and(|known| known.is_found) && self.n_kept() == 0
     }
 
     pub(super) fn own_why(&self) -> Why {
@@ -284,7 +284,7 @@ impl Overlay {
         self.active.iter().filter_map(|peer| {
             let known = self.known.get(peer)?;
             let standing = known.link.as_ref().filter(|standing| standing.greeted)?;
-            Some((*peer, known, standing))
+            Some((*peer, &**known, standing))
         })
     }
 
@@ -300,8 +300,12 @@ impl Overlay {
     pub(super) fn n_random(&self) -> usize {
         let coming = |dial: &Dial| matches!(dial.why, Why::Random | Why::Priority | Why::Join);
         let is_dialed =
-            |known: &&Known| known.dialing.as_ref().is_some_and(|dial| coming(dial) && !dial.split);
-        let n_dialed = if self.n_dialing == 0 { 0 } else { self.known.values().filter(is_dialed).count() };
+            |known: &Known| known.dialing.as_ref().is_some_and(|dial| coming(dial) && !dial.split);
+        let n_dialed = if self.n_dialing == 0 {
+            0
+        } else {
+            self.known.values().filter(|known| is_dialed(known)).count()
+        };
         let is_greeting = |standing: &Standing| {
             !standing.greeted && standing.dialed && !standing.split && standing.why == Why::Random
         };
@@ -311,11 +315,11 @@ impl Overlay {
 
     /// Others of whom there was a sign of life lately, not counting what anybody else says.
     fn n_live(&self, now: Timestamp) -> usize {
-        let is_live = |known: &&Known| {
+        let is_live = |known: &Known| {
             known.link.is_some_and(|standing| standing.greeted)
                 || known.seen_at.is_some_and(|at| now - at < limits::LIVE_FOR)
         };
-        self.known.values().filter(is_live).count()
+        self.known.values().filter(|known| is_live(known)).count()
     }
 
     // Modes.

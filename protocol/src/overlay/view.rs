@@ -24,7 +24,7 @@ impl Overlay {
         if let Some(known) = self.known.get_mut(&record.peer)
             && known.record.as_ref().is_none_or(|old| old.seq <= record.seq)
         {
-            known.record = Some(Box::new(record));
+            known.set_record(record);
             known.is_verified = true;
         }
     }
@@ -51,7 +51,7 @@ impl Overlay {
                 return self.facts.push(Fact::Count("bad-record"));
             }
         }
-        known.record = Some(Box::new(record));
+        known.set_record(record);
         if known.is_verified {
             known.learn_record();
         }
@@ -179,17 +179,18 @@ impl Overlay {
     }
 
     fn evict(&mut self) -> bool {
-        let free = || {
-            self.known
-                .iter()
-                .filter(|(_, known)| known.link.is_none() && known.dialing.is_none() && known.lost.is_none())
-        };
-        let mut peers: Vec<PeerId> =
-            free().filter(|(_, known)| known.failures > 0).map(|(peer, _)| *peer).collect();
-        if peers.is_empty() {
-            peers = free().map(|(peer, _)| *peer).collect();
+        let is_free = |known: &Known| known.link.is_none() && known.dialing.is_none() && known.lost.is_none();
+        // Drawn by its place among them: a list of them would be made for each record in a shuffle.
+        let free = self.known.values().filter(|known| is_free(known));
+        let (n_free, n_failed) =
+            free.fold((0, 0), |(all, failed), known| (all + 1, failed + usize::from(known.failures > 0)));
+        let n = if n_failed > 0 { n_failed } else { n_free };
+        if n == 0 {
+            return false;
         }
-        let evicted = self.pick(&peers);
+        let drawn = self.below(n);
+        let may_go = |known: &Known| is_free(known) && (n_failed == 0 || known.failures > 0);
+        let evicted = self.known.iter().filter(|(_, known)| may_go(known)).nth(drawn).map(|(peer, _)| *peer);
         evicted.is_some_and(|peer| self.known.remove(&peer).is_some())
     }
 }

@@ -4,6 +4,8 @@
 //! encode to the same bytes again, so that every value has one encoding. The limit bounds what a length field
 //! can make us allocate.
 
+use bincode::enc::write::Writer;
+use bincode::error::EncodeError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -14,29 +16,32 @@ fn config() -> impl bincode::config::Config {
     bincode::config::standard().with_limit::<FRAME_MAX>()
 }
 
+/// Where an encoding goes. Most of it comes byte by byte, so writing one is made part of whatever writes it.
+struct Sink<F>(F);
+
+impl<F: FnMut(&[u8])> Writer for Sink<F> {
+    #[inline(always)]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        (self.0)(bytes);
+        Ok(())
+    }
+}
+
+fn encode_to<T: Serialize>(value: &T, write: impl FnMut(&[u8])) {
+    let result = bincode::serde::encode_into_writer(value, Sink(write), config());
+    assert!(result.is_ok(), "a frame within its limits encodes into memory: {result:?}");
+}
+
 /// Appends the encoding of `value`.
 pub(crate) fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) {
-    let result = bincode::serde::encode_into_std_write(value, out, config());
-    assert!(result.is_ok(), "a frame within its limits encodes into memory: {result:?}");
+    encode_to(value, |bytes| out.extend_from_slice(bytes));
 }
 
 /// Bytes that [`encode_into`] would append.
 pub(crate) fn encoded_len<T: Serialize>(value: &T) -> usize {
-    struct Count(usize);
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    let result = bincode::serde::encode_into_std_write(value, &mut count, config());
-    assert!(result.is_ok(), "counting bytes does not fail: {result:?}");
-    count.0
+    let mut len = 0;
+    encode_to(value, |bytes| len += bytes.len());
+    len
 }
 
 /// Reads one value that fills `bytes` exactly and canonically.
@@ -51,7 +56,10 @@ pub(crate) fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T,
     if consumed != bytes.len() {
         return Err(DecodeError::Trailing);
     }
-    let mut again = Vec::with_capacity(bytes.len());
-    encode_into(&value, &mut again);
-    if again != bytes { Err(DecodeError::NotCanonical) } else { Ok(value) }
+    let (mut rest, mut is_same) = (bytes, true);
+    encode_to(&value, |again| match rest.split_at_checked(again.len()) {
+        Some((head, tail)) => (rest, is_same) = (tail, is_same && head == again),
+        None => is_same = false,
+    });
+    if is_same && rest.is_empty() { Ok(value) } else { Err(DecodeError::NotCanonical) }
 }

@@ -178,7 +178,7 @@ fn announcements_do_not_ride_on_a_full_link() {
         bench.thin = vec![reader];
         let group = key().group_id();
         let mut ticket = 0;
-        while is_full && bench.engine.links[&reader].has_live_room() {
+        while is_full && bench.engine.links.get(&reader).is_some_and(Link::has_live_room) {
             ticket += 1;
             let draft = Draft { content: Bytes::from(vec![7; 10_000]), ..Draft::default() };
             let command = Command::Publish { group, lane: Lane::Live, ttl_secs: 0, draft, ticket };

@@ -2,7 +2,6 @@
 //! that differ, then what these have said. Somebody who knows few asks one neighbour for all, page by page.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 
 use super::{Census, Ground};
 use crate::id::{LinkId, PeerId};
@@ -59,19 +58,9 @@ impl Census {
         for link in due.map(|(link, _)| *link).collect::<Vec<_>>() {
             self.compare.due.remove(&link);
             self.compare.sent.insert(link, ground.now);
-            let sums = MembersSums { group: ground.group, sums: self.sums() };
+            let sums = MembersSums { group: ground.group, sums: self.members.sums() };
             self.frames.push((link, Class::Control, sums.into()));
         }
-    }
-
-    fn sums(&self) -> Vec<u32> {
-        let mut sums = vec![0u32; MembersSums::BUCKETS];
-        for (peer, id) in self.ids() {
-            // The lower half is as good as the whole.
-            let sum = &mut sums[MembersSums::bucket(&peer)];
-            *sum = sum.wrapping_add(id as u32);
-        }
-        sums
     }
 
     fn ids(&self) -> impl Iterator<Item = (PeerId, u64)> + '_ {
@@ -79,19 +68,23 @@ impl Census {
         here.map(|(peer, member)| (*peer, member.id))
     }
 
+    /// Those of one part.
+    fn ids_in(&self, bucket: usize) -> impl Iterator<Item = (PeerId, u64)> + '_ {
+        let part = self.members.part(bucket).filter(|(_, member)| member.is_here());
+        part.map(|(peer, member)| (*peer, member.id))
+    }
+
     pub(crate) fn on_sums(&mut self, ground: &Ground<'_>, link: LinkId, sums: &MembersSums) {
-        let ours = self.sums();
-        let differs = |bucket: &usize| sums.sums.get(*bucket).is_some_and(|sum| *sum != ours[*bucket]);
-        let mut parts = vec![Vec::new(); MembersSums::BUCKETS];
-        for (peer, id) in self.ids() {
-            parts[MembersSums::bucket(&peer)].push(id);
-        }
+        let pairs = sums.sums.iter().zip(self.members.sums()).enumerate();
         let (mut buckets, mut ids) = (0u64, Vec::new());
-        for bucket in (0..MembersSums::BUCKETS).filter(differs) {
+        for (bucket, _) in pairs.filter(|(_, (theirs, ours))| **theirs != *ours) {
+            let n_before = ids.len();
+            ids.extend(self.ids_in(bucket).map(|(_, id)| id));
             // A part that somebody has filled on purpose is not compared: the others are.
-            if ids.len() + parts[bucket].len() <= MembersHave::MAX {
+            if ids.len() <= MembersHave::MAX {
                 buckets |= 1 << bucket;
-                ids.append(&mut parts[bucket]);
+            } else {
+                ids.truncate(n_before);
             }
         }
         if buckets != 0 {
@@ -103,7 +96,8 @@ impl Census {
     pub(crate) fn on_have(&mut self, ground: &Ground<'_>, link: LinkId, have: &MembersHave) {
         let mut missing: BTreeSet<u64> = have.ids.iter().copied().collect();
         let mut facts = Vec::new();
-        for (peer, id) in self.ids().filter(|(peer, _)| have.buckets >> MembersSums::bucket(peer) & 1 == 1) {
+        let parts = (0..MembersSums::BUCKETS).filter(|bucket| have.buckets >> bucket & 1 == 1);
+        for (peer, id) in parts.flat_map(|bucket| self.ids_in(bucket)) {
             if !missing.remove(&id) && facts.len() < limits::FACTS_MAX {
                 facts.extend(self.facts_about(&peer));
             }
@@ -117,9 +111,8 @@ impl Census {
 
     pub(crate) fn on_want(&mut self, ground: &Ground<'_>, link: LinkId, want: &MembersWant) {
         let wanted: BTreeSet<u64> = want.ids.iter().copied().collect();
-        let peers: Vec<PeerId> =
-            self.ids().filter(|(_, id)| wanted.contains(id)).map(|(peer, _)| peer).collect();
-        let facts = peers.iter().flat_map(|peer| self.facts_about(peer)).take(limits::FACTS_MAX).collect();
+        let found = self.ids().filter(|(_, id)| wanted.contains(id)).take(wanted.len());
+        let facts = found.flat_map(|(peer, _)| self.facts_about(&peer)).take(limits::FACTS_MAX).collect();
         self.tell(ground, link, facts);
     }
 
@@ -139,8 +132,7 @@ impl Census {
     }
 
     pub(crate) fn on_ask(&mut self, ground: &Ground<'_>, link: LinkId, ask: &MembersAsk) {
-        let after = (Bound::Excluded(ask.after), Bound::Unbounded);
-        let mut rest = self.members.range(after).filter(|(_, member)| member.is_here());
+        let mut rest = self.members.after(ask.after).filter(|(_, member)| member.is_here());
         let page: Vec<(PeerId, Fact)> = rest
             .by_ref()
             .take(limits::FACTS_MAX)

@@ -15,6 +15,7 @@
 //! Pure, and per group. Not here: who watches whom (presence), and along what news travel (its owner).
 
 mod compare;
+mod table;
 mod votes;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ use crate::wire::frame::{
     Alert, Class, Fact, Frame, GroupIx, MemberRecord, MembersDigest, Signature, Stay, member_id,
 };
 use compare::Compare;
+use table::Table;
 use votes::Case;
 
 /// What the census may see and use outside itself.
@@ -80,7 +82,7 @@ pub(crate) struct Junk;
 #[derive(Debug, Default)]
 pub(crate) struct Census {
     /// Those who are there, this node among them, and those who no longer are.
-    members: BTreeMap<PeerId, Member>,
+    members: Table,
     n_here: usize,
     /// Of the ids of those who are there.
     sum: u64,
@@ -206,7 +208,7 @@ impl Census {
         }
         *toll += limits::SIGNATURE_TOLL;
         record.verify(&ground.tag).map_err(|_| Junk)?;
-        if !self.members.contains_key(&record.peer) {
+        if !self.members.contains(&record.peer) {
             self.make_room();
         }
         self.put(ground.now, record);
@@ -262,7 +264,7 @@ impl Census {
     /// Forgets all but neighbours, as if they had never been there: they are told again by who knows better.
     pub(crate) fn forget_far(&mut self, ground: &Ground<'_>, near: &[PeerId]) {
         let is_far = |peer: &&PeerId| **peer != ground.me && !near.contains(peer);
-        for peer in self.members.keys().filter(is_far).copied().collect::<Vec<_>>() {
+        for peer in self.members.iter().map(|(peer, _)| peer).filter(is_far).copied().collect::<Vec<_>>() {
             if self.leave_sum(&peer) {
                 self.heard.push(Heard::Left(peer, PresenceCause::TimedOut));
             }
@@ -287,14 +289,18 @@ impl Census {
     fn leave_sum(&mut self, peer: &PeerId) -> bool {
         let Some(member) = self.members.get(peer).filter(|member| member.is_here()) else { return false };
         self.n_here -= 1;
-        self.sum = self.sum.wrapping_sub(member.id);
+        let id = member.id;
+        self.sum = self.sum.wrapping_sub(id);
+        self.members.add(peer, id.wrapping_neg());
         true
     }
 
     fn enter_sum(&mut self, peer: &PeerId) {
         if let Some(member) = self.members.get(peer).filter(|member| member.is_here()) {
             self.n_here += 1;
-            self.sum = self.sum.wrapping_add(member.id);
+            let id = member.id;
+            self.sum = self.sum.wrapping_add(id);
+            self.members.add(peer, id);
         }
     }
 
@@ -352,7 +358,7 @@ impl Census {
                 self.cases.remove(&peer);
             }
         }
-        if !self.members.is_empty() {
+        if self.members.len() > 0 {
             self.sweep_at = Some(ground.now + limits::SWEEP_EVERY);
         }
     }

@@ -83,7 +83,7 @@ impl Census {
             return Ok(Worth::Old);
         }
         if alert.target == ground.me {
-            if alert.incarnation >= ground.incarnation && self.members.contains_key(&alert.observer) {
+            if alert.incarnation >= ground.incarnation && self.members.contains(&alert.observer) {
                 *toll += limits::SIGNATURE_TOLL;
                 alert.check().map_err(|_| Junk)?;
                 self.heard.push(Heard::Vote(alert.clone()));
@@ -110,7 +110,7 @@ impl Census {
         };
         let is_of_now = alert.incarnation >= target.incarnation
             && alert.incarnation.0 - target.incarnation.0 <= limits::INCARNATION_JUMP_MAX;
-        let is_of_member = alert.observer == ground.me || self.members.contains_key(&alert.observer);
+        let is_of_member = alert.observer == ground.me || self.members.contains(&alert.observer);
         let is_news = self.cases.get(&alert.target).is_none_or(|case| match case.risen_at {
             Some(at) => ground.now - at >= limits::VOTE_AGAIN || !case.has_vote_of(&alert.observer),
             None if case.incarnation < alert.incarnation => !case.has_vote_of(&alert.observer),

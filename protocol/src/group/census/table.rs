@@ -1,0 +1,162 @@
+//! The table of members, in the parts by which two of them are compared.
+//!
+//! A large group is most of what a node keeps, so members lie close together: in a tree a third of the room stays empty.
+//! A part has a 64th of them, few enough to move when one comes in between.
+
+use super::Member;
+use crate::id::PeerId;
+use crate::wire::frame::MembersSums;
+
+/// Room for so many more is made in a part that is full, and for an eighth of those that are there.
+const GROWTH: usize = 2;
+
+/// Members by their ids.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    /// None, or [`MembersSums::BUCKETS`].
+    parts: Vec<Part>,
+    len: usize,
+}
+
+#[derive(Debug, Default)]
+struct Part {
+    /// The lower halves of the ids of those who are there, added up: they are as good as the whole.
+    sum: u32,
+    members: Vec<(PeerId, Member)>,
+}
+
+impl Part {
+    fn find(&self, peer: &PeerId) -> Result<usize, usize> {
+        self.members.binary_search_by(|(other, _)| other.cmp(peer))
+    }
+}
+
+impl Table {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn contains(&self, peer: &PeerId) -> bool {
+        self.get(peer).is_some()
+    }
+
+    pub(super) fn get(&self, peer: &PeerId) -> Option<&Member> {
+        let part = self.parts.get(MembersSums::bucket(peer))?;
+        part.find(peer).ok().map(|at| &part.members[at].1)
+    }
+
+    pub(super) fn get_mut(&mut self, peer: &PeerId) -> Option<&mut Member> {
+        let part = self.parts.get_mut(MembersSums::bucket(peer))?;
+        part.find(peer).ok().map(|at| &mut part.members[at].1)
+    }
+
+    /// Puts a member in, in place of what was known of it.
+    pub(super) fn insert(&mut self, peer: PeerId, member: Member) {
+        self.parts.resize_with(MembersSums::BUCKETS, Part::default);
+        let part = &mut self.parts[MembersSums::bucket(&peer)];
+        match part.find(&peer) {
+            Ok(at) => part.members[at].1 = member,
+            Err(at) => {
+                if part.members.len() == part.members.capacity() {
+                    part.members.reserve_exact(GROWTH + part.members.len() / 8);
+                }
+                part.members.insert(at, (peer, member));
+                self.len += 1;
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, peer: &PeerId) {
+        if let Some(part) = self.parts.get_mut(MembersSums::bucket(peer))
+            && let Ok(at) = part.find(peer)
+        {
+            part.members.remove(at);
+            self.len -= 1;
+        }
+    }
+
+    /// All, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&PeerId, &Member)> {
+        self.parts.iter().flat_map(|part| &part.members).map(|(peer, member)| (peer, member))
+    }
+
+    /// Those of one part.
+    pub(super) fn part(&self, bucket: usize) -> impl Iterator<Item = (&PeerId, &Member)> {
+        let part = self.parts.get(bucket).into_iter();
+        part.flat_map(|part| &part.members).map(|(peer, member)| (peer, member))
+    }
+
+    /// Those after a peer.
+    pub(super) fn after(&self, peer: PeerId) -> impl Iterator<Item = (&PeerId, &Member)> {
+        let rest = self.parts.iter().skip(MembersSums::bucket(&peer)).flat_map(|part| &part.members);
+        rest.map(|(peer, member)| (peer, member)).skip_while(move |(other, _)| **other <= peer)
+    }
+
+    // Sums.
+
+    /// Adds to the sum of the part in which a member is.
+    pub(super) fn add(&mut self, peer: &PeerId, id: u64) {
+        if let Some(part) = self.parts.get_mut(MembersSums::bucket(peer)) {
+            part.sum = part.sum.wrapping_add(id as u32);
+        }
+    }
+
+    /// Over those of each part who are there.
+    pub(super) fn sums(&self) -> Vec<u32> {
+        let is_right = |part: &Part| {
+            let here = part.members.iter().filter(|(_, member)| member.is_here());
+            part.sum == here.fold(0u32, |sum, (_, member)| sum.wrapping_add(member.id as u32))
+        };
+        debug_assert!(self.parts.iter().all(is_right), "they are kept up to date");
+        let mut sums: Vec<u32> = self.parts.iter().map(|part| part.sum).collect();
+        sums.resize(MembersSums::BUCKETS, 0);
+        sums
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::*;
+    use super::Table;
+
+    fn member(id: u64) -> Member {
+        let (incarnation, signature, now) = (Incarnation(1), Signature([0; 64]), Timestamp::ZERO);
+        let (stay, changed_at, passed_since) = (Stay::Here, now, now);
+        Member {
+            id,
+            incarnation,
+            seq: 0,
+            stay,
+            is_gone: false,
+            signature,
+            changed_at,
+            n_passed: 0,
+            passed_since,
+        }
+    }
+
+    /// Goal: it is what a map is, in the same order, from wherever it is read on, whoever comes and goes.
+    #[test]
+    fn members_lie_in_the_order_of_their_ids() {
+        let (mut table, mut map) = (Table::default(), BTreeMap::new());
+        for n in 0..1000u32 {
+            let peer = PeerId(*blake3::hash(&(n % 700).to_le_bytes()).as_bytes());
+            if n % 7 == 6 {
+                table.remove(&peer);
+                map.remove(&peer);
+            } else {
+                table.insert(peer, member(n.into()));
+                map.insert(peer, u64::from(n));
+            }
+        }
+        let all: Vec<_> = map.iter().map(|(peer, id)| (*peer, *id)).collect();
+        assert!(table.iter().map(|(peer, member)| (*peer, member.id)).eq(all.iter().copied()));
+        assert!((0..64).flat_map(|part| table.part(part)).map(|(peer, _)| *peer).eq(map.keys().copied()));
+        assert_eq!(table.len(), map.len());
+        for (n, (peer, id)) in all.iter().enumerate() {
+            assert_eq!(table.get(peer).map(|member| member.id), Some(*id));
+            assert!(table.after(*peer).map(|(peer, _)| peer).eq(all[n + 1..].iter().map(|(peer, _)| peer)));
+        }
+        assert_eq!(table.after(PeerId([0; 32])).count(), all.len());
+    }
+}
