@@ -34,7 +34,7 @@ impl PeerId {
     pub fn short(&self) -> String {
         /// The digits of base 58, as Bitcoin has them.
         const DIGITS: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
-        // The last digits are a remainder, which costs a fiftieth of the whole text: logs ask for it again and again.
+        // The last digits are a remainder, which costs a tenth of the whole text: logs ask for it again and again.
         let bytes = MULTIHASH_PREFIX.iter().chain(&self.0);
         let mut rest = bytes.fold(0, |rest, byte| (rest << 8 | u64::from(*byte)) % 58u64.pow(8));
         let mut text = [0; 8];
