@@ -1,4 +1,4 @@
-//! Small programs that embed a djembe node, in `src/bin`; each is built and run by `tests/run.rs`.
+//! Small programs that embed a djembe node, or run their logic on simulated ones, in `src/bin`; each is built and run by `tests/run.rs`.
 
 /// Lets a test keep an example to itself: another network, and only the loopback interface.
 pub fn for_tests(builder: djembe::Builder) -> djembe::Builder {

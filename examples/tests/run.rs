@@ -36,6 +36,16 @@ fn two_hello_meshes_greet_each_other() {
 }
 
 #[test]
+fn virtual_nodes_agree_on_a_leader_and_on_another() {
+    let mut child = start(env!("CARGO_BIN_EXE_simulated_leader"), &["60"], "leader");
+    let mut text = String::new();
+    let mut stdout = child.0.stdout.take().expect("piped");
+    std::io::Read::read_to_string(&mut stdout, &mut text).expect("text");
+    assert!(child.0.wait().expect("ended").success(), "{text}");
+    assert!(text.contains("60 nodes take") && text.contains("it died; after"), "{text}");
+}
+
+#[test]
 fn a_watcher_sees_the_readings_it_asked_for() {
     let program = env!("CARGO_BIN_EXE_telemetry");
     let mut watcher = start(program, &["watch", "temp/+"], "telemetry");

@@ -14,6 +14,7 @@ use djembe_protocol::persist::{Query, StoreOp, Token};
 use djembe_protocol::time::Timestamp;
 use djembe_protocol::wire::frame::{Address, Class, Frame};
 
+use crate::app::App;
 use crate::disk::Disk;
 use crate::rng::{Purpose, Rng, SeededSecrets, split_bytes};
 use crate::topology::{NodeIx, mix};
@@ -50,6 +51,11 @@ pub struct Host {
     pub(crate) timer: Option<Timestamp>,
     /// When a disk that is busy will be free; it works in order.
     pub(crate) disk_free: Timestamp,
+    /// What runs on it beside the engine.
+    pub(crate) app: Option<Box<dyn App>>,
+    pub(crate) app_rng: Rng,
+    /// Messages that its application has published.
+    pub(crate) n_published: u64,
     /// How wrong its wall clock is.
     pub clock: Clock,
     /// Its disk is so many times as slow as others'.
@@ -146,6 +152,9 @@ impl Host {
             is_off: false,
             timer: None,
             disk_free: Timestamp::ZERO,
+            app: None,
+            app_rng: Rng::split(seed, ix, 0, Purpose::App),
+            n_published: 0,
             clock: Clock::default(),
             disk_slowness: 1,
             downlink_free: Timestamp::ZERO,
@@ -194,6 +203,7 @@ impl Host {
     /// Its process is dead; the disk is as it was.
     pub fn crash(&mut self) {
         self.engine = None;
+        self.app = None;
         self.timer = None;
         self.seen = Seen::default();
         self.backlog.clear();

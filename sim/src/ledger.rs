@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use djembe_protocol::id::{GroupId, Lane, PeerId};
+use djembe_protocol::id::{GroupId, Lane, LogId, PeerId, Seq};
 use djembe_protocol::io::{Delivered, Event, Pace, PresenceCause, PresenceState};
 use djembe_protocol::time::Timestamp;
 
@@ -69,6 +69,10 @@ pub struct Ledger {
     by_peer: BTreeMap<PeerId, Vec<NodeIx>>,
     /// All honest nodes. What others publish is not in these books.
     honest: BTreeSet<PeerId>,
+    /// Messages are those of applications, and have no number in these books.
+    pub(crate) has_apps: bool,
+    /// What a node has delivered last of each log in its present run, where there are applications.
+    last: BTreeMap<(NodeIx, GroupId, LogId), Seq>,
     /// Messages of others that were delivered.
     pub n_foreign: u64,
     /// All messages, by number; the number is the message's content.
@@ -160,6 +164,7 @@ impl Ledger {
         for message in &mut self.messages {
             message.this_run.remove(node);
         }
+        self.last.retain(|(of, ..), _| *of != node);
         self.members.retain(|(of, _), _| *of != node);
         self.members_left.retain(|(of, _)| *of != node);
         self.went.retain(|(of, ..), _| *of != node);
@@ -267,6 +272,9 @@ impl Ledger {
             self.n_foreign += delivered.messages.len() as u64;
             return;
         }
+        if self.has_apps {
+            return self.on_delivered_to_app(now, node, delivered);
+        }
         let is_own = delivered.log.author == self.peers[node];
         let mut is_first = false;
         for body in &delivered.messages {
@@ -290,6 +298,21 @@ impl Ledger {
         if is_first {
             self.n_envelopes += 1;
             self.sealed += delivered.envelope.as_bytes().len() as u64;
+        }
+    }
+
+    /// An application may say what it likes; but each log comes in its order, and nothing of it twice.
+    fn on_delivered_to_app(&mut self, now: Timestamp, node: NodeIx, delivered: &Delivered) {
+        let place = (node, delivered.group, delivered.log);
+        let last = self.last.insert(place, delivered.seq);
+        if last.is_some_and(|last| last >= delivered.seq) {
+            let text = format!("envelope {} of {:?} after {last:?}", delivered.seq, delivered.log);
+            self.violate(now, node, "order", text);
+        }
+        if delivered.log.author != self.peers[node] {
+            self.n_envelopes += 1;
+            self.sealed += delivered.envelope.as_bytes().len() as u64;
+            self.payload += delivered.messages.iter().map(|body| body.content.len() as u64).sum::<u64>();
         }
     }
 

@@ -13,6 +13,7 @@
 //! assert!(world.ledger.violations.is_empty());
 //! ```
 
+pub mod app;
 pub mod attack;
 pub mod bits;
 pub mod calendar;

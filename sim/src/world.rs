@@ -10,6 +10,7 @@ mod run;
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use djembe_protocol::crypto::GroupKey;
 use djembe_protocol::id::{GroupId, Lane, LinkId};
@@ -20,6 +21,7 @@ use djembe_protocol::wire::frame::{Address, Class, Frame};
 
 pub use self::faults::Fault;
 use self::run::Deed;
+use crate::app::{App, Maker};
 use crate::attack::Strain;
 use crate::calendar::{Calendar, Key};
 use crate::host::{Clock, Host};
@@ -94,6 +96,8 @@ pub struct World {
     groups: Vec<(String, GroupId)>,
     /// Which groups a node joins when it starts.
     memberships: Vec<Vec<usize>>,
+    /// Makes the application of each node that starts.
+    maker: Option<Maker>,
     /// What was sent and who got it.
     pub ledger: Ledger,
 }
@@ -106,7 +110,6 @@ impl World {
             persist: config.persist,
             fetch: config.fetch,
             carry: config.carry,
-            lobby: None,
         };
         let n_shards = u16::try_from(config.threads.max(1)).unwrap_or(u16::MAX);
         Self {
@@ -117,6 +120,7 @@ impl World {
             n_deeds: 0,
             groups: Vec::new(),
             memberships: Vec::new(),
+            maker: None,
             ledger: Ledger::default(),
             config,
         }
@@ -155,8 +159,8 @@ impl World {
     /// A group that nodes can be members of.
     pub fn add_group(&mut self, name: &str) -> usize {
         self.groups.push((name.to_owned(), key_of(name).group_id()));
-        let lobby = self.groups.first().map(|(_, id)| *id);
-        self.shards.iter_mut().for_each(|shard| shard.rules.lobby = lobby);
+        let id = self.group_id(self.groups.len() - 1);
+        self.shards.iter_mut().for_each(|shard| shard.groups.push(id));
         self.groups.len() - 1
     }
 
@@ -205,6 +209,18 @@ impl World {
         }
     }
 
+    /// Gives every node that starts from now on an application of its own. What applications publish is checked to be
+    /// delivered once and in order; whether it arrives everywhere is for them to say.
+    pub fn attach(&mut self, maker: impl Fn(NodeIx) -> Box<dyn App> + Send + Sync + 'static) {
+        self.maker = Some(Arc::new(maker));
+        self.ledger.has_apps = true;
+    }
+
+    /// The application of a node that runs.
+    pub fn app<A: App + 'static>(&self, node: NodeIx) -> Option<&A> {
+        self.host(node).app.as_ref()?.as_any().downcast_ref()
+    }
+
     /// Two nodes never reach each other.
     pub fn cut(&mut self, a: NodeIx, b: NodeIx) {
         self.topology.cut(a, b);
@@ -223,6 +239,10 @@ impl World {
         }
         if self.is_hostile(node) {
             self.on_villain_started(node);
+        } else if let Some(maker) = &self.maker {
+            let app = maker(node);
+            self.host_mut(node).app = Some(app);
+            self.with_shard(node, |shard, topology, local| shard.start_app(topology, local));
         }
         if let Some(contact) = self.config.contact {
             if contact != node {

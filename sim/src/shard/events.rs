@@ -49,6 +49,8 @@ pub(crate) enum To {
     Looked { token: Token, query: Query },
     /// It is an attacker, and acts.
     Attack,
+    /// Its application wanted to be woken.
+    WakeApp { token: u64 },
     /// An end closes because its own node wants it.
     Closed { link: LinkId },
     /// A dial was not answered.
@@ -114,6 +116,7 @@ impl Shard {
                 self.input(topology, local, Input::Fetched(token, answer));
             }
             To::Attack => self.act(topology, local),
+            To::WakeApp { token } => self.wake_app(topology, local, token),
             To::Closed { link } => {
                 if self.hosts[local].links.remove(&link).is_some() {
                     self.input(topology, local, Input::LinkDown { link, cause: LinkEnd::Closed });

@@ -111,7 +111,7 @@ impl Shard {
                     self.send_bytes(topology, local, link, class, 0, bytes, None);
                 }
                 Deed::Publish(size) => {
-                    let Some(group) = self.rules.lobby else { continue };
+                    let Some(group) = self.groups.first().copied() else { continue };
                     ticket += 1;
                     let draft = Draft { content: vec![0xff; size].into(), ..Draft::default() };
                     let command = Command::Publish { group, lane: Lane::Live, ttl_secs: 0, draft, ticket };

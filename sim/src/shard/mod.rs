@@ -5,6 +5,7 @@
 //! Fujimoto 1990). The order in which a node's events come depends on their keys alone, and so not on how many shards
 //! there are.
 
+mod apps;
 mod events;
 mod hostile;
 mod links;
@@ -38,8 +39,6 @@ pub(crate) struct Rules {
     pub(crate) persist: Duration,
     pub(crate) fetch: Duration,
     pub(crate) carry: Carry,
-    /// The first group, in which attackers are.
-    pub(crate) lobby: Option<GroupId>,
 }
 
 /// What a node's application was told, to be put into the books.
@@ -80,6 +79,8 @@ pub(crate) struct Tally {
 pub(crate) struct Shard {
     pub(crate) ix: u16,
     pub(crate) rules: Rules,
+    /// All groups; attackers are in the first.
+    pub(crate) groups: Vec<GroupId>,
     pub(crate) hosts: Vec<Host>,
     pub(crate) calendar: Calendar<Happening>,
     /// For nodes of other shards.
@@ -101,6 +102,7 @@ impl Shard {
         Self {
             ix,
             rules,
+            groups: Vec::new(),
             hosts: Vec::new(),
             calendar: Calendar::new(),
             outbox: Vec::new(),
@@ -265,7 +267,11 @@ impl Shard {
             return;
         }
         host.note(print_of(&event));
-        self.notes.push(Note { key: self.key, node: host.ix, event });
+        let (node, has_app) = (host.ix, host.app.is_some());
+        if has_app {
+            self.tell_app(topology, local, &event);
+        }
+        self.notes.push(Note { key: self.key, node, event });
     }
 }
 
