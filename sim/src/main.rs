@@ -4,6 +4,7 @@
 //! with the command that replays it; 2: the command line or the scenario is wrong.
 
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -40,6 +41,9 @@ struct Run {
     /// Report one JSON object.
     #[arg(long)]
     json: bool,
+    /// Also write the report as a page with drawings.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -76,6 +80,15 @@ fn run(args: &Run) -> ExitCode {
         report.events,
         report.events as f64 / took
     );
+    if let Some(file) = &args.html {
+        let page =
+            report::html::page(&args.scenario, &report, &report.to_string(), &replay(args, scenario.seed));
+        if let Err(error) = std::fs::write(file, page) {
+            eprintln!("djembe-sim: {}: {error}", file.display());
+            return ExitCode::FAILURE;
+        }
+        eprintln!("the page is {}", file.display());
+    }
     if args.json {
         match serde_json::to_string(&report) {
             Ok(json) => print(&format!("{json}\n")),

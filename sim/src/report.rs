@@ -1,6 +1,8 @@
 //! What came of a run: a table for people, one JSON object for machines.
 
 mod attack;
+pub mod html;
+mod series;
 
 use core::fmt;
 use core::time::Duration;
@@ -11,11 +13,14 @@ use djembe_protocol::time::Timestamp;
 use serde::Serialize;
 
 pub use self::attack::AttackReport;
+pub use self::series::Sample;
 use crate::ledger::Violation;
 use crate::scenario::Scenario;
 use crate::world::World;
 use crate::world::overlay::OverlayReport;
 
+/// In a world of more nodes than these nobody looks for a full mesh: there is none.
+const MESH_NODES_MAX: usize = 64;
 /// Frames for messages: with envelopes, that announce, ask, acknowledge, give credit, and shape the trees along which they
 /// travel.
 const MESSAGE_KINDS: [u8; 9] = [13, 14, 15, 16, 17, 18, 42, 43, 50];
@@ -89,6 +94,8 @@ pub struct Report {
     pub attack: Option<AttackReport>,
     /// What must never be.
     pub violations: Vec<Violation>,
+    /// How it went, second by second.
+    pub series: Vec<Sample>,
 }
 
 impl Report {
@@ -113,17 +120,21 @@ fn run_once(scenario: &Scenario, mut progress: impl FnMut(Timestamp)) -> Report 
     let mut world = scenario.world();
     let end = Timestamp::ZERO + scenario.duration;
     let mut before = None;
+    let mut sampler = series::Sampler::default();
     let mut mesh = None;
     let settled = Timestamp::ZERO + scenario.quiet_at() + scenario.settle;
     let mut next = world.now() + Duration::from_secs(1);
     while next < end {
-        mesh = mesh.or_else(|| run_until_mesh(&mut world, scenario.joins, next));
+        if scenario.nodes <= MESH_NODES_MAX {
+            mesh = mesh.or_else(|| run_until_mesh(&mut world, scenario.joins, next));
+        }
         if before.is_none() && next >= Timestamp::ZERO + scenario.messages.start {
             before = Some(Bytes::of(&world));
         }
         world.run_until(next);
         progress(next);
         check_bounds(&mut world);
+        sampler.look(&world);
         if world.now() < settled && next + Duration::from_secs(1) >= settled {
             world.run_until(settled);
             check_same_logs(&mut world);
@@ -133,7 +144,8 @@ fn run_once(scenario: &Scenario, mut progress: impl FnMut(Timestamp)) -> Report 
     world.run_until(end);
     check_same_logs(&mut world);
     check_bounds(&mut world);
-    summarize(scenario, &world, mesh, &before.unwrap_or_default())
+    sampler.look(&world);
+    Report { series: sampler.take(), ..summarize(scenario, &world, mesh, &before.unwrap_or_default()) }
 }
 
 /// Runs until there is a full mesh of all nodes, who have been started after `joins`, or until a time. Returns when it
@@ -239,6 +251,7 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>, before:
         hash: world.trace_hash(),
         attack: attack::summarize(scenario, world),
         violations: ledger.violations.clone(),
+        series: Vec::new(),
     }
 }
 

@@ -64,3 +64,17 @@ fn silence_is_good_only_where_it_is_wanted() {
     let (report, _) = shipped("lan-30", &[&sets[..], &["messages.rate=0"]].concat());
     assert!(report.is_good() && report.planned == 0);
 }
+
+/// Goal: the page tells how it went, whatever a scenario is called, and stands by itself.
+#[test]
+fn a_page_needs_nothing_else() {
+    let sets =
+        ["nodes=3", "duration=\"6s\"", "settle=\"1s\"", "messages.start=\"1s\"", "messages.stop=\"3s\""];
+    let (report, _) = shipped("lan-30", &sets);
+    let deliveries: usize = report.series.iter().map(|sample| sample.deliveries).sum();
+    assert_eq!((report.series.len(), deliveries as u64), (5, report.delivered));
+    let page = report::html::page("<b>\"x\"</b>", &report, &report.to_string(), "djembe-sim run x");
+    assert!(page.contains("&lt;b&gt;&quot;x&quot;&lt;/b&gt;: good") && !page.contains("<b>\"x"), "{page}");
+    assert_eq!((page.matches("<svg").count(), page.matches("</svg>").count()), (5, 5));
+    assert!(!page.contains("src=") && !page.contains("href=") && !page.contains("NaN"), "{page}");
+}
