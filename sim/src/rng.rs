@@ -30,6 +30,8 @@ pub enum Purpose {
     Clock = 9,
     /// What breaks, and when.
     Faults = 10,
+    /// A whole scenario.
+    Scenario = 11,
 }
 
 /// A stream of random numbers.

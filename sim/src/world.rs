@@ -3,6 +3,7 @@
 //! Nodes are spread over shards, each worked off by a thread of its own. Everything that happens to a node goes into its
 //! trace in its order, and all traces into one hash: one seed is one hash, on any machine and any number of threads.
 
+mod bugs;
 mod faults;
 mod hostile;
 pub mod overlay;
@@ -20,6 +21,7 @@ use djembe_protocol::wire::frame::{Address, Class, Frame};
 
 pub use self::faults::Fault;
 use self::run::Deed;
+pub use self::run::Listener;
 use crate::attack::Strain;
 use crate::calendar::{Calendar, Key};
 use crate::host::{Clock, Host};
@@ -94,6 +96,7 @@ pub struct World {
     groups: Vec<(String, GroupId)>,
     /// Which groups a node joins when it starts.
     memberships: Vec<Vec<usize>>,
+    listener: Option<Listener>,
     /// What was sent and who got it.
     pub ledger: Ledger,
 }
@@ -107,6 +110,7 @@ impl World {
             fetch: config.fetch,
             carry: config.carry,
             lobby: None,
+            bug: None,
         };
         let n_shards = u16::try_from(config.threads.max(1)).unwrap_or(u16::MAX);
         Self {
@@ -117,6 +121,7 @@ impl World {
             n_deeds: 0,
             groups: Vec::new(),
             memberships: Vec::new(),
+            listener: None,
             ledger: Ledger::default(),
             config,
         }
