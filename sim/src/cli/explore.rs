@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use djembe_sim::search::{self, Finding, Plan, Told};
+use djembe_sim::search::{self, Finding, Outcome, Plan, Told};
 use serde::Serialize;
 
 use super::progress::Meter;
@@ -29,9 +29,12 @@ pub(super) struct Args {
 
 /// A failure.
 #[derive(Serialize)]
-struct Bad<'a> {
+struct Bad {
     seed: u64,
-    findings: &'a [Finding],
+    /// How many there are in all.
+    n: usize,
+    /// The first of each check.
+    findings: Vec<Finding>,
     replay: String,
 }
 
@@ -60,7 +63,7 @@ pub(super) fn run(args: &Args) -> Done {
             Told::Progress(progress) => meter.tell(progress),
             Told::Ran(seed, outcome) if !outcome.findings.is_empty() => {
                 meter.clear();
-                tell(args, seed, &outcome.findings);
+                tell(args, seed, outcome);
             }
             Told::Ran(..) => {}
         },
@@ -73,10 +76,12 @@ pub(super) fn run(args: &Args) -> Done {
     Ok(progress.bad == 0)
 }
 
-fn tell(args: &Args, seed: u64, findings: &[Finding]) {
+fn tell(args: &Args, seed: u64, outcome: &Outcome) {
     let replay = args.drawn.replay(seed);
+    let findings = &outcome.findings;
     if args.json {
-        let _ = print_json(&Bad { seed, findings, replay });
+        // A run that cannot be told of is told of by the exit code.
+        let _ = print_json(&Bad { seed, n: findings.len(), findings: outcome.in_short(), replay });
         return;
     }
     if let Some(first) = findings.first() {

@@ -17,6 +17,8 @@ use crate::world::World;
 
 /// Of what is missing at the end so many are named.
 const MISSING_MAX: usize = 5;
+/// Of what one check finds in a run so much is kept where there are many runs.
+const SHORT: usize = 3;
 /// After the last fault what is live may be missed for so long: ways are found anew.
 const LIVE_GRACE: Duration = Duration::from_secs(30);
 
@@ -46,6 +48,15 @@ impl Outcome {
     /// Whether a check failed.
     pub fn fails(&self, check: &str) -> bool {
         self.findings.iter().any(|finding| finding.check == check)
+    }
+
+    /// The first of each check, in the order of time: one mistake is found many times.
+    pub fn in_short(&self) -> Vec<Finding> {
+        let firsts = self.findings.iter().enumerate().filter(|(n, finding)| {
+            let before = self.findings[..*n].iter().filter(|other| other.check == finding.check);
+            before.count() < SHORT
+        });
+        firsts.map(|(_, finding)| finding.clone()).collect()
     }
 }
 

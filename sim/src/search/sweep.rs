@@ -21,7 +21,7 @@ pub struct Line {
     pub hash: Option<String>,
     /// The figures of the report, by name.
     pub figures: BTreeMap<String, f64>,
-    /// What is wrong.
+    /// What is wrong: the first three of each check.
     pub findings: Vec<Finding>,
 }
 
@@ -33,7 +33,7 @@ impl Line {
             nodes_max,
             hash: report.map(|report| report.hash.clone()),
             figures: report.map(figures).unwrap_or_default(),
-            findings: outcome.findings.clone(),
+            findings: outcome.in_short(),
         }
     }
 }
