@@ -17,6 +17,7 @@ use djembe_protocol::wire::frame::{Address, Class, Frame};
 use crate::app::App;
 use crate::disk::Disk;
 use crate::rng::{Purpose, Rng, SeededSecrets, split_bytes};
+use crate::shard::Stops;
 use crate::topology::{NodeIx, mix};
 use crate::wire::End;
 
@@ -78,6 +79,10 @@ pub struct Host {
     pub(crate) trace: u64,
     /// When it was last woken, and how often at that moment.
     pub(crate) woken: (Timestamp, u32),
+    /// Whom it told to stop sending it somebody's envelopes.
+    pub(crate) stops: Stops,
+    /// What a mistake of the host could have struck so far.
+    pub(crate) n_spoilable: u32,
     /// Dials under way.
     pub(crate) dialing: BTreeMap<LinkId, (PeerId, End)>,
     /// Probes under way.
@@ -166,6 +171,8 @@ impl Host {
             n_dials: 0,
             trace: 0,
             woken: (Timestamp::ZERO, 0),
+            stops: Stops::default(),
+            n_spoilable: 0,
             dialing: BTreeMap::new(),
             probing: BTreeSet::new(),
             seed,
@@ -208,6 +215,7 @@ impl Host {
         self.seen = Seen::default();
         self.backlog.clear();
         self.links.clear();
+        self.stops = Stops::default();
         self.dialing.clear();
         self.probing.clear();
         self.is_paused = false;

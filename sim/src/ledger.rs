@@ -94,6 +94,8 @@ pub struct Ledger {
     pub n_false_alarms: u64,
     /// Nodes declared gone that came back in the same run, without a goodbye: whoever watched saw them flap.
     pub n_flaps: u64,
+    /// When what an envelope holds was published: nobody had it before.
+    published: BTreeMap<(NodeIx, Lane, Seq), Timestamp>,
     disturbed: Vec<Timestamp>,
     /// When each node was started last.
     started: Vec<Timestamp>,
@@ -212,8 +214,9 @@ impl Ledger {
     pub(crate) fn on_event(&mut self, now: Timestamp, node: NodeIx, event: Event) {
         match event {
             Event::Delivered(delivered) => self.on_delivered(now, node, &delivered),
-            Event::Sealed { group, lane, tickets, .. } => {
-                self.each_ticket(node, group, lane, tickets, |sent| sent.is_sealed = true)
+            Event::Sealed { group, lane, tickets, seq, .. } => {
+                self.each_ticket(node, group, lane, tickets, |sent| sent.is_sealed = true);
+                self.on_sealed((node, lane, seq), group, tickets.0);
             }
             Event::Dropped { group, lane, tickets, reason } => {
                 self.each_ticket(node, group, lane, tickets, |sent| sent.is_lost = true);
@@ -265,6 +268,27 @@ impl Ledger {
                 f(&mut self.messages[number]);
             }
         }
+    }
+
+    /// Of groups that have the same number, the earliest counts: what is later than that is later than each.
+    fn on_sealed(&mut self, place: (NodeIx, Lane, Seq), group: GroupId, ticket: u64) {
+        let numbers = self.tickets.get(&(place.0, group, place.1));
+        let number = numbers.and_then(|numbers| numbers.get(ticket as usize - 1));
+        if let Some(at) = number.map(|number| self.messages[*number].at) {
+            let earliest = self.published.entry(place).or_insert(at);
+            *earliest = at.min(*earliest);
+        }
+    }
+
+    /// When an envelope's first message was published, if that is known.
+    pub(crate) fn published(&self, log: &LogId, seq: Seq) -> Option<Timestamp> {
+        let nodes = self.nodes_of(&log.author).iter();
+        nodes.filter_map(|node| self.published.get(&(*node, log.lane, seq)).copied()).min()
+    }
+
+    /// When a fault last touched a node.
+    pub(crate) fn disturbed_at(&self, node: NodeIx) -> Timestamp {
+        self.disturbed[node]
     }
 
     fn on_delivered(&mut self, now: Timestamp, node: NodeIx, delivered: &Delivered) {

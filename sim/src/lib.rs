@@ -16,6 +16,8 @@
 pub mod app;
 pub mod attack;
 pub mod bits;
+#[doc(hidden)]
+pub mod bug;
 pub mod calendar;
 pub mod disk;
 pub mod host;
@@ -23,6 +25,7 @@ pub mod ledger;
 pub mod report;
 pub mod rng;
 pub mod scenario;
+pub mod search;
 mod shard;
 pub mod topology;
 pub mod wire;

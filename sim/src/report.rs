@@ -108,16 +108,21 @@ impl Report {
 
 /// Runs a scenario to its end; one with attackers without them before.
 pub fn run(scenario: &Scenario, mut progress: impl FnMut(Timestamp)) -> Report {
-    let clean = scenario.attack.map(|_| run_once(&scenario.clean(), &mut progress));
-    let mut report = run_once(scenario, progress);
+    let clean =
+        scenario.attack.map(|_| run_world(scenario.clean().world(), &scenario.clean(), &mut progress).0);
+    let (mut report, _) = run_world(scenario.world(), scenario, progress);
     if let (Some(attack), Some(clean)) = (&mut report.attack, clean) {
         attack.compare(&clean);
     }
     report
 }
 
-fn run_once(scenario: &Scenario, mut progress: impl FnMut(Timestamp)) -> Report {
-    let mut world = scenario.world();
+/// Runs a scenario's world to its end. The figures of an attack have nothing beside them then.
+pub fn run_world(
+    mut world: World,
+    scenario: &Scenario,
+    mut progress: impl FnMut(Timestamp),
+) -> (Report, World) {
     let end = Timestamp::ZERO + scenario.duration;
     let mut before = None;
     let mut sampler = series::Sampler::default();
@@ -145,7 +150,8 @@ fn run_once(scenario: &Scenario, mut progress: impl FnMut(Timestamp)) -> Report 
     check_same_logs(&mut world);
     check_bounds(&mut world);
     sampler.look(&world);
-    Report { series: sampler.take(), ..summarize(scenario, &world, mesh, &before.unwrap_or_default()) }
+    let report = summarize(scenario, &world, mesh, &before.unwrap_or_default());
+    (Report { series: sampler.take(), ..report }, world)
 }
 
 /// Runs until there is a full mesh of all nodes, who have been started after `joins`, or until a time. Returns when it

@@ -32,6 +32,8 @@ pub enum Purpose {
     Faults = 10,
     /// What an application draws.
     App = 11,
+    /// A whole scenario.
+    Scenario = 12,
 }
 
 /// A stream of random numbers.

@@ -4,17 +4,19 @@ mod check;
 mod faults;
 mod messages;
 mod network;
+mod write;
 
 use core::fmt;
 use core::time::Duration;
 
 use djembe_protocol::time::Timestamp;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub use self::faults::{Churn, DiskTrouble, Flap, Partition, Starvation, Wave};
 pub use self::messages::{Authors, Messages};
 pub use self::network::{BurstText, PathText, SiteText};
 use crate::attack::Kind;
+use crate::bug::Bug;
 use crate::topology::{Burst, Conditions};
 use crate::wire::Carry;
 use crate::world::{Fault, World, WorldConfig};
@@ -43,7 +45,7 @@ pub const SHIPPED: [(&str, &str); 16] = [
 ];
 
 /// A network and what happens in it. Every field has a default but `nodes` and `duration`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// How many nodes.
@@ -166,10 +168,14 @@ pub struct Scenario {
     /// Nodes whose sockets are not read.
     #[serde(default)]
     pub stalls: Vec<Span>,
+    /// A mistake that hosts make, to show that it is found. For tests.
+    #[doc(hidden)]
+    #[serde(default)]
+    pub bug: Option<Bug>,
 }
 
 /// A process that dies.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Crash {
     /// Whose.
@@ -189,7 +195,7 @@ pub struct Crash {
 }
 
 /// A node and a while.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Span {
     /// Which node.
@@ -234,8 +240,12 @@ impl Scenario {
 
     /// When the last fault is over and the last message is published.
     pub fn quiet_at(&self) -> Duration {
-        let last = self.plan().into_iter().map(|(at, _)| at).max().unwrap_or_default();
-        last.max(self.messages.stop)
+        self.faults_end().max(self.messages.stop)
+    }
+
+    /// When the last fault is over.
+    pub fn faults_end(&self) -> Duration {
+        self.plan().into_iter().map(|(at, _)| at).max().unwrap_or_default()
     }
 
     fn n_threads(&self) -> usize {
@@ -278,6 +288,7 @@ impl Scenario {
             self.nodes,
             self.joins,
         );
+        world.plant(self.bug);
         self.schedule_attack(&mut world);
         self.schedule_faults(&mut world);
         self.schedule_messages(&mut world);

@@ -12,6 +12,9 @@ use djembe_protocol::wire::frame::Address;
 use crate::bits::NodeSet;
 use crate::rng::Rng;
 
+/// Who waits for so long may as well wait for ever.
+const LONGEST: Duration = Duration::from_secs(120);
+
 /// A node's place in the world.
 pub type NodeIx = usize;
 
@@ -75,7 +78,7 @@ pub struct Site {
 }
 
 /// Who can dial a node from another site.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Nat {
     /// Everybody.
@@ -236,6 +239,24 @@ impl Topology {
     /// The mean of what is added to a packet's time.
     pub fn mean_jitter(&self, distance: Duration) -> Duration {
         self.conditions.jitter / 2 + distance.mul_f64(self.conditions.jitter_share / 2.0)
+    }
+
+    /// What no packet between two nodes takes longer for, but for one in a million millions. None where packets wait for
+    /// the sender's uplink, or are lost so often that it is beyond all use.
+    pub fn longest(&self, a: NodeIx, b: NodeIx) -> Option<Duration> {
+        let Conditions { jitter, jitter_share, loss, bandwidth, burst, ref sites, .. } = self.conditions;
+        let is_steady =
+            bandwidth == 0 && burst.is_none() && sites.iter().all(|site| site.up + site.down == 0);
+        let distance = self.distance(a, b);
+        // Twice, for those that others overtake.
+        let mut time = (distance + jitter + distance.mul_f64(jitter_share)) * 2;
+        let (mut wait, mut rest) = (RETRANSMIT, loss);
+        while rest > 1e-12 {
+            time += wait;
+            wait *= 2;
+            rest *= loss;
+        }
+        (is_steady && time < LONGEST).then_some(time)
     }
 
     /// The time of one way, as drawn for the sender: a packet that is lost comes later, by retransmission times that

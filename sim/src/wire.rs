@@ -33,7 +33,8 @@ const TOLD_EVERY: usize = BUFFER / 4;
 const ELIDED: [u8; 2] = [13, 14];
 
 /// How frames get from engine to engine.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Carry {
     /// As bytes, through both ends of the elision of headers.
     #[default]

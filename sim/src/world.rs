@@ -3,6 +3,7 @@
 //! Nodes are spread over shards, each worked off by a thread of its own. Everything that happens to a node goes into its
 //! trace in its order, and all traces into one hash: one seed is one hash, on any machine and any number of threads.
 
+mod bugs;
 mod faults;
 mod hostile;
 pub mod overlay;
@@ -21,6 +22,7 @@ use djembe_protocol::wire::frame::{Address, Class, Frame};
 
 pub use self::faults::Fault;
 use self::run::Deed;
+pub use self::run::Listener;
 use crate::app::{App, Maker};
 use crate::attack::Strain;
 use crate::calendar::{Calendar, Key};
@@ -98,6 +100,7 @@ pub struct World {
     memberships: Vec<Vec<usize>>,
     /// Makes the application of each node that starts.
     maker: Option<Maker>,
+    listener: Option<Listener>,
     /// What was sent and who got it.
     pub ledger: Ledger,
 }
@@ -110,6 +113,7 @@ impl World {
             persist: config.persist,
             fetch: config.fetch,
             carry: config.carry,
+            bug: None,
         };
         let n_shards = u16::try_from(config.threads.max(1)).unwrap_or(u16::MAX);
         Self {
@@ -121,6 +125,7 @@ impl World {
             groups: Vec::new(),
             memberships: Vec::new(),
             maker: None,
+            listener: None,
             ledger: Ledger::default(),
             config,
         }

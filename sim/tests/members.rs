@@ -16,6 +16,9 @@ fn town(seed: u64, n: usize, loss: f64) -> World {
     World::arriving(config, n, millis(n as u64 * 10))
 }
 
+/// As [`wrong`] says it.
+const NOBODY: [NodeIx; 0] = [];
+
 /// Those running nodes that do not know exactly who else runs: by what their application was told, and by status.
 fn wrong(world: &World) -> Vec<NodeIx> {
     let up: Vec<NodeIx> = (0..world.n_nodes()).filter(|node| world.host(*node).engine.is_some()).collect();
@@ -92,7 +95,7 @@ fn comings_and_goings(seed: u64, n: usize, loss: f64) {
             world.now() - before.1
         );
         assert!(took.is_some(), "{told}: {what}: {:?} do not know", wrong(&world));
-        assert_eq!(wrong(&world), [], "{told}: {what}, and it stays so");
+        assert_eq!(wrong(&world), NOBODY, "{told}: {what}, and it stays so");
     }
     let dead: BTreeSet<PeerId> = [9, 11, 13].map(|node| world.host(node).peer).into();
     let alarms: Vec<_> = world.ledger.gone_at.keys().filter(|(_, gone)| !dead.contains(gone)).collect();
@@ -136,7 +139,7 @@ fn a_cut_in_the_list(seed: u64, n: usize) {
     let late = [world.add_node(), world.add_node()];
     late.iter().for_each(|node| world.member(*node, 0));
     world.run_for(millis(n as u64 * 10) + secs(20));
-    assert_eq!(wrong(&world), []);
+    assert_eq!(wrong(&world), NOBODY);
     let mut part: Vec<NodeIx> = (0..n * 2 / 5).collect();
     part.push(late[0]);
     world.fault(Fault::Partition(part));
@@ -156,7 +159,7 @@ fn a_cut_in_the_list(seed: u64, n: usize) {
     println!("{n} nodes, after the cut: known after {took:?}");
     assert!(took.is_some(), "{:?}", wrong(&world));
     world.run_for(secs(100));
-    assert_eq!(wrong(&world), []);
+    assert_eq!(wrong(&world), NOBODY);
     assert_eq!((gone(&world), world.ledger.n_member_flaps), (0, 0));
     assert_clean(&world);
 }
@@ -181,7 +184,7 @@ fn liars_vote_in_vain() {
     let n = 40;
     let mut world = town(4, n, 0.0);
     world.run_for(secs(20));
-    assert_eq!(wrong(&world), []);
+    assert_eq!(wrong(&world), NOBODY);
     let victim = world.host(30).peer;
     let mut n_missing = 0;
     for round in 0..100u64 {
@@ -201,7 +204,7 @@ fn liars_vote_in_vain() {
     }
     assert_eq!(n_missing, 0, "nodes times fifths of a second");
     world.run_for(secs(5));
-    assert_eq!(wrong(&world), []);
+    assert_eq!(wrong(&world), NOBODY);
 }
 
 /// A group of many, once: `N=1000 cargo test --release -p djembe-sim --test members -- --ignored measure --nocapture`.

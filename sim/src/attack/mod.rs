@@ -33,7 +33,8 @@ use crate::rng::Rng;
 pub(crate) const GROUP: GroupIx = 1;
 
 /// What an attacker does.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Takes links and places in trees, and forwards and serves nothing.
     Silent,

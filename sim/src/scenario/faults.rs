@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{some_time, time};
 use crate::bits::NodeSet;
@@ -14,7 +14,7 @@ use crate::world::Fault;
 pub(super) type Plan = Vec<(Duration, Fault)>;
 
 /// A cut between the first nodes and the others.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Partition {
     /// How many are cut off.
@@ -31,7 +31,7 @@ pub struct Partition {
 }
 
 /// A node whose line comes and goes.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Flap {
     /// Which node.
@@ -51,7 +51,7 @@ pub struct Flap {
 }
 
 /// Many that go together, drawn by lot.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wave {
     /// This share of the nodes.
@@ -74,7 +74,7 @@ pub struct Wave {
 }
 
 /// Nodes that come and go all the time.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Churn {
     /// This share of all nodes goes in a minute, at any moment alike (a Poisson process).
@@ -94,7 +94,7 @@ pub struct Churn {
 }
 
 /// Nodes that stand still again and again, as starved ones do.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Starvation {
     /// This share of the nodes, drawn by lot.
@@ -117,7 +117,7 @@ pub struct Starvation {
 }
 
 /// A disk in trouble.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct DiskTrouble {
     /// Whose.

@@ -3,13 +3,13 @@
 use core::time::Duration;
 
 use djembe_protocol::id::Lane;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Scenario, time};
 use crate::rng::{Purpose, Rng};
 
 /// Who publishes what.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Messages {
     /// A second and sender.
@@ -34,7 +34,7 @@ pub struct Messages {
 }
 
 /// Who speaks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Authors {
     /// Each sender for itself.

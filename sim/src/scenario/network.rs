@@ -2,13 +2,13 @@
 
 use core::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::time;
 use crate::topology::{Burst, Nat, Site};
 
 /// A place where some of the nodes are.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct SiteText {
     /// What paths call it.
@@ -34,7 +34,7 @@ pub struct SiteText {
 }
 
 /// What lies between two sites.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct PathText {
     /// Which two.
@@ -48,7 +48,7 @@ pub struct PathText {
 }
 
 /// Loss in bursts (Gilbert 1960, Elliott 1963): a way is good for a while, then bad for a while.
-#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct BurstText {
     /// How long a way is good, in the mean.

@@ -6,9 +6,11 @@
 //! there are.
 
 mod apps;
+mod bugs;
 mod events;
 mod hostile;
 mod links;
+mod stops;
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -21,7 +23,9 @@ use djembe_protocol::wire::frame::Class;
 
 pub(crate) use self::events::{Happening, To};
 pub(crate) use self::hostile::Villain;
+pub(crate) use self::stops::{Repeat, Stops};
 use crate::attack::{Club, Strain};
+use crate::bug::Bug;
 use crate::calendar::{Calendar, Key};
 use crate::host::{Host, Wish};
 use crate::topology::{NodeIx, Topology, mix};
@@ -39,6 +43,8 @@ pub(crate) struct Rules {
     pub(crate) persist: Duration,
     pub(crate) fetch: Duration,
     pub(crate) carry: Carry,
+    /// A mistake that hosts make.
+    pub(crate) bug: Option<Bug>,
 }
 
 /// What a node's application was told, to be put into the books.
@@ -86,6 +92,8 @@ pub(crate) struct Shard {
     /// For nodes of other shards.
     pub(crate) outbox: Vec<(NodeIx, Key, Happening)>,
     pub(crate) notes: Vec<Note>,
+    /// Neighbours that were told again to stop.
+    pub(crate) repeats: Vec<Repeat>,
     pub(crate) tally: Tally,
     /// All of them are in the first shard.
     pub(crate) villains: BTreeMap<NodeIx, Villain>,
@@ -107,6 +115,7 @@ impl Shard {
             calendar: Calendar::new(),
             outbox: Vec::new(),
             notes: Vec::new(),
+            repeats: Vec::new(),
             tally: Tally::default(),
             villains: BTreeMap::new(),
             club: Club::default(),
@@ -170,8 +179,12 @@ impl Shard {
     /// Gives an input to a node and does what it wants.
     pub(crate) fn input(&mut self, topology: &Topology, local: usize, input: Input) {
         let mut wishes = std::mem::take(&mut self.wishes);
+        self.hear_of_stops(local, &input);
+        let cause = stops::cause(&input);
         self.hosts[local].handle(self.key.at, input, &mut wishes);
         for wish in wishes.drain(..) {
+            self.watch_stops(topology, local, cause, &wish);
+            let Some(wish) = self.spoil(topology, local, wish) else { continue };
             self.grant(topology, local, wish);
         }
         self.wishes = wishes;

@@ -21,6 +21,9 @@ const WINDOW_ALONE: Duration = Duration::from_millis(20);
 const LOOKS: u32 = 2_000;
 const TICK: Duration = Duration::from_micros(1);
 
+/// Somebody who hears all that applications are told, in its order.
+pub type Listener = Box<dyn FnMut(Timestamp, NodeIx, &Event) + Send>;
+
 /// What is done from outside.
 #[derive(Debug)]
 pub(super) enum Deed {
@@ -123,6 +126,11 @@ impl World {
         }
     }
 
+    /// From now on somebody hears all that applications are told.
+    pub fn listen(&mut self, listener: Listener) {
+        self.listener = Some(listener);
+    }
+
     /// What applications were told is looked at, in the order in which it happened.
     pub(super) fn close_books(&mut self) {
         let mut notes: Vec<Note> = Vec::new();
@@ -131,8 +139,12 @@ impl World {
             notes.sort_by_key(|note| note.key);
         }
         for Note { key, node, event } in notes {
+            if let Some(listener) = &mut self.listener {
+                listener(key.at, node, &event);
+            }
             self.book(key.at, node, event);
         }
+        self.judge_repeats();
         self.ledger.n_copies = self.sum(|tally| tally.n_copies);
     }
 

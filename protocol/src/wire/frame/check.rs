@@ -7,7 +7,7 @@ use crate::crypto::{self, CheckedEnvelope};
 use crate::error::{DecodeError, Reject};
 use crate::id::EnvelopeId;
 use crate::wire::compress::Expanded;
-use crate::wire::envelope::Envelope;
+use crate::wire::envelope::{Envelope, Header};
 
 /// A frame whose signatures are good. Only [`check`] makes one.
 #[derive(Clone, Debug)]
@@ -32,6 +32,23 @@ impl CheckedFrame {
         match &self.0 {
             Checked::Data { group, .. } | Checked::Seen { group, .. } => Some(*group),
             Checked::Talk(_) | Checked::Skipped => None,
+        }
+    }
+
+    /// The header of the envelope it carries, and the sender's number of the tree it travels on.
+    pub fn header(&self) -> Option<(&Header, TreeIx)> {
+        match &self.0 {
+            Checked::Data { tree, envelope, .. } => Some((envelope.header(), *tree)),
+            Checked::Seen { tree, envelope, .. } => Some((envelope.header(), *tree)),
+            Checked::Talk(_) | Checked::Skipped => None,
+        }
+    }
+
+    /// The frame, if it carries no envelope.
+    pub fn talk(&self) -> Option<&Frame> {
+        match &self.0 {
+            Checked::Talk(frame) => Some(frame),
+            Checked::Data { .. } | Checked::Seen { .. } | Checked::Skipped => None,
         }
     }
 

@@ -1,0 +1,28 @@
+//! Mistakes that simulated hosts can be told to make, so that tests can show that the search finds such. Nobody else
+//! has a use for them.
+
+use serde::{Deserialize, Serialize};
+
+/// A mistake.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bug {
+    /// Some frames that tell a neighbour to stop are not sent.
+    LostPrune,
+    /// Some envelopes are delivered twice.
+    DoubleDelivery,
+    /// Some peers are told to be gone, and alive again.
+    PresenceFlap,
+}
+
+impl Bug {
+    /// Of what it can strike, it strikes each so-many-th at a node.
+    pub(crate) fn every(self) -> u32 {
+        match self {
+            // They are rare.
+            Self::LostPrune => 2,
+            Self::DoubleDelivery => 5,
+            Self::PresenceFlap => 5,
+        }
+    }
+}

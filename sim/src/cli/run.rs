@@ -1,0 +1,95 @@
+//! `run`: a scenario by its name or from a file.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use djembe_sim::report;
+use djembe_sim::scenario::{SHIPPED, Scenario};
+
+use super::{Done, print, print_json};
+
+/// Where nobody sees a line that changes, one is written as often.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The name of a scenario that is built in, or a TOML file.
+    scenario: String,
+    /// Another seed than the scenario's.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Another value for a field of the scenario, like nodes=100 or messages.rate=5.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Report one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Also write the report as a page with drawings.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &Args) -> Done {
+    let scenario = load(args)?;
+    let started = Instant::now();
+    let is_terminal = std::io::stderr().is_terminal();
+    let mut told = started;
+    let report = report::run(&scenario, |now| {
+        let share = 100.0 * now.as_micros() as f64 / scenario.duration.as_micros() as f64;
+        if is_terminal {
+            eprint!("\r{share:3.0} % of {:?}", scenario.duration);
+        } else if told.elapsed() >= TOLD_EVERY {
+            told = Instant::now();
+            eprintln!(
+                "{share:3.0} % of {:?} after {:.0} s",
+                scenario.duration,
+                started.elapsed().as_secs_f64()
+            );
+        }
+    });
+    let took = started.elapsed().as_secs_f64();
+    eprintln!(
+        "{}{} events in {took:.2} s, {:.0} a second",
+        if is_terminal { "\r" } else { "" },
+        report.events,
+        report.events as f64 / took
+    );
+    if let Some(file) = &args.html {
+        let replay = replay(args, scenario.seed);
+        let page = report::html::page(&args.scenario, &report, &report.to_string(), &replay);
+        std::fs::write(file, page).map_err(|error| format!("{}: {error}", file.display()))?;
+        eprintln!("the page is {}", file.display());
+    }
+    if args.json {
+        print_json(&report)?;
+    } else {
+        print(&report.to_string());
+    }
+    if !report.is_good() {
+        eprintln!("replay: {}", replay(args, scenario.seed));
+    }
+    Ok(report.is_good())
+}
+
+fn load(args: &Args) -> Result<Scenario, String> {
+    let shipped = SHIPPED.iter().find(|(name, _)| *name == args.scenario);
+    let text = match shipped {
+        Some((_, text)) => (*text).to_owned(),
+        None => std::fs::read_to_string(&args.scenario).map_err(|error| {
+            let names: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
+            format!("{}: {error}; built in are: {}", args.scenario, names.join(", "))
+        })?,
+    };
+    let mut sets = args.sets.clone();
+    sets.extend(args.seed.map(|seed| format!("seed={seed}")));
+    Scenario::parse(&text, &sets).map_err(|error| error.to_string().trim_end().to_owned())
+}
+
+/// The command that does the same again.
+fn replay(args: &Args, seed: u64) -> String {
+    let quote = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
+    let sets = args.sets.iter().map(|set| format!(" --set {}", quote(set)));
+    let json = if args.json { " --json" } else { "" };
+    format!("djembe-sim run {} --seed {seed}{}{json}", quote(&args.scenario), sets.collect::<String>())
+}

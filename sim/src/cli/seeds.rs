@@ -1,0 +1,82 @@
+//! What the commands of the search have in common: which seeds, how large, and the command that replays one.
+
+use core::ops::Range;
+use core::time::Duration;
+
+use clap::ValueEnum as _;
+use djembe_sim::bug::Bug;
+use djembe_sim::search::{Bounds, Finding};
+
+/// TOML has no larger numbers.
+const SEED_MAX: u64 = i64::MAX as u64;
+
+/// From what scenarios are drawn.
+#[derive(clap::Args)]
+pub(super) struct Drawn {
+    /// Nodes at most. It is part of what a seed means.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(2..=1000))]
+    nodes: u16,
+    /// A mistake that hosts make, to see that it is found.
+    #[arg(long, hide = true)]
+    bug: Option<Planted>,
+}
+
+/// A [`Bug`] by its name.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Planted {
+    LostPrune,
+    DoubleDelivery,
+    PresenceFlap,
+}
+
+impl Drawn {
+    pub(super) fn bounds(&self) -> Bounds {
+        let bug = self.bug.map(|bug| match bug {
+            Planted::LostPrune => Bug::LostPrune,
+            Planted::DoubleDelivery => Bug::DoubleDelivery,
+            Planted::PresenceFlap => Bug::PresenceFlap,
+        });
+        Bounds { nodes_max: usize::from(self.nodes), bug, ..Bounds::default() }
+    }
+
+    /// The command that runs a seed again.
+    pub(super) fn replay(&self, seed: u64) -> String {
+        format!("djembe-sim replay {seed}{}", self.options())
+    }
+
+    /// What the command line has to say for the same draw.
+    pub(super) fn options(&self) -> String {
+        let nodes = if self.nodes == 100 { String::new() } else { format!(" --nodes {}", self.nodes) };
+        let bug = self.bug.and_then(|bug| bug.to_possible_value());
+        nodes + &bug.map_or_else(String::new, |bug| format!(" --bug {}", bug.get_name()))
+    }
+}
+
+/// How many threads there are if nothing else is said.
+pub(super) fn jobs(wanted: Option<usize>) -> usize {
+    wanted.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
+}
+
+pub(super) fn minutes(minutes: Option<f64>) -> Result<Option<Duration>, String> {
+    let time = |minutes: f64| Duration::try_from_secs_f64(minutes * 60.0).map_err(|error| error.to_string());
+    minutes.map(time).transpose().map_err(|error| format!("--minutes: {error}"))
+}
+
+/// Reads `A..B`: from A to before B.
+pub(super) fn range(text: &str) -> Result<Range<u64>, String> {
+    let wrong = || "expected A..B: from A to before B".to_owned();
+    let (from, to) = text.split_once("..").ok_or_else(wrong)?;
+    let number = |text: &str| text.trim().parse::<u64>().map_err(|_| wrong());
+    let (from, to) = (number(from)?, number(to)?);
+    if to > SEED_MAX {
+        return Err(format!("seeds end at {SEED_MAX}"));
+    }
+    if from < to { Ok(from..to) } else { Err(wrong()) }
+}
+
+/// A failure on a line.
+pub(super) fn line(finding: &Finding) -> String {
+    let Finding { check, at, node, text } = finding;
+    let node = node.map_or_else(String::new, |node| format!(" at node {node}"));
+    format!("{check}{node}, {:.6} s: {text}", *at as f64 / 1e6)
+}

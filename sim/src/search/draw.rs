@@ -1,0 +1,291 @@
+//! A whole scenario from a seed.
+//!
+//! What is drawn keeps to what the simulator can do and the protocol promises: nobody dies twice, a contact does not die
+//! (nobody would tell of it again), who dies for good has published nothing, networks carry what is said on them, and at
+//! the end there is quiet.
+
+use core::time::Duration;
+
+use djembe_protocol::id::Lane;
+
+use crate::attack::Kind;
+use crate::bug::Bug;
+use crate::rng::{Purpose, Rng};
+use crate::scenario::{BurstText, Crash, DiskTrouble, Flap, Messages, Partition, Scenario, Span};
+
+/// Attackers that cost a run little.
+const CHEAP: [Kind; 7] =
+    [Kind::Silent, Kind::Claims, Kind::Near, Kind::Grafts, Kind::Prunes, Kind::Replay, Kind::Votes];
+/// Faults of one run.
+const FAULTS_MAX: u64 = 7;
+/// Between two faults of one node, or two partitions.
+const APART: Duration = Duration::from_secs(1);
+
+/// How large what is drawn may be. Together with a seed they say what is drawn.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// Nodes, attackers not among them: the fewest; at least 2.
+    pub nodes_min: usize,
+    /// The most.
+    pub nodes_max: usize,
+    /// Virtual time of a run.
+    pub time_max: Duration,
+    /// Quiet at the end, in which everything must have converged.
+    pub settle: Duration,
+    /// Nodes times virtual seconds: what a run costs where little is said. Some 100,000 events at 12,000.
+    pub node_seconds_max: u64,
+    /// Messages times nodes: what is said costs so much.
+    pub deliveries_max: u64,
+    /// A mistake that hosts make.
+    #[doc(hidden)]
+    pub bug: Option<Bug>,
+}
+
+impl Default for Bounds {
+    /// Some seconds for the largest runs, less than one for most.
+    fn default() -> Self {
+        Self {
+            nodes_min: 2,
+            nodes_max: 100,
+            time_max: Duration::from_secs(300),
+            settle: Duration::from_secs(45),
+            node_seconds_max: 12_000,
+            deliveries_max: 20_000,
+            bug: None,
+        }
+    }
+}
+
+/// Draws a scenario: the same for the same seed and bounds.
+pub fn draw(seed: u64, bounds: &Bounds) -> Scenario {
+    let mut rng = Rng::split(seed, 0, 0, Purpose::Scenario);
+    let mut scenario = size(seed, bounds, &mut rng);
+    network(&mut scenario, &mut rng);
+    talk(&mut scenario, bounds, &mut rng);
+    if rng.chance(0.15) && scenario.nodes >= 8 {
+        let attack = CHEAP[rng.below(CHEAP.len() as u64) as usize];
+        let n = 1 + rng.below(scenario.nodes as u64 / 8) as usize;
+        // A storm of many is a matter of patience.
+        let is_storm = [Kind::Grafts, Kind::Prunes].contains(&attack);
+        (scenario.attack, scenario.attackers) = (Some(attack), if is_storm { 1 } else { n });
+        scenario.attack_at = between(&mut rng, secs(3), scenario.messages.stop);
+    }
+    faults(&mut scenario, &mut rng);
+    uplinks(&mut scenario, &mut rng);
+    scenario
+}
+
+fn size(seed: u64, bounds: &Bounds, rng: &mut Rng) -> Scenario {
+    // Most bugs need few nodes, and a mesh is another thing than what is larger than one.
+    let most = match rng.below(20) {
+        0..10 => 12,
+        10..15 => 24,
+        15..18 => 50,
+        _ => 100,
+    };
+    let least = bounds.nodes_min.max(2);
+    let most = bounds.nodes_max.min(most).max(least);
+    let nodes = least + rng.below((most - least + 1) as u64) as usize;
+    let affordable = secs(bounds.node_seconds_max / nodes as u64).max(bounds.settle + secs(30));
+    let duration = between(rng, bounds.settle + secs(25), affordable.min(bounds.time_max));
+    Scenario { seed, bug: bounds.bug, settle: bounds.settle, ..Scenario::plain(nodes, duration) }
+}
+
+fn network(scenario: &mut Scenario, rng: &mut Rng) {
+    let (latency, spread) = match rng.below(4) {
+        0 | 1 => (micros(100), Duration::ZERO),
+        2 => (millis(1), millis(20)),
+        _ => (millis(10), millis(200)),
+    };
+    scenario.latency = between(rng, latency, latency * 10);
+    scenario.spread = if rng.chance(0.5) { below(rng, spread) } else { Duration::ZERO };
+    if rng.chance(0.5) {
+        scenario.jitter = below(rng, scenario.latency);
+        scenario.jitter_share = rng.below(4) as f64 / 10.0;
+    }
+    let loss_max = match rng.below(20) {
+        0..10 => 0,
+        10..14 => 10,
+        14..18 => 50,
+        _ => 150,
+    };
+    scenario.loss = rng.below(loss_max + 1) as f64 / 1000.0;
+    if rng.chance(0.15) {
+        let loss = 0.1 + rng.below(6) as f64 / 10.0;
+        let good = between(rng, secs(1), secs(30));
+        scenario.burst = Some(BurstText { good, bad: between(rng, millis(10), secs(1)), loss });
+    }
+    if rng.chance(0.3) {
+        scenario.reorder = rng.below(20) as f64 / 100.0;
+        scenario.duplicate = rng.below(10) as f64 / 100.0;
+    }
+    if rng.chance(0.08) {
+        scenario.corrupt = (1 + rng.below(20)) as f64 / 1e6;
+    }
+    if rng.chance(0.3) {
+        scenario.clock_skew = below(rng, secs(60));
+        scenario.clock_drift_ppm = rng.below(200) as f64;
+    }
+    scenario.contact = rng.chance(0.35).then_some(0);
+    scenario.joins = if rng.chance(0.5) { between(rng, millis(10), secs(8)) } else { Duration::ZERO };
+    scenario.persist = between(rng, millis(1), millis(20));
+}
+
+fn talk(scenario: &mut Scenario, bounds: &Bounds, rng: &mut Rng) {
+    let stop = scenario.duration - scenario.settle;
+    let start = (scenario.joins + between(rng, secs(2), secs(12))).min(stop - secs(5));
+    let senders = 1 + rng.below(scenario.nodes.min(20) as u64) as usize;
+    let seconds = (stop - start).as_secs_f64();
+    let rate_max = bounds.deliveries_max as f64 / (senders * scenario.nodes) as f64 / seconds;
+    let rate = log_uniform(rng, 0.05, 10.0).min(rate_max);
+    let size_max = if rng.chance(0.1) { 30_000.0 } else { 1_000.0 };
+    let size = log_uniform(rng, 8.0, size_max);
+    scenario.messages = Messages {
+        // Rounded, so that people can read it.
+        rate: (rate * 1000.0).ceil() / 1000.0,
+        size: size as usize,
+        lane: if rng.chance(0.75) { Lane::Durable } else { Lane::Live },
+        senders,
+        start,
+        stop,
+        ..Messages::default()
+    };
+}
+
+fn faults(scenario: &mut Scenario, rng: &mut Rng) {
+    let quiet = scenario.duration - scenario.settle;
+    let from = scenario.joins + secs(2);
+    // Sometimes there is talk after the last fault, and sometimes there are faults up to the end.
+    let to = if rng.chance(0.5) { quiet } else { from + (quiet - from).mul_f64(0.6) };
+    let mut taken: Vec<(Option<usize>, Duration, Duration)> = Vec::new();
+    for _ in 0..rng.below(FAULTS_MAX + 1) {
+        let kind = rng.below(13);
+        let node = (kind >= 2).then(|| rng.below(scenario.nodes as u64) as usize);
+        let long = Duration::from_secs_f64(log_uniform(rng, 0.1, 60.0));
+        let at = between(rng, from, to);
+        let until = at + micros(1000 * (long.as_millis() as u64));
+        let is_free = |(whose, start, end): &(Option<usize>, Duration, Duration)| {
+            *whose != node || until + APART < *start || *end + APART < at
+        };
+        let dies = (2..5).contains(&kind);
+        if until > to || !taken.iter().all(is_free) || dies && scenario.contact == node {
+            continue;
+        }
+        let Some(node) = node else {
+            let nodes = 1 + rng.below(scenario.nodes as u64 - 1) as usize;
+            let one_way = rng.chance(0.25);
+            scenario.partitions.push(Partition { nodes, at, until, one_way });
+            taken.push((None, at, until));
+            continue;
+        };
+        let is_final = dies && rng.chance(0.2) && node >= scenario.messages.senders;
+        taken.push((Some(node), at, if is_final { Duration::MAX / 2 } else { until }));
+        match kind {
+            2..5 => {
+                let restart = (!is_final).then_some(until);
+                let power_off = rng.chance(0.4);
+                scenario.crashes.push(Crash { node, at, restart, power_off, lost_commits: 0 });
+            }
+            5..8 => scenario.pauses.push(Span { node, at, until }),
+            8 | 9 => scenario.stalls.push(Span { node, at, until }),
+            10 => {
+                let slow = if rng.chance(0.5) { 0 } else { 2 + rng.below(100) as u32 };
+                scenario.disks.push(DiskTrouble { node, at, until, slow });
+            }
+            _ => {
+                let (down, up) = (between(rng, millis(100), secs(10)), between(rng, millis(100), secs(10)));
+                scenario.flaps.push(Flap { node, at, until, down, up });
+            }
+        }
+    }
+}
+
+/// Uplinks are slow sometimes, and never too slow for what is said.
+fn uplinks(scenario: &mut Scenario, rng: &mut Rng) {
+    if !rng.chance(0.2) {
+        return;
+    }
+    let Messages { rate, size, senders, .. } = scenario.messages;
+    // Each sends its own to all, at worst, and passes on as much again; the overhead of a small message is larger than it.
+    let said = rate * (size + 500) as f64 * 8.0;
+    let least = 8.0 * said * (scenario.nodes + senders) as f64;
+    scenario.bandwidth = log_uniform(rng, 2e6, 1e8).max(least) as u64;
+}
+
+/// In whole milliseconds, or microseconds where it is short.
+fn between(rng: &mut Rng, least: Duration, most: Duration) -> Duration {
+    least + below(rng, most.saturating_sub(least))
+}
+
+fn below(rng: &mut Rng, most: Duration) -> Duration {
+    let time = rng.time_below(most + micros(1));
+    if most < millis(10) { time } else { millis(time.as_millis() as u64) }
+}
+
+fn log_uniform(rng: &mut Rng, least: f64, most: f64) -> f64 {
+    let share = rng.below(1 << 32) as f64 / (1u64 << 32) as f64;
+    least * (most / least).powf(share)
+}
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn micros(n: u64) -> Duration {
+    Duration::from_micros(n)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: whatever the bounds, what is drawn is a scenario and within them.
+    #[test]
+    fn every_seed_is_a_scenario_within_the_bounds() {
+        let small = Bounds { nodes_max: 2, time_max: secs(70), settle: secs(20), ..Bounds::default() };
+        for bounds in [Bounds::default(), small] {
+            for seed in 0..2000 {
+                let scenario = draw(seed, &bounds);
+                assert_eq!(scenario.check(), Ok(()), "seed {seed}: {scenario:?}");
+                assert!(scenario.nodes >= 2 && scenario.nodes <= bounds.nodes_max);
+                assert!(scenario.duration <= bounds.time_max, "seed {seed}: {:?}", scenario.duration);
+                assert!(scenario.publishes().count() * scenario.nodes <= 25_000, "seed {seed}");
+            }
+        }
+    }
+
+    /// Goal: nothing is left out. Method: over many seeds everything occurs.
+    #[test]
+    fn everything_is_drawn_at_some_time() {
+        let all: Vec<Scenario> = (0..1000).map(|seed| draw(seed, &Bounds::default())).collect();
+        let share = |what: &str, is: fn(&Scenario) -> bool| {
+            let n = all.iter().filter(|scenario| is(scenario)).count();
+            println!("{what}: {n} of {}", all.len());
+            assert!(n >= 20, "{what}: {n} of {}", all.len());
+        };
+        share("more than a mesh", |one| one.nodes > 17);
+        share("more than fifty", |one| one.nodes > 50);
+        share("contact", |one| one.contact.is_some());
+        share("loss", |one| one.loss > 0.05);
+        share("no loss", |one| one.loss == 0.0);
+        share("bandwidth", |one| one.bandwidth > 0);
+        share("live", |one| one.messages.lane == Lane::Live);
+        share("partition", |one| !one.partitions.is_empty());
+        share("pause", |one| !one.pauses.is_empty());
+        share("stall", |one| !one.stalls.is_empty());
+        share("crash", |one| one.crashes.iter().any(|crash| !crash.power_off));
+        share("power", |one| one.crashes.iter().any(|crash| crash.power_off));
+        share("for good", |one| one.crashes.iter().any(|crash| crash.restart.is_none()));
+        share("attackers", |one| one.attackers > 0);
+        share("flap", |one| !one.flaps.is_empty());
+        share("disk", |one| !one.disks.is_empty());
+        share("burst", |one| one.burst.is_some());
+        share("corrupt", |one| one.corrupt > 0.0);
+        share("clocks", |one| one.clock_drift_ppm > 0.0);
+        share("no fault", |one| one.faults_end() == Duration::ZERO);
+    }
+}

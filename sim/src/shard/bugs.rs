@@ -1,0 +1,50 @@
+//! Mistakes that a host could make, planted to show that they are found. For tests.
+
+use djembe_protocol::io::{Event, PresenceCause, PresenceState};
+use djembe_protocol::wire::frame::Frame;
+
+use super::Shard;
+use crate::bug::Bug;
+use crate::host::Wish;
+use crate::topology::Topology;
+
+impl Shard {
+    /// What a host that makes this world's mistake is left with of what its engine wants.
+    pub(super) fn spoil(&mut self, topology: &Topology, local: usize, wish: Wish) -> Option<Wish> {
+        let Some(bug) = self.rules.bug else { return Some(wish) };
+        let host = &mut self.hosts[local];
+        let could_strike = match (bug, &wish) {
+            (Bug::LostPrune, Wish::Send(_, _, frame)) => matches!(frame, Frame::Prune(_) | Frame::Ungraft(_)),
+            (Bug::DoubleDelivery | Bug::PresenceFlap, Wish::Event(event)) => {
+                matches!(event, Event::Delivered(delivered) if delivered.log.author != host.peer)
+            }
+            _ => false,
+        };
+        host.n_spoilable += u32::from(could_strike);
+        if !could_strike || !host.n_spoilable.is_multiple_of(bug.every()) {
+            return Some(wish);
+        }
+        match (bug, &wish) {
+            (Bug::LostPrune, Wish::Send(link, class, frame)) => {
+                // As far as the engine knows it was written.
+                let bytes = u32::try_from(frame.encode().len()).unwrap_or(u32::MAX);
+                self.written.push((*link, *class, bytes));
+                return None;
+            }
+            (Bug::DoubleDelivery, Wish::Event(Event::Delivered(delivered))) => {
+                self.on_event(topology, local, Event::Delivered(delivered.clone()));
+            }
+            (Bug::PresenceFlap, Wish::Event(Event::Delivered(delivered))) => {
+                let peer = delivered.log.author;
+                for (state, cause) in [
+                    (PresenceState::Gone, PresenceCause::Silent),
+                    (PresenceState::Alive, PresenceCause::Heard),
+                ] {
+                    self.on_event(topology, local, Event::Presence { peer, state, cause });
+                }
+            }
+            _ => {}
+        }
+        Some(wish)
+    }
+}
