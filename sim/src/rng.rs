@@ -30,10 +30,10 @@ pub enum Purpose {
     Clock = 9,
     /// What breaks, and when.
     Faults = 10,
-    /// What an application draws.
-    App = 11,
     /// A whole scenario.
-    Scenario = 12,
+    Scenario = 11,
+    /// What an application draws.
+    App = 12,
 }
 
 /// A stream of random numbers.
