@@ -3,14 +3,15 @@
 use std::fs::File;
 use std::path::PathBuf;
 
-use djembe_sim::search::{self, draw};
+use djembe_sim::search;
 
 use super::seeds::{self, Drawn};
 use super::{Done, about, print, print_json};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    seed: u64,
+    /// A seed, or a scenario's TOML file.
+    seed: String,
     /// Write what applications are told to this file: a JSON object a line.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
@@ -25,7 +26,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Done {
-    let scenario = draw(args.seed, &args.drawn.bounds());
+    let scenario = seeds::scenario(&args.seed, &args.drawn)?;
     if let Some(path) = &args.toml {
         std::fs::write(path, scenario.to_toml()).map_err(|error| about(path)(&error))?;
     }

@@ -2,10 +2,14 @@
 
 use core::ops::Range;
 use core::time::Duration;
+use std::path::Path;
 
 use clap::ValueEnum as _;
 use djembe_sim::bug::Bug;
-use djembe_sim::search::{Bounds, Finding};
+use djembe_sim::scenario::Scenario;
+use djembe_sim::search::{Bounds, Finding, draw};
+
+use super::about;
 
 /// TOML has no larger numbers.
 const SEED_MAX: u64 = i64::MAX as u64;
@@ -50,6 +54,20 @@ impl Drawn {
         let bug = self.bug.and_then(|bug| bug.to_possible_value());
         nodes + &bug.map_or_else(String::new, |bug| format!(" --bug {}", bug.get_name()))
     }
+}
+
+/// The scenario of a seed, or of a file.
+pub(super) fn scenario(what: &str, drawn: &Drawn) -> Result<Scenario, String> {
+    if let Ok(seed) = what.parse() {
+        return if seed <= SEED_MAX {
+            Ok(draw(seed, &drawn.bounds()))
+        } else {
+            Err(format!("seeds end at {SEED_MAX}"))
+        };
+    }
+    let path = Path::new(what);
+    let text = std::fs::read_to_string(path).map_err(|error| about(path)(&error))?;
+    Scenario::parse(&text, &[]).map_err(|error| about(path)(&error))
 }
 
 /// How many threads there are if nothing else is said.

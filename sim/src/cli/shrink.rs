@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use djembe_sim::scenario::Scenario;
-use djembe_sim::search::{self, draw};
+use djembe_sim::search;
 
 use super::seeds::{self, Drawn};
 use super::{Done, about, print};
@@ -26,14 +25,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Done {
-    let scenario = match args.seed.parse() {
-        Ok(seed) => draw(seed, &args.drawn.bounds()),
-        Err(_) => {
-            let path = std::path::Path::new(&args.seed);
-            let text = std::fs::read_to_string(path).map_err(|error| about(path)(&error))?;
-            Scenario::parse(&text, &[]).map_err(|error| about(path)(&error))?
-        }
-    };
+    let scenario = seeds::scenario(&args.seed, &args.drawn)?;
     search::hush_panics();
     search::on_abort("replay: build with `--profile sim` to shrink a panic".to_owned());
     eprintln!("run 0: does it fail?");
