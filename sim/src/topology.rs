@@ -62,6 +62,13 @@ pub struct Burst {
     pub loss: f64,
 }
 
+impl Burst {
+    /// Share of packets that are lost to it at any moment.
+    pub fn mean_loss(&self) -> f64 {
+        self.loss * self.bad.as_secs_f64() / (self.good + self.bad).as_secs_f64()
+    }
+}
+
 /// A place where some of the nodes are.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Site {
@@ -260,7 +267,7 @@ impl Topology {
     }
 
     /// The time of one way, as drawn for the sender: a packet that is lost comes later, by retransmission times that
-    /// double. `more_loss` is what the weather adds.
+    /// double. `more_loss` is what the weather takes now; what it takes later is its mean.
     pub fn latency(&self, rng: &mut Rng, from: NodeIx, to: NodeIx, more_loss: f64) -> Duration {
         let conditions = &self.conditions;
         let distance = self.distance(from, to);
@@ -272,10 +279,11 @@ impl Topology {
             time += distance;
         }
         let mut wait = RETRANSMIT;
-        let loss = (conditions.loss + more_loss).min(LOSS_MAX);
-        while rng.chance(loss) {
+        let mut loss = conditions.loss + more_loss;
+        while rng.chance(loss.min(LOSS_MAX)) {
             time += wait;
             wait *= 2;
+            loss = conditions.loss + conditions.burst.map_or(0.0, |burst| burst.mean_loss());
         }
         time
     }

@@ -21,7 +21,6 @@ fn who_reads_again_declares_nobody_gone_by_time_out() {
 }
 
 #[test]
-#[ignore = "not mended yet: what is sent again meets the burst in which it was sent first"]
 fn a_short_burst_does_not_hold_a_stream_for_seconds() {
     assert_good(include_str!("regressions/bursts-that-do-not-end.toml"));
 }
