@@ -14,6 +14,7 @@
 //! ```
 
 pub mod attack;
+pub mod baseline;
 pub mod bits;
 pub mod calendar;
 pub mod disk;

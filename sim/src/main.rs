@@ -1,4 +1,4 @@
-//! `djembe-sim run SCENARIO|FILE [--seed N] [--set key=value]... [--json]`
+//! `djembe-sim run SCENARIO|FILE [--seed N] [--set key=value]... [--beside PROTOCOL,...] [--json]`
 //!
 //! stdout carries the report, stderr everything else. Exit code 0: all delivered and nothing violated; 1: not so,
 //! with the command that replays it; 2: the command line or the scenario is wrong.
@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
-use djembe_sim::report;
+use djembe_sim::baseline::Protocol;
+use djembe_sim::report::{self, Beside};
 use djembe_sim::scenario::{SHIPPED, Scenario};
 
 /// Simulates thousands of djembe nodes: the very code of a node, in virtual time.
@@ -37,6 +38,9 @@ struct Run {
     /// Another value for a field of the scenario, like nodes=100 or messages.rate=5.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
+    /// Run it with these protocols too, and report all side by side.
+    #[arg(long, value_name = "PROTOCOL", value_delimiter = ',')]
+    beside: Vec<Protocol>,
     /// Report one JSON object.
     #[arg(long)]
     json: bool,
@@ -61,6 +65,9 @@ fn run(args: &Run) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if !args.beside.is_empty() {
+        return run_beside(args, &scenario);
+    }
     let started = Instant::now();
     let is_terminal = std::io::stderr().is_terminal();
     let report = report::run(&scenario, |now| {
@@ -76,8 +83,29 @@ fn run(args: &Run) -> ExitCode {
         report.events,
         report.events as f64 / took
     );
+    conclude(args, scenario.seed, &report, report.is_good())
+}
+
+/// The same with several protocols.
+fn run_beside(args: &Run, scenario: &Scenario) -> ExitCode {
+    let result = Beside::run(scenario, &args.beside, |protocol, _, report| {
+        if let Some(report) = report {
+            eprintln!("{protocol}: {} events", report.events);
+        }
+    });
+    match result {
+        Ok(beside) => conclude(args, scenario.seed, &beside, beside.is_good()),
+        Err(error) => {
+            eprintln!("djembe-sim: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Prints a report and says whether it is good.
+fn conclude<T: serde::Serialize + ToString>(args: &Run, seed: u64, report: &T, is_good: bool) -> ExitCode {
     if args.json {
-        match serde_json::to_string(&report) {
+        match serde_json::to_string(report) {
             Ok(json) => print(&format!("{json}\n")),
             Err(error) => {
                 eprintln!("djembe-sim: {error}");
@@ -87,10 +115,10 @@ fn run(args: &Run) -> ExitCode {
     } else {
         print(&report.to_string());
     }
-    if report.is_good() {
+    if is_good {
         ExitCode::SUCCESS
     } else {
-        eprintln!("replay: {}", replay(args, scenario.seed));
+        eprintln!("replay: {}", replay(args, seed));
         ExitCode::FAILURE
     }
 }

@@ -1,6 +1,7 @@
 //! What came of a run: a table for people, one JSON object for machines.
 
 mod attack;
+mod beside;
 
 use core::fmt;
 use core::time::Duration;
@@ -11,6 +12,8 @@ use djembe_protocol::time::Timestamp;
 use serde::Serialize;
 
 pub use self::attack::AttackReport;
+pub use self::beside::Beside;
+use crate::baseline::{self, Protocol};
 use crate::ledger::Violation;
 use crate::scenario::Scenario;
 use crate::world::World;
@@ -19,6 +22,8 @@ use crate::world::overlay::OverlayReport;
 /// Frames for messages: with envelopes, that announce, ask, acknowledge, give credit, and shape the trees along which they
 /// travel.
 const MESSAGE_KINDS: [u8; 9] = [13, 14, 15, 16, 17, 18, 42, 43, 50];
+/// The same of a baseline. What engines say for messages, of which they have none, is background then.
+const CARRIED_KINDS: [u8; 2] = [baseline::PAYLOAD, baseline::TALK];
 /// Frames that say who is there: beats, votes, words of members.
 const PRESENCE_KINDS: [u8; 11] = [4, 5, 6, 7, 8, 24, 25, 26, 27, 28, 29];
 /// A full mesh is looked for as often: a small part of how long it takes to form.
@@ -29,6 +34,8 @@ const OVERLAY_AUTHORS: usize = 20;
 /// The figures of one run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
+    /// What spread the messages.
+    pub protocol: Protocol,
     /// Nodes at the start.
     pub nodes: usize,
     /// Everything random grew from it.
@@ -210,6 +217,7 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>, before:
     let spent = Bytes::of(world).since(before);
     let per_node = |bytes: u64| bytes as f64 / scenario.nodes as f64 / spent.seconds;
     Report {
+        protocol: scenario.protocol,
         nodes: scenario.nodes,
         seed: scenario.seed,
         seconds,
@@ -264,7 +272,10 @@ impl Bytes {
         Self {
             seconds: world.now().as_micros() as f64 / 1e6,
             all: world.wire_bytes(),
-            messages: world.wire_bytes_of(&MESSAGE_KINDS),
+            messages: match world.protocol() {
+                Protocol::Djembe => world.wire_bytes_of(&MESSAGE_KINDS),
+                _ => world.wire_bytes_of(&CARRIED_KINDS),
+            },
             presence: world.wire_bytes_of(&PRESENCE_KINDS),
         }
     }
@@ -300,6 +311,7 @@ fn ratio(a: u64, b: u64) -> f64 {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = |what: &str, value: String| writeln!(f, "{what:<28}{value}");
+        line("protocol", self.protocol.to_string())?;
         line("nodes", self.nodes.to_string())?;
         line("virtual time", format!("{} s", self.seconds))?;
         let (sent, planned) = (self.messages, self.planned);

@@ -30,6 +30,8 @@ pub enum Purpose {
     Clock = 9,
     /// What breaks, and when.
     Faults = 10,
+    /// What a baseline draws by lot.
+    Baseline = 11,
 }
 
 /// A stream of random numbers.

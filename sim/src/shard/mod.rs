@@ -5,6 +5,7 @@
 //! Fujimoto 1990). The order in which a node's events come depends on their keys alone, and so not on how many shards
 //! there are.
 
+mod baseline;
 mod events;
 mod hostile;
 mod links;
@@ -18,9 +19,11 @@ use djembe_protocol::io::{CloseCause, Event, Input};
 use djembe_protocol::time::Timestamp;
 use djembe_protocol::wire::frame::Class;
 
+pub(crate) use self::baseline::Carrier;
 pub(crate) use self::events::{Happening, To};
 pub(crate) use self::hostile::Villain;
 use crate::attack::{Club, Strain};
+use crate::baseline::Carried;
 use crate::calendar::{Calendar, Key};
 use crate::host::{Host, Wish};
 use crate::topology::{NodeIx, Topology, mix};
@@ -47,7 +50,14 @@ pub(crate) struct Rules {
 pub(crate) struct Note {
     pub(crate) key: Key,
     pub(crate) node: NodeIx,
-    pub(crate) event: Event,
+    pub(crate) told: Told,
+}
+
+/// By its engine, or by a baseline.
+#[derive(Debug)]
+pub(crate) enum Told {
+    Event(Event),
+    Carried(Carried),
 }
 
 /// Frames of one kind.
@@ -167,6 +177,7 @@ impl Shard {
 
     /// Gives an input to a node and does what it wants.
     pub(crate) fn input(&mut self, topology: &Topology, local: usize, input: Input) {
+        let is_about_links = matches!(input, Input::LinkUp { .. } | Input::LinkDown { .. });
         let mut wishes = std::mem::take(&mut self.wishes);
         self.hosts[local].handle(self.key.at, input, &mut wishes);
         for wish in wishes.drain(..) {
@@ -180,6 +191,9 @@ impl Shard {
             }
         }
         self.set_timer(topology, local);
+        if is_about_links {
+            self.look(topology, local);
+        }
     }
 
     /// A node is woken no later than its engine wants. It may be woken for nothing: to schedule less is worth it.
@@ -265,7 +279,7 @@ impl Shard {
             return;
         }
         host.note(print_of(&event));
-        self.notes.push(Note { key: self.key, node: host.ix, event });
+        self.notes.push(Note { key: self.key, node: host.ix, told: Told::Event(event) });
     }
 }
 
