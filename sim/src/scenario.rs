@@ -49,15 +49,15 @@ pub const SHIPPED: [(&str, &str); 16] = [
 pub struct Scenario {
     /// How many nodes.
     pub nodes: usize,
-    /// What spreads messages: `djembe`, or a baseline over the same links.
-    #[serde(default)]
-    pub protocol: Protocol,
     /// Virtual time from start to end.
     #[serde(deserialize_with = "time")]
     pub duration: Duration,
     /// Everything random grows from it.
     #[serde(default = "one")]
     pub seed: u64,
+    /// What spreads messages: `djembe`, or a baseline over the same links.
+    #[serde(default)]
+    pub protocol: Protocol,
     /// Time of one way.
     #[serde(default = "micros_200", deserialize_with = "time")]
     pub latency: Duration,

@@ -232,3 +232,78 @@ fn pick(rng: &mut Rng, mut from: Vec<NodeIx>, n: usize) -> Vec<NodeIx> {
     from.truncate(n);
     from
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Purpose;
+
+    /// A node with `n` neighbours, and what it said in its first heartbeat.
+    fn node(n: usize) -> (Gossipsub, Vec<Out>) {
+        let mut node = Gossipsub::new(Rng::split(1, 0, 0, Purpose::Baseline));
+        (1..=n).for_each(|peer| assert!(told(&mut node, In::Up(peer)).is_empty()));
+        let out = beat(&mut node);
+        (node, out)
+    }
+
+    fn told(node: &mut Gossipsub, input: In) -> Vec<Out> {
+        let mut out = Vec::new();
+        node.handle(Timestamp::ZERO, input, &mut out);
+        out
+    }
+
+    fn beat(node: &mut Gossipsub) -> Vec<Out> {
+        let mut out = Vec::new();
+        let now = node.next_deadline().expect("there is a link");
+        node.handle(now, In::Timeout, &mut out);
+        out
+    }
+
+    fn message(number: Number) -> Message {
+        Message { number, author: 99, envelope: bytes::Bytes::new() }
+    }
+
+    #[test]
+    fn a_mesh_has_eight_and_no_more_than_twelve() {
+        let (mut node, grafts) = node(20);
+        assert_eq!((node.mesh.len(), grafts.len()), (D, D));
+        let others: Vec<NodeIx> = node.neighbours.difference(&node.mesh).copied().collect();
+        let answers: Vec<usize> =
+            others.iter().map(|peer| told(&mut node, In::Packet(*peer, Packet::Graft(None))).len()).collect();
+        assert_eq!(answers.iter().position(|n| *n == 1), Some(D_HI - D), "beyond that they are pruned");
+        assert_eq!(node.mesh.len(), D_HI);
+        assert!(beat(&mut node).is_empty(), "neither too many nor too few");
+        node.mesh.insert(others[7]);
+        let prunes = beat(&mut node);
+        assert_eq!((node.mesh.len(), prunes.len()), (D, D_HI + 1 - D));
+    }
+
+    #[test]
+    fn what_was_seen_is_told_to_six_others_for_three_seconds_and_given_for_five() {
+        let (mut node, _) = node(20);
+        assert_eq!(told(&mut node, In::Publish(message(7))).len(), D + 1, "its mesh and its own application");
+        let wants = |node: &mut Gossipsub| told(node, In::Packet(1, Packet::IWant(vec![7]))).len();
+        let mut heard = Vec::new();
+        let mut given = Vec::new();
+        for _ in 0..6 {
+            heard.push(beat(&mut node).len());
+            given.push(wants(&mut node));
+        }
+        assert_eq!((heard, given), (vec![D_LAZY, D_LAZY, D_LAZY, 0, 0, 0], vec![1, 1, 1, 1, 0, 0]));
+    }
+
+    #[test]
+    fn what_is_lacking_is_asked_for_once_in_a_while() {
+        let (mut node, _) = node(3);
+        let hears = |node: &mut Gossipsub| told(node, In::Packet(1, Packet::IHave(vec![(7, 0)]))).len();
+        assert_eq!((hears(&mut node), hears(&mut node)), (1, 0));
+        beat(&mut node);
+        assert_eq!(hears(&mut node), 0);
+        beat(&mut node);
+        assert_eq!(hears(&mut node), 1, "whoever was asked did not answer");
+        told(&mut node, In::Packet(1, Packet::Payload(message(7), 0)));
+        beat(&mut node);
+        beat(&mut node);
+        assert_eq!(hears(&mut node), 0, "it is here");
+    }
+}

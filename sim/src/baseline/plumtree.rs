@@ -199,3 +199,82 @@ impl Baseline for Plumtree {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp::from_micros(ms * 1000)
+    }
+
+    fn message(number: Number) -> Message {
+        Message { number, author: 0, envelope: bytes::Bytes::new() }
+    }
+
+    /// What it sends then, a line each.
+    fn told(node: &mut Plumtree, ms: u64, input: In) -> Vec<String> {
+        let mut out = Vec::new();
+        node.handle(at(ms), input, &mut out);
+        let sent = out.into_iter().filter_map(|out| match out {
+            Out::Send(to, Packet::Payload(message, hops)) => {
+                Some(format!("{to}: payload {} {hops}", message.number))
+            }
+            Out::Send(to, packet) => Some(format!("{to}: {packet:?}")),
+            Out::Deliver(_) => None,
+        });
+        sent.collect()
+    }
+
+    fn node(neighbours: impl IntoIterator<Item = NodeIx>) -> Plumtree {
+        let mut node = Plumtree::default();
+        neighbours.into_iter().for_each(|peer| assert!(told(&mut node, 0, In::Up(peer)).is_empty()));
+        node
+    }
+
+    fn payload(number: Number, hops: Hops) -> Packet {
+        Packet::Payload(message(number), hops)
+    }
+
+    #[test]
+    fn who_sends_twice_is_pruned_and_hears_announcements() {
+        let mut node = node([1, 2, 3]);
+        assert_eq!(told(&mut node, 0, In::Packet(1, payload(7, 0))), ["2: payload 7 1", "3: payload 7 1"]);
+        assert_eq!(told(&mut node, 1, In::Packet(2, payload(7, 0))), ["2: Prune"]);
+        assert_eq!(told(&mut node, 2, In::Packet(3, Packet::Prune)), Vec::<String>::new());
+        assert_eq!(told(&mut node, 3, In::Publish(message(8))), ["1: payload 8 0"]);
+        assert_eq!(told(&mut node, 4, In::Publish(message(9))), ["1: payload 9 0"]);
+        assert_eq!(node.next_deadline(), Some(at(103)));
+        let announced = "IHave([(8, 0), (9, 0)])";
+        let expected = [format!("2: {announced}"), format!("3: {announced}")];
+        assert_eq!(told(&mut node, 103, In::Timeout), expected);
+    }
+
+    #[test]
+    fn what_does_not_come_is_grafted_from_one_after_the_other() {
+        let mut node = node([1, 2]);
+        for peer in [1, 2] {
+            told(&mut node, 0, In::Packet(peer, Packet::IHave(vec![(7, 1), (8, 1)])));
+        }
+        told(&mut node, 10, In::Packet(1, payload(8, 0)));
+        assert_eq!(node.next_deadline(), Some(at(200)));
+        assert_eq!(told(&mut node, 200, In::Timeout), ["1: Graft(Some(7))"]);
+        assert_eq!(told(&mut node, 300, In::Timeout), ["2: Graft(Some(7))"]);
+        assert_eq!(told(&mut node, 310, In::Packet(2, payload(7, 1))), ["1: payload 7 2"]);
+        assert_eq!(told(&mut node, 400, In::Timeout), Vec::<String>::new(), "it has come");
+        // And whoever grafts gets it.
+        assert_eq!(told(&mut node, 401, In::Packet(1, Packet::Graft(Some(7)))), ["1: payload 7 2"]);
+        told(&mut node, 40_000, In::Timeout);
+        assert!(told(&mut node, 40_001, In::Packet(1, Packet::Graft(Some(7)))).is_empty(), "too late");
+    }
+
+    #[test]
+    fn a_much_shorter_way_takes_the_place_of_a_longer_one() {
+        for (hops, expected) in [(2 + SHORTER - 1, &[][..]), (2 + SHORTER, &["1: Graft(None)", "2: Prune"])] {
+            let mut node = node([1, 2]);
+            told(&mut node, 0, In::Packet(1, Packet::Prune));
+            told(&mut node, 0, In::Packet(1, Packet::IHave(vec![(7, 2)])));
+            assert_eq!(told(&mut node, 1, In::Packet(2, payload(7, hops))), expected, "{hops} hops");
+        }
+    }
+}
