@@ -71,6 +71,8 @@ pub struct Report {
     pub optimum_ratio_p99: f64,
     /// Bytes for messages on the wire, whatever is said about them included, for a byte of sealed envelopes delivered once.
     pub message_bytes_ratio: f64,
+    /// These bytes a second and node, from the first message on.
+    pub message_bytes_per_node_second: f64,
     /// Bytes a second and node for who is there, from the first message on.
     pub presence_bytes_per_node_second: f64,
     /// And for everything else in that time: links, overlay, trees, comparing logs.
@@ -234,6 +236,7 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>, before:
         copies: ratio(ledger.n_copies, ledger.n_envelopes),
         optimum_ratio_p99: optimum_ratio(world),
         message_bytes_ratio: ratio(spent.messages, ledger.sealed),
+        message_bytes_per_node_second: per_node(spent.messages),
         presence_bytes_per_node_second: per_node(spent.presence),
         background_bytes_per_node_second: per_node(spent.all - spent.presence - spent.messages),
         bytes_per_payload_byte: ratio(world.wire_bytes(), ledger.payload),

@@ -20,7 +20,7 @@ pub struct Beside {
 /// A line of the table: what it is, and what a report says of it.
 type Row = (&'static str, fn(&Report) -> String);
 
-const ROWS: [Row; 15] = [
+const ROWS: [Row; 17] = [
     ("messages sent", |report| format!("{} of {}", report.messages, report.planned)),
     ("delivered", |report| format!("{:.4}", report.delivery_ratio)),
     ("latency p50 ms", |report| format!("{:.1}", report.latency_p50_ms)),
@@ -34,12 +34,21 @@ const ROWS: [Row; 15] = [
     ("message bytes / sealed byte", |report| format!("{:.3}", report.message_bytes_ratio)),
     ("wire bytes / payload byte", |report| format!("{:.2}", report.bytes_per_payload_byte)),
     ("wire bytes / node / s", |report| format!("{:.0}", report.wire_bytes_per_node_second)),
-    ("  of presence, once they talk", |report| format!("{:.0}", report.presence_bytes_per_node_second)),
+    ("  from the first message on", |report| format!("{:.0}", talking(report))),
+    ("  of messages then", |report| format!("{:.0}", report.message_bytes_per_node_second)),
+    ("  of presence then", |report| format!("{:.0}", report.presence_bytes_per_node_second)),
     ("  of background then", |report| format!("{:.0}", report.background_bytes_per_node_second)),
     ("links of a node", |report| format!("{:.1}", report.overlay.degree_mean)),
     ("violations", |report| report.violations.len().to_string()),
     ("hash", |report| report.hash.clone()),
 ];
+
+/// Everything on the wire from the first message on, a node and second.
+fn talking(report: &Report) -> f64 {
+    report.message_bytes_per_node_second
+        + report.presence_bytes_per_node_second
+        + report.background_bytes_per_node_second
+}
 
 impl Beside {
     /// Runs a scenario as it is, and with each of these protocols that is another. `progress` is told the time of
