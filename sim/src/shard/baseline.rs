@@ -112,7 +112,8 @@ impl Shard {
         }
     }
 
-    /// Sends a packet, if there is still a connection. Of two it takes the older one, as the engine does.
+    /// Sends a packet, if there is still a connection. Of two to one node it takes the one of the lower number: which of
+    /// them the engine will close is not known here, and what is on its way on that one then is lost.
     fn send_packet(&mut self, topology: &Topology, local: usize, to: NodeIx, packet: Packet) {
         let host = &self.hosts[local];
         let Some(carrier) = &host.carrier else { return };
