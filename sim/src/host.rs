@@ -17,6 +17,7 @@ use djembe_protocol::wire::frame::{Address, Class, Frame};
 use crate::app::App;
 use crate::disk::Disk;
 use crate::rng::{Purpose, Rng, SeededSecrets, split_bytes};
+use crate::shard::Carrier;
 use crate::shard::Stops;
 use crate::topology::{NodeIx, mix};
 use crate::wire::End;
@@ -91,6 +92,8 @@ pub struct Host {
     key: NodeIx,
     seen: Seen,
     backlog: VecDeque<Input>,
+    /// What spreads its messages in place of its engine.
+    pub(crate) carrier: Option<Carrier>,
     /// Its ends of connections that it was told of.
     pub links: BTreeMap<LinkId, End>,
 }
@@ -179,6 +182,7 @@ impl Host {
             key,
             seen: Seen::default(),
             backlog: VecDeque::new(),
+            carrier: None,
             links: BTreeMap::new(),
         };
         host.peer = host.identity().peer_id();
@@ -214,6 +218,7 @@ impl Host {
         self.timer = None;
         self.seen = Seen::default();
         self.backlog.clear();
+        self.carrier = None;
         self.links.clear();
         self.stops = Stops::default();
         self.dialing.clear();
@@ -223,9 +228,11 @@ impl Host {
         self.is_clogged = false;
     }
 
-    /// Whether it reads this stream.
+    /// Whether it reads this stream. What comes to an engine that is paused waits with its inputs, and what comes to a
+    /// baseline in its socket.
     pub fn reads(&self, class: Class) -> bool {
-        !self.is_stalled && (class == Class::Control || !self.is_clogged)
+        let waits = self.is_paused && self.carrier.is_some();
+        !self.is_stalled && !waits && (class == Class::Control || !self.is_clogged)
     }
 
     /// Gives an input to the engine and returns what it wants, in order. A paused node gets it later.

@@ -8,6 +8,7 @@ use djembe_protocol::id::{GroupId, Lane, LogId, PeerId, Seq};
 use djembe_protocol::io::{Delivered, Event, Pace, PresenceCause, PresenceState};
 use djembe_protocol::time::Timestamp;
 
+use crate::baseline::Carried;
 use crate::bits::NodeSet;
 use crate::topology::NodeIx;
 
@@ -310,14 +311,7 @@ impl Ledger {
             self.check_origin(now, node, delivered, number);
             self.check_once(now, node, number);
             self.check_order(now, node, number);
-            let sent = &mut self.messages[number];
-            if sent.delivered.insert(node) && !is_own {
-                is_first = true;
-                let took = (now - sent.at).as_micros() as u64;
-                self.latencies.push(took);
-                sent.latencies.push(took);
-                self.payload += sent.size as u64;
-            }
+            is_first |= self.on_message(now, node, number) && !is_own;
         }
         if is_first {
             self.n_envelopes += 1;
@@ -338,6 +332,35 @@ impl Ledger {
             self.sealed += delivered.envelope.as_bytes().len() as u64;
             self.payload += delivered.messages.iter().map(|body| body.content.len() as u64).sum::<u64>();
         }
+    }
+
+    /// A baseline has delivered a message. Of order it promises nothing.
+    pub(crate) fn on_carried(&mut self, now: Timestamp, node: NodeIx, carried: Carried) {
+        let number = carried.number as usize;
+        let Some(author) = self.messages.get(number).map(|sent| sent.author) else {
+            return self.violate(now, node, "forged", "a message that nobody published".to_owned());
+        };
+        if author != carried.author {
+            self.violate(now, node, "forged", format!("message {number} came as of node {}", carried.author));
+        }
+        self.check_once(now, node, number);
+        if self.on_message(now, node, number) && node != author {
+            self.n_envelopes += 1;
+            self.sealed += carried.sealed as u64;
+        }
+    }
+
+    /// A node has a message. True if it never had it before.
+    fn on_message(&mut self, now: Timestamp, node: NodeIx, number: usize) -> bool {
+        let sent = &mut self.messages[number];
+        let is_new = sent.delivered.insert(node);
+        if is_new && self.peers[sent.author] != self.peers[node] {
+            let took = (now - sent.at).as_micros() as u64;
+            self.latencies.push(took);
+            sent.latencies.push(took);
+            self.payload += sent.size as u64;
+        }
+        is_new
     }
 
     /// Nothing is delivered as somebody else's, in another group or lane.

@@ -15,6 +15,7 @@
 
 pub mod app;
 pub mod attack;
+pub mod baseline;
 pub mod bits;
 #[doc(hidden)]
 pub mod bug;

@@ -1,6 +1,7 @@
 //! What came of a run: a table for people, one JSON object for machines.
 
 mod attack;
+mod beside;
 pub mod html;
 mod series;
 
@@ -13,7 +14,9 @@ use djembe_protocol::time::Timestamp;
 use serde::Serialize;
 
 pub use self::attack::AttackReport;
+pub use self::beside::Beside;
 pub use self::series::Sample;
+use crate::baseline::{self, Protocol};
 use crate::ledger::Violation;
 use crate::scenario::Scenario;
 use crate::world::World;
@@ -24,6 +27,8 @@ const MESH_NODES_MAX: usize = 64;
 /// Frames for messages: with envelopes, that announce, ask, acknowledge, give credit, and shape the trees along which they
 /// travel.
 const MESSAGE_KINDS: [u8; 9] = [13, 14, 15, 16, 17, 18, 42, 43, 50];
+/// The same of a baseline. What engines say for messages, of which they have none, is background then.
+const CARRIED_KINDS: [u8; 2] = [baseline::PAYLOAD, baseline::TALK];
 /// Frames that say who is there: beats, votes, words of members.
 const PRESENCE_KINDS: [u8; 11] = [4, 5, 6, 7, 8, 24, 25, 26, 27, 28, 29];
 /// A full mesh is looked for as often: a small part of how long it takes to form.
@@ -34,6 +39,8 @@ const OVERLAY_AUTHORS: usize = 20;
 /// The figures of one run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
+    /// What spread the messages.
+    pub protocol: Protocol,
     /// Nodes at the start.
     pub nodes: usize,
     /// Everything random grew from it.
@@ -69,6 +76,8 @@ pub struct Report {
     pub optimum_ratio_p99: f64,
     /// Bytes for messages on the wire, whatever is said about them included, for a byte of sealed envelopes delivered once.
     pub message_bytes_ratio: f64,
+    /// These bytes a second and node, from the first message on.
+    pub message_bytes_per_node_second: f64,
     /// Bytes a second and node for who is there, from the first message on.
     pub presence_bytes_per_node_second: f64,
     /// And for everything else in that time: links, overlay, trees, comparing logs.
@@ -228,6 +237,7 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>, before:
     let spent = Bytes::of(world).since(before);
     let per_node = |bytes: u64| bytes as f64 / scenario.nodes as f64 / spent.seconds;
     Report {
+        protocol: scenario.protocol,
         nodes: scenario.nodes,
         seed: scenario.seed,
         seconds,
@@ -244,6 +254,7 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>, before:
         copies: ratio(ledger.n_copies, ledger.n_envelopes),
         optimum_ratio_p99: optimum_ratio(world),
         message_bytes_ratio: ratio(spent.messages, ledger.sealed),
+        message_bytes_per_node_second: per_node(spent.messages),
         presence_bytes_per_node_second: per_node(spent.presence),
         background_bytes_per_node_second: per_node(spent.all - spent.presence - spent.messages),
         bytes_per_payload_byte: ratio(world.wire_bytes(), ledger.payload),
@@ -283,7 +294,10 @@ impl Bytes {
         Self {
             seconds: world.now().as_micros() as f64 / 1e6,
             all: world.wire_bytes(),
-            messages: world.wire_bytes_of(&MESSAGE_KINDS),
+            messages: match world.protocol() {
+                Protocol::Djembe => world.wire_bytes_of(&MESSAGE_KINDS),
+                _ => world.wire_bytes_of(&CARRIED_KINDS),
+            },
             presence: world.wire_bytes_of(&PRESENCE_KINDS),
         }
     }
@@ -319,6 +333,7 @@ fn ratio(a: u64, b: u64) -> f64 {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = |what: &str, value: String| writeln!(f, "{what:<28}{value}");
+        line("protocol", self.protocol.to_string())?;
         line("nodes", self.nodes.to_string())?;
         line("virtual time", format!("{} s", self.seconds))?;
         let (sent, planned) = (self.messages, self.planned);

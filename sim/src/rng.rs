@@ -34,6 +34,8 @@ pub enum Purpose {
     Scenario = 11,
     /// What an application draws.
     App = 12,
+    /// What a baseline draws by lot.
+    Baseline = 13,
 }
 
 /// A stream of random numbers.

@@ -16,6 +16,7 @@ pub use self::faults::{Churn, DiskTrouble, Flap, Partition, Starvation, Wave};
 pub use self::messages::{Authors, Messages};
 pub use self::network::{BurstText, PathText, SiteText};
 use crate::attack::Kind;
+use crate::baseline::Protocol;
 use crate::bug::Bug;
 use crate::topology::{Burst, Conditions};
 use crate::wire::Carry;
@@ -56,6 +57,9 @@ pub struct Scenario {
     /// Everything random grows from it.
     #[serde(default = "one")]
     pub seed: u64,
+    /// What spreads messages: `djembe`, or a baseline over the same links.
+    #[serde(default)]
+    pub protocol: Protocol,
     /// Time of one way.
     #[serde(default = "micros_200", deserialize_with = "time")]
     pub latency: Duration,
@@ -282,6 +286,7 @@ impl Scenario {
                 persist: self.persist,
                 fetch: self.fetch,
                 carry: self.carry.unwrap_or(if self.nodes > LARGE { Carry::Frames } else { Carry::Bytes }),
+                protocol: self.protocol,
                 optimum: self.messages.authors != Authors::Each,
                 threads: self.n_threads(),
             },
@@ -309,6 +314,16 @@ impl Scenario {
     /// The same without the attack.
     pub fn clean(&self) -> Self {
         Self { attackers: 0, attack: None, ..self.clone() }
+    }
+
+    /// The same with another protocol.
+    ///
+    /// # Errors
+    /// [`ScenarioError`] if it makes no sense with that one.
+    pub fn with_protocol(&self, protocol: Protocol) -> Result<Self, ScenarioError> {
+        let scenario = Self { protocol, ..self.clone() };
+        scenario.check().map_err(ScenarioError::new)?;
+        Ok(scenario)
     }
 
     /// All faults: those that are named, and those that are drawn from the seed.

@@ -16,6 +16,7 @@ use djembe_protocol::time::Timestamp;
 use djembe_protocol::wire::compress::{Compressor, Expander};
 use djembe_protocol::wire::frame::{Class, Encoded, Frame};
 
+use crate::baseline::Packet;
 use crate::rng::Rng;
 use crate::topology::{Burst, NodeIx};
 
@@ -62,6 +63,8 @@ pub(crate) enum Content {
     Bytes(Encoded),
     /// A frame that nothing can happen to.
     Frame(Frame),
+    /// What a baseline says.
+    Packet(Packet),
 }
 
 /// What a frame is to be charged.

@@ -3,6 +3,7 @@
 //! Nodes are spread over shards, each worked off by a thread of its own. Everything that happens to a node goes into its
 //! trace in its order, and all traces into one hash: one seed is one hash, on any machine and any number of threads.
 
+mod baseline;
 mod bugs;
 mod faults;
 mod hostile;
@@ -25,6 +26,7 @@ use self::run::Deed;
 pub use self::run::Listener;
 use crate::app::{App, Maker};
 use crate::attack::Strain;
+use crate::baseline::Protocol;
 use crate::calendar::{Calendar, Key};
 use crate::host::{Clock, Host};
 use crate::ledger::Ledger;
@@ -56,6 +58,8 @@ pub struct WorldConfig {
     pub clock_drift_ppm: f64,
     /// How frames travel.
     pub carry: Carry,
+    /// What spreads messages.
+    pub protocol: Protocol,
     /// What would be fastest over the links that stand is worked out for each message.
     pub optimum: bool,
     /// Nodes are spread over so many threads. It makes no difference to what happens.
@@ -80,6 +84,7 @@ impl Default for WorldConfig {
             clock_skew: Duration::ZERO,
             clock_drift_ppm: 0.0,
             carry: Carry::Bytes,
+            protocol: Protocol::Djembe,
             optimum: false,
             threads: 1,
         }
@@ -236,6 +241,7 @@ impl World {
         self.host_mut(node).start();
         self.topology.places[node].is_up = true;
         self.ledger.on_start(self.now, node);
+        self.start_baseline(node);
         self.with_shard(node, |shard, topology, local| shard.tell_wall(topology, local));
         let address = self.address(node);
         self.input(node, Input::Listening(vec![address]));
@@ -307,6 +313,11 @@ impl World {
     pub fn host_mut(&mut self, node: NodeIx) -> &mut Host {
         let (shard, local) = self.topology.places[node].home;
         &mut self.shards[usize::from(shard)].hosts[local as usize]
+    }
+
+    /// What spreads messages.
+    pub fn protocol(&self) -> Protocol {
+        self.config.protocol
     }
 
     /// What lies between the nodes.
@@ -435,6 +446,10 @@ impl World {
         let (number, ticket, content) = self.ledger.on_publish(self.now, node, id, lane, size, receivers);
         self.ledger.messages[number].best_p99 = quantile_ms(&best, 0.99);
         let draft = Draft { content, ..Draft::default() };
+        if self.config.protocol != Protocol::Djembe {
+            self.carry(number, group, &draft);
+            return Some(number);
+        }
         let command = Command::Publish { group: id, lane, ttl_secs: 0, draft, ticket };
         self.input(node, Input::Command(command));
         Some(number)

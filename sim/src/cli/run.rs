@@ -4,7 +4,8 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use djembe_sim::report;
+use djembe_sim::baseline::Protocol;
+use djembe_sim::report::{self, Beside};
 use djembe_sim::scenario::{SHIPPED, Scenario};
 
 use super::{Done, print, print_json};
@@ -22,6 +23,9 @@ pub(super) struct Args {
     /// Another value for a field of the scenario, like nodes=100 or messages.rate=5.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
+    /// Run it with these protocols too, and report all side by side.
+    #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', conflicts_with = "html")]
+    beside: Vec<Protocol>,
     /// Report one JSON object.
     #[arg(long)]
     json: bool,
@@ -32,6 +36,9 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Done {
     let scenario = load(args)?;
+    if !args.beside.is_empty() {
+        return run_beside(args, &scenario);
+    }
     let started = Instant::now();
     let is_terminal = std::io::stderr().is_terminal();
     let mut told = started;
@@ -70,6 +77,24 @@ pub(super) fn run(args: &Args) -> Done {
         eprintln!("replay: {}", replay(args, scenario.seed));
     }
     Ok(report.is_good())
+}
+
+fn run_beside(args: &Args, scenario: &Scenario) -> Done {
+    let beside = Beside::run(scenario, &args.beside, |protocol, _, report| {
+        if let Some(report) = report {
+            eprintln!("{protocol}: {} events", report.events);
+        }
+    })
+    .map_err(|error| error.to_string())?;
+    if args.json {
+        print_json(&beside)?;
+    } else {
+        print(&beside.to_string());
+    }
+    if !beside.is_good() {
+        eprintln!("replay: {}", replay(args, scenario.seed));
+    }
+    Ok(beside.is_good())
 }
 
 fn load(args: &Args) -> Result<Scenario, String> {

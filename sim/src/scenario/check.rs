@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::{Scenario, network};
+use crate::baseline::Protocol;
 
 impl Scenario {
     /// Looks at every field.
@@ -57,6 +58,9 @@ impl Scenario {
         }
         if self.attackers > 0 && self.attack.is_none() {
             return Err("attackers: what is their attack?".to_owned());
+        }
+        if self.attackers > 0 && self.protocol != Protocol::Djembe {
+            return Err(format!("protocol = {}: attackers know none but djembe", self.protocol));
         }
         if self.attackers > 10_000 {
             return Err(format!("attackers = {}: expected 0 to 10000", self.attackers));

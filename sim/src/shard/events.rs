@@ -39,6 +39,10 @@ pub(crate) enum To {
     // By itself.
     /// Its deadline has come.
     Timer,
+    /// That of its baseline has.
+    Tick,
+    /// Its baseline looks for links.
+    Look,
     /// The wall clock is told.
     Wall,
     /// Discovery tells.
@@ -98,6 +102,8 @@ impl Shard {
         }
         match happening.what {
             To::Timer => self.on_timer(topology, local),
+            To::Tick => self.on_tick(topology, local),
+            To::Look => self.on_look(topology, local),
             To::Wall => self.tell_wall(topology, local),
             To::Discover { about } => self.discover(topology, local, about),
             To::Committed { token, ops } => {

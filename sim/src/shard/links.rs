@@ -195,11 +195,19 @@ impl Shard {
     ) {
         let encoded = frame.encode();
         let is_whole = self.rules.carry == Carry::Frames && !topology.places[self.hosts[local].ix].is_hostile;
-        self.send_bytes(topology, local, link, class, frame.kind(), encoded, is_whole.then_some(frame));
+        self.send_bytes(
+            topology,
+            local,
+            link,
+            class,
+            frame.kind(),
+            encoded,
+            is_whole.then_some(Content::Frame(frame)),
+        );
     }
 
-    /// The same of bytes that may be no frame; `kind` is what they are counted as. The frame itself, if it is given, is
-    /// what arrives.
+    /// The same of bytes that may be no frame; `kind` is what they are counted as. `content`, if it is given, is what
+    /// arrives in their place.
     #[expect(clippy::too_many_arguments, reason = "who sends what on which link, counted as what")]
     pub(super) fn send_bytes(
         &mut self,
@@ -209,14 +217,16 @@ impl Shard {
         class: Class,
         kind: u8,
         encoded: Encoded,
-        frame: Option<Frame>,
+        content: Option<Content>,
     ) {
         let now = self.now();
         let host = &mut self.hosts[local];
         let Some(end) = host.links.get_mut(&link) else { return };
         let (whole, to) = (u32::try_from(encoded.len()).unwrap_or(u32::MAX), end.other);
         let (packed, charge) = end.pack(now, class, encoded);
-        let written = end.on_sent(class, whole);
+        // The engine is told what was written of its own frames; a baseline does not care.
+        let is_frame = !matches!(content, Some(Content::Packet(_)));
+        let written = if is_frame { end.on_sent(class, whole) } else { 0 };
         if written > 0 {
             self.written.push((link, class, written));
         }
@@ -249,7 +259,7 @@ impl Shard {
             return self.schedule(topology, local, at, Happening { node: to, run: None, what });
         }
         let print = print_of(&packed);
-        let content = frame.map_or(Content::Bytes(packed), Content::Frame);
+        let content = content.unwrap_or(Content::Bytes(packed));
         let parcel = Box::new(Parcel { class, whole, print, content });
         let what = To::Arrived { link, parcel };
         self.schedule(topology, local, at, Happening { node: to, run: None, what });
@@ -314,6 +324,10 @@ impl Shard {
         host.note(print);
         let Some(end) = host.links.get_mut(&link) else { return };
         let sender = end.other;
+        let content = match content {
+            Content::Packet(packet) => return self.hear(topology, local, sender, packet),
+            content => content,
+        };
         if let Some(bytes) = end.read(class, whole) {
             self.tell(topology, local, sender, To::Read { link, class, bytes });
         }
@@ -358,6 +372,8 @@ impl Shard {
                 let host = &self.hosts[local];
                 Some((check_frame(frame, |id| host.has_seen(id)), 0))
             }
+            // It was taken out on its way here.
+            Content::Packet(_) => None,
             Content::Bytes(frame) => {
                 self.tally.n_copies += u64::from(frame.head.get(4) == Some(&DATA));
                 let end = self.hosts[local].links.get_mut(&link)?;

@@ -6,6 +6,7 @@
 //! there are.
 
 mod apps;
+mod baseline;
 mod bugs;
 mod events;
 mod hostile;
@@ -21,10 +22,12 @@ use djembe_protocol::io::{CloseCause, Event, Input};
 use djembe_protocol::time::Timestamp;
 use djembe_protocol::wire::frame::Class;
 
+pub(crate) use self::baseline::Carrier;
 pub(crate) use self::events::{Happening, To};
 pub(crate) use self::hostile::Villain;
 pub(crate) use self::stops::{Repeat, Stops};
 use crate::attack::{Club, Strain};
+use crate::baseline::Carried;
 use crate::bug::Bug;
 use crate::calendar::{Calendar, Key};
 use crate::host::{Host, Wish};
@@ -52,7 +55,14 @@ pub(crate) struct Rules {
 pub(crate) struct Note {
     pub(crate) key: Key,
     pub(crate) node: NodeIx,
-    pub(crate) event: Event,
+    pub(crate) told: Told,
+}
+
+/// By its engine, or by a baseline.
+#[derive(Debug)]
+pub(crate) enum Told {
+    Event(Event),
+    Carried(Carried),
 }
 
 /// Frames of one kind.
@@ -178,6 +188,7 @@ impl Shard {
 
     /// Gives an input to a node and does what it wants.
     pub(crate) fn input(&mut self, topology: &Topology, local: usize, input: Input) {
+        let is_about_links = matches!(input, Input::LinkUp { .. } | Input::LinkDown { .. });
         let mut wishes = std::mem::take(&mut self.wishes);
         self.hear_of_stops(local, &input);
         let cause = stops::cause(&input);
@@ -195,6 +206,9 @@ impl Shard {
             }
         }
         self.set_timer(topology, local);
+        if is_about_links {
+            self.look(topology, local);
+        }
     }
 
     /// A node is woken no later than its engine wants. It may be woken for nothing: to schedule less is worth it.
@@ -284,7 +298,7 @@ impl Shard {
         if has_app {
             self.tell_app(topology, local, &event);
         }
-        self.notes.push(Note { key: self.key, node, event });
+        self.notes.push(Note { key: self.key, node, told: Told::Event(event) });
     }
 }
 

@@ -10,7 +10,7 @@ use djembe_protocol::time::Timestamp;
 
 use super::{Fault, World};
 use crate::calendar::Key;
-use crate::shard::{Happening, Note, Shard};
+use crate::shard::{Happening, Note, Shard, Told};
 use crate::topology::{NodeIx, Topology};
 
 /// What applications were told is put into the books once it is so much.
@@ -138,11 +138,16 @@ impl World {
         if self.shards.len() > 1 {
             notes.sort_by_key(|note| note.key);
         }
-        for Note { key, node, event } in notes {
-            if let Some(listener) = &mut self.listener {
-                listener(key.at, node, &event);
+        for Note { key, node, told } in notes {
+            match told {
+                Told::Event(event) => {
+                    if let Some(listener) = &mut self.listener {
+                        listener(key.at, node, &event);
+                    }
+                    self.book(key.at, node, event);
+                }
+                Told::Carried(carried) => self.ledger.on_carried(key.at, node, carried),
             }
-            self.book(key.at, node, event);
         }
         self.judge_repeats();
         self.ledger.n_copies = self.sum(|tally| tally.n_copies);

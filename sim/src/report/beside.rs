@@ -1,0 +1,115 @@
+//! One scenario, spread by several protocols: a column for each.
+
+use core::fmt;
+
+use djembe_protocol::time::Timestamp;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use super::{Report, run};
+use crate::baseline::Protocol;
+use crate::scenario::{Scenario, ScenarioError};
+
+/// Reports of the same scenario, the scenario's own protocol first.
+#[derive(Clone, Debug)]
+pub struct Beside {
+    /// One for each protocol.
+    pub reports: Vec<Report>,
+}
+
+/// A line of the table: what it is, and what a report says of it.
+type Row = (&'static str, fn(&Report) -> String);
+
+const ROWS: [Row; 17] = [
+    ("messages sent", |report| format!("{} of {}", report.messages, report.planned)),
+    ("delivered", |report| format!("{:.4}", report.delivery_ratio)),
+    ("latency p50 ms", |report| format!("{:.1}", report.latency_p50_ms)),
+    ("latency p99 ms", |report| format!("{:.1}", report.latency_p99_ms)),
+    ("latency max ms", |report| format!("{:.1}", report.latency_max_ms)),
+    ("p99 / optimum of each", |report| match report.optimum_ratio_p99 {
+        0.0 => "-".to_owned(),
+        ratio => format!("{ratio:.3}"),
+    }),
+    ("copies of a payload", |report| format!("{:.3}", report.copies)),
+    ("message bytes / sealed byte", |report| format!("{:.3}", report.message_bytes_ratio)),
+    ("wire bytes / payload byte", |report| format!("{:.2}", report.bytes_per_payload_byte)),
+    ("wire bytes / node / s", |report| format!("{:.0}", report.wire_bytes_per_node_second)),
+    ("  from the first message on", |report| format!("{:.0}", talking(report))),
+    ("  of messages then", |report| format!("{:.0}", report.message_bytes_per_node_second)),
+    ("  of presence then", |report| format!("{:.0}", report.presence_bytes_per_node_second)),
+    ("  of background then", |report| format!("{:.0}", report.background_bytes_per_node_second)),
+    ("links of a node", |report| format!("{:.1}", report.overlay.degree_mean)),
+    ("violations", |report| report.violations.len().to_string()),
+    ("hash", |report| report.hash.clone()),
+];
+
+/// Everything on the wire from the first message on, a node and second.
+fn talking(report: &Report) -> f64 {
+    report.message_bytes_per_node_second
+        + report.presence_bytes_per_node_second
+        + report.background_bytes_per_node_second
+}
+
+impl Beside {
+    /// Runs a scenario as it is, and with each of these protocols that is another. `progress` is told the time of
+    /// each, and at its end its report.
+    ///
+    /// # Errors
+    /// [`ScenarioError`] if the scenario makes no sense with one of them; nothing was run then.
+    pub fn run(
+        scenario: &Scenario,
+        others: &[Protocol],
+        mut progress: impl FnMut(Protocol, Timestamp, Option<&Report>),
+    ) -> Result<Self, ScenarioError> {
+        let mut scenarios = vec![scenario.clone()];
+        for protocol in others {
+            if scenarios.iter().all(|scenario| scenario.protocol != *protocol) {
+                scenarios.push(scenario.with_protocol(*protocol)?);
+            }
+        }
+        let reports = scenarios.iter().map(|scenario| {
+            let report = run(scenario, |now| progress(scenario.protocol, now, None));
+            progress(scenario.protocol, Timestamp::ZERO + scenario.duration, Some(&report));
+            report
+        });
+        Ok(Self { reports: reports.collect() })
+    }
+
+    /// Whether the first is good, and nothing was violated in the others, who need not deliver everything.
+    pub fn is_good(&self) -> bool {
+        self.reports.first().is_some_and(Report::is_good)
+            && self.reports.iter().all(|report| report.violations.is_empty())
+    }
+}
+
+/// One object with a report for each protocol, by its name.
+impl Serialize for Beside {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.reports.len()))?;
+        for report in &self.reports {
+            map.serialize_entry(report.protocol.name(), report)?;
+        }
+        map.end()
+    }
+}
+
+impl fmt::Display for Beside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(first) = self.reports.first() {
+            writeln!(f, "{} nodes, {} s, seed {}\n", first.nodes, first.seconds, first.seed)?;
+        }
+        write!(f, "{:<31}", "")?;
+        for report in &self.reports {
+            write!(f, "{:>17}", report.protocol)?;
+        }
+        writeln!(f)?;
+        for (what, value) in ROWS {
+            write!(f, "{what:<31}")?;
+            for report in &self.reports {
+                write!(f, "{:>17}", value(report))?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
