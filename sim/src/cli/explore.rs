@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use djembe_sim::search::{self, Finding, Outcome, Plan, Told};
+use djembe_sim::search::{self, Finding, Outcome, Told};
 use serde::Serialize;
 
 use super::progress::Meter;
@@ -50,8 +50,7 @@ struct Sum {
 
 pub(super) fn run(args: &Args) -> Done {
     let time = seeds::minutes(args.minutes)?;
-    let jobs = seeds::jobs(args.jobs);
-    let plan = Plan { seeds: args.seeds.clone(), bounds: args.drawn.bounds(), jobs, time };
+    let plan = args.drawn.plan(args.seeds.clone(), args.jobs, time);
     search::hush_panics();
     let mut meter = Meter::new(time);
     let before = |seed| search::on_abort(format!("replay: {}", args.drawn.replay(seed)));
@@ -86,6 +85,6 @@ fn tell(args: &Args, seed: u64, outcome: &Outcome) {
     }
     if let Some(first) = findings.first() {
         let more = if findings.len() > 1 { format!(" ({} in all)", findings.len()) } else { String::new() };
-        print(&format!("seed {seed}: {}{more}\n  {replay}\n", seeds::line(first)));
+        print(&format!("seed {seed}: {}{more}\n  {replay}\n", first));
     }
 }

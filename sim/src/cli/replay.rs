@@ -45,7 +45,7 @@ pub(super) fn run(args: &Args) -> Done {
     }
     let is_told = |check: &str| !args.json && !["delivery", "silence", "panic"].contains(&check);
     for finding in outcome.findings.iter().filter(|finding| !is_told(&finding.check)) {
-        let text = format!("seed {}: {}\n", args.seed, seeds::line(finding));
+        let text = format!("seed {}: {}\n", args.seed, finding);
         if args.json { eprint!("{text}") } else { print(&text) }
     }
     Ok(outcome.findings.is_empty())

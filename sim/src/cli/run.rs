@@ -68,15 +68,7 @@ pub(super) fn run(args: &Args) -> Done {
         std::fs::write(file, page).map_err(|error| format!("{}: {error}", file.display()))?;
         eprintln!("the page is {}", file.display());
     }
-    if args.json {
-        print_json(&report)?;
-    } else {
-        print(&report.to_string());
-    }
-    if !report.is_good() {
-        eprintln!("replay: {}", replay(args, scenario.seed));
-    }
-    Ok(report.is_good())
+    conclude(args, scenario.seed, &report, report.is_good())
 }
 
 fn run_beside(args: &Args, scenario: &Scenario) -> Done {
@@ -86,15 +78,20 @@ fn run_beside(args: &Args, scenario: &Scenario) -> Done {
         }
     })
     .map_err(|error| error.to_string())?;
+    conclude(args, scenario.seed, &beside, beside.is_good())
+}
+
+/// What came of it, and how to do it again if that is not good.
+fn conclude<T: serde::Serialize + ToString>(args: &Args, seed: u64, report: &T, is_good: bool) -> Done {
     if args.json {
-        print_json(&beside)?;
+        print_json(report)?;
     } else {
-        print(&beside.to_string());
+        print(&report.to_string());
     }
-    if !beside.is_good() {
-        eprintln!("replay: {}", replay(args, scenario.seed));
+    if !is_good {
+        eprintln!("replay: {}", replay(args, seed));
     }
-    Ok(beside.is_good())
+    Ok(is_good)
 }
 
 fn load(args: &Args) -> Result<Scenario, String> {

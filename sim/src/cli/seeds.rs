@@ -7,7 +7,7 @@ use std::path::Path;
 use clap::ValueEnum as _;
 use djembe_sim::bug::Bug;
 use djembe_sim::scenario::Scenario;
-use djembe_sim::search::{Bounds, Finding, draw};
+use djembe_sim::search::{Bounds, Plan, draw};
 
 use super::about;
 
@@ -43,6 +43,12 @@ impl Drawn {
         Bounds { nodes_max: usize::from(self.nodes), bug, ..Bounds::default() }
     }
 
+    /// Runs of these seeds, for so long, on so many threads.
+    pub(super) fn plan(&self, seeds: Range<u64>, jobs: Option<usize>, time: Option<Duration>) -> Plan {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        Plan { seeds, bounds: self.bounds(), jobs: jobs.unwrap_or_else(cores).max(1), time }
+    }
+
     /// The command that runs a seed again.
     pub(super) fn replay(&self, seed: u64) -> String {
         format!("djembe-sim replay {seed}{}", self.options())
@@ -70,11 +76,6 @@ pub(super) fn scenario(what: &str, drawn: &Drawn) -> Result<Scenario, String> {
     Scenario::parse(&text, &[]).map_err(|error| about(path)(&error))
 }
 
-/// How many threads there are if nothing else is said.
-pub(super) fn jobs(wanted: Option<usize>) -> usize {
-    wanted.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
-}
-
 pub(super) fn minutes(minutes: Option<f64>) -> Result<Option<Duration>, String> {
     let time = |minutes: f64| Duration::try_from_secs_f64(minutes * 60.0).map_err(|error| error.to_string());
     minutes.map(time).transpose().map_err(|error| format!("--minutes: {error}"))
@@ -90,11 +91,4 @@ pub(super) fn range(text: &str) -> Result<Range<u64>, String> {
         return Err(format!("seeds end at {SEED_MAX}"));
     }
     if from < to { Ok(from..to) } else { Err(wrong()) }
-}
-
-/// A failure on a line.
-pub(super) fn line(finding: &Finding) -> String {
-    let Finding { check, at, node, text } = finding;
-    let node = node.map_or_else(String::new, |node| format!(" at node {node}"));
-    format!("{check}{node}, {:.6} s: {text}", *at as f64 / 1e6)
 }

@@ -35,7 +35,7 @@ pub(super) fn run(args: &Args) -> Done {
         eprintln!("{}: nothing fails that could be made small", args.seed);
         return Ok(true);
     };
-    eprintln!("{}", seeds::line(finding));
+    eprintln!("{}", finding);
     let shrunk = search::shrink(&scenario, finding, args.runs, |step| {
         let fails = if step.fails { "still fails" } else { "does not" };
         let scenario = step.scenario;
@@ -54,9 +54,8 @@ pub(super) fn run(args: &Args) -> Done {
         );
     });
     let end = if shrunk.is_least { "nothing smaller fails" } else { "runs ran out" };
-    eprintln!("{} runs; {end}: {}", shrunk.runs, seeds::line(&shrunk.finding));
-    let text =
-        format!("# {}\n{}", seeds::line(&shrunk.finding).replace('\n', " "), shrunk.scenario.to_toml());
+    eprintln!("{} runs; {end}: {}", shrunk.runs, &shrunk.finding);
+    let text = format!("# {}\n{}", shrunk.finding.to_string().replace('\n', " "), shrunk.scenario.to_toml());
     match &args.output {
         Some(path) => {
             std::fs::write(path, text).map_err(|error| about(path)(&error))?;

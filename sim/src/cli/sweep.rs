@@ -3,7 +3,7 @@
 use core::ops::Range;
 use std::path::PathBuf;
 
-use djembe_sim::search::{self, Plan, Told};
+use djembe_sim::search::{self, Told};
 
 use super::progress::Meter;
 use super::seeds::{self, Drawn};
@@ -32,8 +32,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Done {
     let time = seeds::minutes(args.minutes)?;
-    let jobs = seeds::jobs(args.jobs);
-    let plan = Plan { seeds: args.seeds.clone(), bounds: args.drawn.bounds(), jobs, time };
+    let plan = args.drawn.plan(args.seeds.clone(), args.jobs, time);
     search::hush_panics();
     let mut meter = Meter::new(time);
     let before = |seed| search::on_abort(format!("replay: {}", args.drawn.replay(seed)));

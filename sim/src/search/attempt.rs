@@ -1,6 +1,7 @@
 //! One run, and what is wrong with it.
 
 use core::cell::{Cell, RefCell};
+use core::fmt;
 use core::time::Duration;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
@@ -33,6 +34,15 @@ pub struct Finding {
     pub node: Option<NodeIx>,
     /// What.
     pub text: String,
+}
+
+/// On a line.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { check, at, node, text } = self;
+        let node = node.map_or_else(String::new, |node| format!(" at node {node}"));
+        write!(f, "{check}{node}, {:.6} s: {text}", *at as f64 / 1e6)
+    }
 }
 
 /// What came of a run.

@@ -156,9 +156,8 @@ impl fmt::Display for Merged {
         for (name, Spread { min, p50, mean, p99, max, .. }) in &self.figures {
             writeln!(f, "{name:<28}{min:>12.3}{p50:>12.3}{mean:>12.3}{p99:>12.3}{max:>12.3}")?;
         }
-        for (seed, Finding { check, at, node, text }) in &self.findings {
-            let node = node.map_or_else(String::new, |node| format!(" at node {node}"));
-            writeln!(f, "violation  seed {seed}: {check}{node}, {:.6} s: {text}", *at as f64 / 1e6)?;
+        for (seed, finding) in &self.findings {
+            writeln!(f, "violation  seed {seed}: {finding}")?;
         }
         for complaint in &self.complaints {
             writeln!(f, "complaint  {complaint}")?;
