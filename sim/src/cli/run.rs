@@ -112,6 +112,12 @@ fn load(args: &Args) -> Result<Scenario, String> {
 fn replay(args: &Args, seed: u64) -> String {
     let quote = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
     let sets = args.sets.iter().map(|set| format!(" --set {}", quote(set)));
+    let beside: Vec<String> = args.beside.iter().map(ToString::to_string).collect();
+    let beside = if beside.is_empty() { String::new() } else { format!(" --beside {}", beside.join(",")) };
     let json = if args.json { " --json" } else { "" };
-    format!("djembe-sim run {} --seed {seed}{}{json}", quote(&args.scenario), sets.collect::<String>())
+    format!(
+        "djembe-sim run {} --seed {seed}{}{beside}{json}",
+        quote(&args.scenario),
+        sets.collect::<String>()
+    )
 }
