@@ -8,7 +8,7 @@
 //! time, store, dials, commands -> Input ---------------------------------+-> Engine -> Output -> host
 //! ```
 //!
-//! A module uses only what stands to its left: `time, timed, bucket, id, limits, error <- persist, message <- crypto, wire
+//! A module uses only what stands to its left: `time, timed, flat, bucket, id, limits, error <- persist, message <- crypto, wire
 //! <- io <- conduct, link, overlay, presence, group <- engine`. Overlay and presence exist once per node, a group's parts
 //! once per group; they hand facts to their owner and never call each other.
 
@@ -17,6 +17,7 @@ mod conduct;
 pub mod crypto;
 pub mod engine;
 pub mod error;
+mod flat;
 mod group;
 mod hash;
 pub mod id;

@@ -410,9 +410,9 @@ pub const RUMOURS_OF_MAX: usize = 8192;
 pub const RUMOURS_FROM_ONE: u32 = 1024;
 /// Votes of nodes that never were neighbours are answered this often, as everybody passes the answer on.
 pub const REFUTE_STRANGERS_PAUSE: Duration = Duration::from_secs(10);
-/// Members of a group that are known, those that are no longer there included: some 130 bytes each. In a larger group
+/// Members of a group that are known, those that are no longer there included: some 170 bytes each. In a larger group
 /// the count is what is known, and more are not taken in.
-pub const MEMBERS_MAX: usize = 4096;
+pub const MEMBERS_MAX: usize = 16_384;
 /// Members told in `status`; the count is of all.
 pub const MEMBERS_TOLD_MAX: usize = 2000;
 /// Facts about members in one frame: some 9 KB.

@@ -1,5 +1,7 @@
 //! Links come and go, are written to, and are cut off.
 
+use std::sync::Arc;
+
 use rand_core::Rng;
 
 use super::Engine;
@@ -59,7 +61,7 @@ impl Engine {
     }
 
     /// Where this node can be reached, signed; made anew when that has changed.
-    fn own_record(&mut self) -> PeerRecord {
+    fn own_record(&mut self) -> Arc<PeerRecord> {
         let n_loaded = self.groups.values().filter(|group| group.is_loaded()).count();
         if let Some(record) = self.overlay.record().filter(|_| self.n_tagged == n_loaded) {
             return record.clone();

@@ -1,6 +1,7 @@
 //! One engine among strangers: what it refuses, whom it cuts off, and that nobody can make it grow or fall.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rand_core::Rng;
@@ -43,7 +44,7 @@ struct Bench {
     engine: Engine,
     now: Timestamp,
     hostile: Identity,
-    record: PeerRecord,
+    record: Arc<PeerRecord>,
     n_links: u64,
     /// What the neighbour was sent, by kind.
     sent: BTreeMap<u8, usize>,

@@ -107,7 +107,7 @@ pub(super) fn may_be_dialed(address: &Address, is_told_here: bool) -> bool {
 
 impl Overlay {
     pub(super) fn is_on_this_host(&self, peer: &PeerId) -> bool {
-        self.known.get(peer).and_then(|known| known.link).is_some_and(|standing| standing.is_on_this_host)
+        self.standing(peer).is_some_and(|standing| standing.is_on_this_host)
     }
 
     fn own_ips(&self) -> impl Iterator<Item = [u8; 16]> {
@@ -160,7 +160,7 @@ impl Overlay {
         let Some(known) = self.known.get(peer).filter(|_| self.is_partial()) else {
             return false;
         };
-        match known.link {
+        match &known.link {
             Some(standing) => standing.block.is_some_and(|block| self.is_full(now, block, peer)),
             None => self.blocks_of(known).any(|block| self.is_full(now, block, peer)),
         }
@@ -223,8 +223,8 @@ impl Overlay {
     /// are behind one address than behind any.
     pub(super) fn choose(&mut self, now: Timestamp) {
         let is_chosen = |known: &Known| {
-            let linked = known.link.is_some_and(|standing| standing.is_chosen && standing.greeted);
-            linked || known.dialing.is_some_and(|dial| dial.is_chosen)
+            let linked = known.link.as_ref().is_some_and(|standing| standing.is_chosen && standing.greeted);
+            linked || known.dialing.as_ref().is_some_and(|dial| dial.is_chosen)
         };
         if !self.is_besieged(now)
             || self.known.values().filter(|known| is_chosen(known)).count() >= limits::CHOSEN_LINKS

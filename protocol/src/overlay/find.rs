@@ -8,6 +8,7 @@
 //! Those on the way learn that these two look for the same group, and not which it is.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{Fact, Overlay};
 use crate::id::{PeerId, TopicTag};
@@ -42,7 +43,7 @@ struct Search {
 
 #[derive(Debug)]
 struct Crumb {
-    record: PeerRecord,
+    record: Arc<PeerRecord>,
     from: PeerId,
     at: Timestamp,
 }

@@ -22,9 +22,9 @@ impl Overlay {
     /// A neighbour tells of its neighbours.
     pub(super) fn hear_of(&mut self, now: Timestamp, from: PeerId, list: Vec<(PeerId, Vec<Address>)>) {
         let is_near = self.is_on_this_host(&from);
-        let told = self.known.values().filter_map(|known| known.told_by);
+        let told = self.known.values().filter_map(|known| known.told_by.as_deref());
         let (mut n_all, mut n_from) =
-            told.fold((0, 0), |(n_all, n_from), teller| (n_all + 1, n_from + usize::from(teller == from)));
+            told.fold((0, 0), |(n_all, n_from), teller| (n_all + 1, n_from + usize::from(*teller == from)));
         let mut idle = None;
         for (peer, mut addresses) in list {
             addresses.retain(|address| block::may_be_dialed(address, is_near));
@@ -43,7 +43,8 @@ impl Overlay {
                     self.facts.push(Fact::Count("hearsay-dropped"));
                     continue;
                 }
-                self.known.insert(peer, Box::new(Known { told_by: Some(from), ..Known::default() }));
+                let told_by = Some(Box::new(from));
+                self.known.insert(peer, Known { told_by, ..Known::default() });
                 (n_all, n_from) = (n_all + 1, n_from + 1);
             }
             if let Some(known) = self.known.get_mut(&peer) {
@@ -74,8 +75,7 @@ impl Overlay {
 
     /// Whether nothing more is known of a peer than its name, and who gave that does so no longer.
     fn is_unnamed(&self, peer: &PeerId, known: &Known) -> bool {
-        let teller = known.told_by.map(|teller| self.known.get(&teller));
-        teller.is_some_and(|teller| teller.is_none_or(|teller| !teller.neighbours.contains(peer)))
+        known.told_by.as_ref().is_some_and(|teller| !self.has_named(teller, peer))
     }
 
     fn has_dials_enough(&self) -> bool {

@@ -24,13 +24,15 @@ mod partial;
 mod view;
 mod walk;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use self::partial::Partial;
 use crate::bucket::{Bucket, Rate};
+use crate::flat::Flat;
 use crate::id::{LinkId, PeerId};
 use crate::io::{CloseCause, Slot};
 use crate::limits;
@@ -74,8 +76,9 @@ pub(crate) enum Fact {
 #[derive(Debug)]
 pub(crate) struct Overlay {
     me: PeerId,
-    /// In boxes: most come and go, and a tree has places that are empty.
-    known: BTreeMap<PeerId, Box<Known>>,
+    known: Flat<PeerId, Known>,
+    /// Whom those linked say that they are linked to.
+    named: Flat<PeerId, Box<[PeerId]>>,
     /// Those of them to whom a link stands.
     active: BTreeSet<PeerId>,
     n_dialing: usize,
@@ -83,7 +86,7 @@ pub(crate) struct Overlay {
     facts: Vec<Fact>,
     rng: Xoshiro256PlusPlus,
     /// This node's own, for others to pass on.
-    record: Option<PeerRecord>,
+    record: Option<Arc<PeerRecord>>,
     /// None in mesh mode.
     partial: Option<Partial>,
     /// When this node found itself to be one of few.
@@ -107,21 +110,19 @@ struct Known {
     bits: u64,
     /// It, or who told of it, is on this host, or discovery has seen it: it may be at a loopback address.
     is_here: bool,
-    link: Option<Standing>,
-    dialing: Option<Dial>,
+    link: Option<Box<Standing>>,
+    dialing: Option<Box<Dial>>,
     /// An address came while it was being dialled, and was not tried yet.
     has_news: bool,
     failures: u32,
     failed_at: Timestamp,
     retry_at: Option<Timestamp>,
-    /// Whom it says it is linked to.
-    neighbours: BTreeSet<PeerId>,
     /// What it signed of itself, to pass on.
-    record: Option<Box<PeerRecord>>,
+    record: Option<Arc<PeerRecord>>,
     /// The record's signature was looked at, or the record came from the peer itself.
     is_verified: bool,
     /// The neighbour that named it, if nothing more than that is known of it.
-    told_by: Option<PeerId>,
+    told_by: Option<Box<PeerId>>,
     /// Discovery has seen it.
     is_found: bool,
     /// When there was last a sign of its life: discovery, an answer, the end of a link that was not an accident.
@@ -173,7 +174,8 @@ impl Overlay {
     pub(crate) fn new(me: PeerId, seed: u64) -> Self {
         Self {
             me,
-            known: BTreeMap::new(),
+            known: Flat::default(),
+            named: Flat::default(),
             active: BTreeSet::new(),
             n_dialing: 0,
             next: None,
@@ -192,12 +194,12 @@ impl Overlay {
     }
 
     /// Where this node listens and which groups it is in, signed by itself.
-    pub(crate) fn record(&self) -> Option<&PeerRecord> {
+    pub(crate) fn record(&self) -> Option<&Arc<PeerRecord>> {
         self.record.as_ref()
     }
 
     /// It is to be made anew, or has been.
-    pub(crate) fn set_record(&mut self, record: Option<PeerRecord>) {
+    pub(crate) fn set_record(&mut self, record: Option<Arc<PeerRecord>>) {
         self.record = record;
     }
 
@@ -222,7 +224,22 @@ impl Overlay {
 
     /// The link to use for a peer.
     pub(crate) fn link(&self, peer: &PeerId) -> Option<LinkId> {
-        self.known.get(peer)?.link.map(|standing| standing.link)
+        self.known.get(peer)?.link.as_ref().map(|standing| standing.link)
+    }
+
+    /// The link to a peer, as it stands.
+    fn standing(&self, peer: &PeerId) -> Option<Standing> {
+        self.known.get(peer)?.link.as_deref().copied()
+    }
+
+    /// Whether one that is linked says that it is linked to another.
+    fn has_named(&self, by: &PeerId, peer: &PeerId) -> bool {
+        self.named.get(by).is_some_and(|named| named.contains(peer))
+    }
+
+    /// To how many peers one that is linked says that it is linked.
+    fn n_named_by(&self, peer: &PeerId) -> usize {
+        self.named.get(peer).map_or(0, |named| named.len())
     }
 
     /// Everybody linked, with where it says, or discovery, that they can be reached.
@@ -235,8 +252,7 @@ impl Overlay {
 
     /// Everybody linked who says that it is linked to `peer`.
     pub(crate) fn observers(&self, peer: &PeerId) -> BTreeSet<PeerId> {
-        let says_so =
-            |other: &&PeerId| self.known.get(other).is_some_and(|known| known.neighbours.contains(peer));
+        let says_so = |other: &&PeerId| self.has_named(other, peer);
         self.active.iter().filter(says_so).copied().collect()
     }
 
@@ -263,7 +279,7 @@ impl Overlay {
         if peer == self.me || self.is_crowded(&peer, &addresses) || !self.make_room(&peer) {
             return;
         }
-        let known = self.known.entry(peer).or_default();
+        let known = self.known.or_default(peer);
         known.learn(addresses);
         if self.dials_by_itself(&peer) {
             self.dial(now, peer, self.own_why(), false);
@@ -272,8 +288,8 @@ impl Overlay {
 
     /// A neighbour tells its neighbours.
     pub(crate) fn neighbours_of(&mut self, now: Timestamp, peer: PeerId, list: Vec<(PeerId, Vec<Address>)>) {
-        if let Some(known) = self.known.get_mut(&peer).filter(|known| known.link.is_some()) {
-            known.neighbours = list.iter().map(|(neighbour, _)| *neighbour).collect();
+        if self.active.contains(&peer) {
+            self.named.insert(peer, list.iter().map(|(neighbour, _)| *neighbour).collect());
         }
         // One in partial mode says no addresses: it does not want everybody to dial.
         if !self.is_partial() {
@@ -293,12 +309,12 @@ impl Overlay {
             self.facts.push(Fact::Disconnect { link, cause: CloseCause::TooManyLinks });
             return;
         }
-        let known = self.known.entry(peer).or_default();
+        let known = self.known.or_default(peer);
         self.active.insert(peer);
         let dial = known.dialing.take();
         self.n_dialing -= usize::from(dial.is_some());
         known.retry_at = None;
-        let dial = dial.filter(|_| dialed);
+        let dial = dial.filter(|_| dialed).map(|dial| *dial);
         let new = Standing {
             link,
             dialed,
@@ -314,15 +330,15 @@ impl Overlay {
         };
         // Both sides dialled at once: the link that the lower dialled stays. A link that had settled, or went the
         // same way, is the ghost of one that the other side has lost; else it would not have dialled.
-        let keeps_old = known
-            .link
+        let standing = known.link.as_deref().copied();
+        let keeps_old = standing
             .filter(|old| old.dialed != dialed && old.dialed == (self.me < peer))
             .filter(|old| now - old.up_at < SETTLED_AFTER);
         let (kept, other) = match keeps_old {
             Some(old) => (old, Some(new)),
-            None => (new, known.link),
+            None => (new, standing),
         };
-        known.link = Some(kept);
+        known.link = Some(Box::new(kept));
         if let Some(other) = other {
             self.facts.push(Fact::Retire { link: other.link });
         }
@@ -339,7 +355,7 @@ impl Overlay {
             return false;
         };
         self.active.remove(&peer);
-        known.neighbours.clear();
+        self.named.remove(&peer);
         known.seen_at = None;
         if !standing.greeted && !standing.dialed && known.addresses.is_empty() {
             // It came, said nothing and went: nothing is known of it.
@@ -430,8 +446,8 @@ impl Overlay {
         }
         let mut next = None::<Timestamp>;
         let (mut overdue, mut retry) = (Vec::new(), Vec::new());
-        for (peer, known) in &self.known {
-            let due = match known.dialing {
+        for (peer, known) in self.known.iter() {
+            let due = match &known.dialing {
                 Some(dial) => Some(dial.since + DIAL_PATIENCE),
                 None => known.retry_at.filter(|_| known.link.is_none() && self.dials_by_itself(peer)),
             };
@@ -466,7 +482,7 @@ impl Overlay {
         }
         // Most who come to a large network are not kept, and who says nothing takes nobody's place.
         let counts = |standing: &Standing| standing.greeted || standing.dialed;
-        let linked = self.active.iter().filter_map(|peer| self.known.get(peer)?.link);
+        let linked = self.active.iter().filter_map(|peer| self.standing(peer));
         let n_linked = linked.filter(counts).count();
         let Some(known) = self.known.get_mut(&peer) else {
             return;
@@ -475,7 +491,7 @@ impl Overlay {
         if known.link.is_some() || known.dialing.is_some() || waits || known.addresses.is_empty() {
             return;
         }
-        let teller = known.told_by;
+        let teller = known.told_by.as_deref().copied();
         if n_linked >= limits::LINKS_MAX {
             // Those that say nothing are gone by then.
             return self.put_off(now, &peer, limits::HELLO_PATIENCE);
@@ -492,7 +508,7 @@ impl Overlay {
             return;
         };
         self.n_dialing += 1;
-        known.dialing = Some(Dial { since: now, why, split, is_chosen: false });
+        known.dialing = Some(Box::new(Dial { since: now, why, split, is_chosen: false }));
         known.has_news = false;
         known.retry_at = None;
         let addresses = known.addresses.clone();
@@ -542,9 +558,9 @@ impl Known {
         self.addresses.iter().chain(signed)
     }
 
-    fn set_record(&mut self, record: PeerRecord) {
+    fn set_record(&mut self, record: Arc<PeerRecord>) {
         self.bits |= block::bits(&record.addresses);
-        self.record = Some(Box::new(record));
+        self.record = Some(record);
     }
 
     /// Adds addresses, newest first, without those too long to be passed on. One that is new is worth a try at

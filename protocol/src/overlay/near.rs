@@ -90,7 +90,7 @@ impl Overlay {
 
     fn ask_the_nearest(&mut self, now: Timestamp) {
         let is_asking = |dial: &super::Dial| matches!(dial.why, Why::Near { .. });
-        if self.known.values().any(|known| known.dialing.as_ref().is_some_and(is_asking)) {
+        if self.known.values().any(|known| known.dialing.as_deref().is_some_and(is_asking)) {
             return;
         }
         let free = self.known.iter().filter(|(_, known)| {

@@ -4,6 +4,8 @@
 //! says so by refusing it or sending it a walk. The word of a neighbour costs nothing if it is a lie: in partial mode
 //! links are given up only by who has counted for itself, and with few known peers all of them are linked anyway.
 
+use std::sync::Arc;
+
 use super::{Dial, Fact, Known, Overlay, Standing};
 use crate::bucket::{Bucket, Rate};
 use crate::id::{LinkId, PeerId};
@@ -36,7 +38,7 @@ impl Overlay {
 
     /// What to say in our HELLO on a link.
     pub(crate) fn why(&self, link: LinkId, peer: &PeerId) -> Why {
-        let standing = self.known.get(peer).and_then(|known| known.link);
+        let standing = self.standing(peer);
         match standing.filter(|standing| standing.link == link) {
             Some(standing) if standing.dialed => standing.why,
             Some(standing) => match standing.slot {
@@ -56,9 +58,9 @@ impl Overlay {
         link: LinkId,
         peer: PeerId,
         why: Why,
-        record: PeerRecord,
+        record: Arc<PeerRecord>,
     ) -> Option<Refuse> {
-        let standing = self.known.get(&peer)?.link.filter(|standing| standing.link == link)?;
+        let standing = self.standing(&peer).filter(|standing| standing.link == link)?;
         let is_old_friend = self.known.get(&peer).is_some_and(|known| known.lost.is_some());
         self.learn_from_itself(now, record);
         let slot = if standing.dialed {
@@ -86,7 +88,7 @@ impl Overlay {
             known.told_by = None;
             known.refused_at = None;
             known.seen_at = Some(now);
-            known.link = Some(Standing { greeted: true, slot, ..standing });
+            known.link = Some(Box::new(Standing { greeted: true, slot, ..standing }));
         }
         self.on_change();
         if standing.split {
@@ -126,7 +128,7 @@ impl Overlay {
             self.send_on_walks(peer);
         }
         if self.is_crowding(now, &peer) {
-            let block = self.known.get(&peer).and_then(|known| known.link?.block);
+            let block = self.standing(&peer).and_then(|standing| standing.block);
             self.on_crowded(now, block);
             return Err(Refusal::Full);
         }
@@ -154,7 +156,7 @@ impl Overlay {
 
     /// The other side does not keep the link. True if it had stood.
     pub(crate) fn refused(&mut self, now: Timestamp, link: LinkId, peer: PeerId, refuse: Refuse) -> bool {
-        let standing = self.known.get(&peer).and_then(|known| known.link);
+        let standing = self.standing(&peer);
         let Some(standing) = standing.filter(|standing| standing.link == link) else {
             return false;
         };
@@ -185,8 +187,8 @@ impl Overlay {
     }
 
     /// Gives a link up: the peer is told, and stays known.
-    pub(super) fn part(&mut self, peer: PeerId, why: Refusal, peers: Vec<PeerRecord>) {
-        let Some(standing) = self.known.get(&peer).and_then(|known| known.link) else {
+    pub(super) fn part(&mut self, peer: PeerId, why: Refusal, peers: Vec<Arc<PeerRecord>>) {
+        let Some(standing) = self.standing(&peer) else {
             return;
         };
         self.unlink(peer);
@@ -198,8 +200,8 @@ impl Overlay {
         if let Some(known) = self.known.get_mut(&peer)
             && known.link.take().is_some()
         {
-            known.neighbours.clear();
             self.active.remove(&peer);
+            self.named.remove(&peer);
             self.on_change();
             if self.is_partial() {
                 self.shrink_view();
@@ -210,9 +212,9 @@ impl Overlay {
     /// A link broke without a word.
     pub(super) fn on_lost(&mut self, peer: PeerId, standing: &Standing) {
         self.on_change();
-        let lost = self.known.iter().filter(|(_, known)| known.lost.is_some());
-        let n_lost = lost.clone().count();
-        let hopeless = lost.max_by_key(|(_, known)| known.failures).map(|(peer, _)| *peer);
+        let lost = || self.known.iter().filter(|(_, known)| known.lost.is_some());
+        let n_lost = lost().count();
+        let hopeless = lost().max_by_key(|(_, known)| known.failures).map(|(peer, _)| *peer);
         let Some(known) = self.known.get_mut(&peer) else { return };
         // Who said goodbye has no addresses left.
         if !standing.greeted || known.addresses.is_empty() {
@@ -283,8 +285,8 @@ impl Overlay {
     pub(super) fn kept(&self) -> impl Iterator<Item = (PeerId, &Known, &Standing)> + '_ {
         self.active.iter().filter_map(|peer| {
             let known = self.known.get(peer)?;
-            let standing = known.link.as_ref().filter(|standing| standing.greeted)?;
-            Some((*peer, &**known, standing))
+            let standing = known.link.as_deref().filter(|standing| standing.greeted)?;
+            Some((*peer, known, standing))
         })
     }
 
@@ -300,7 +302,7 @@ impl Overlay {
     pub(super) fn n_random(&self) -> usize {
         let coming = |dial: &Dial| matches!(dial.why, Why::Random | Why::Priority | Why::Join);
         let is_dialed =
-            |known: &Known| known.dialing.as_ref().is_some_and(|dial| coming(dial) && !dial.split);
+            |known: &Known| known.dialing.as_deref().is_some_and(|dial| coming(dial) && !dial.split);
         let n_dialed = if self.n_dialing == 0 {
             0
         } else {
@@ -309,14 +311,14 @@ impl Overlay {
         let is_greeting = |standing: &Standing| {
             !standing.greeted && standing.dialed && !standing.split && standing.why == Why::Random
         };
-        let linked = self.active.iter().filter_map(|peer| self.known.get(peer)?.link);
+        let linked = self.active.iter().filter_map(|peer| self.standing(peer));
         self.count(Slot::Random) + n_dialed + linked.filter(is_greeting).count()
     }
 
     /// Others of whom there was a sign of life lately, not counting what anybody else says.
     fn n_live(&self, now: Timestamp) -> usize {
         let is_live = |known: &Known| {
-            known.link.is_some_and(|standing| standing.greeted)
+            known.link.as_ref().is_some_and(|standing| standing.greeted)
                 || known.seen_at.is_some_and(|at| now - at < limits::LIVE_FOR)
         };
         self.known.values().filter(|known| is_live(known)).count()
@@ -430,7 +432,7 @@ impl Overlay {
             .filter(|(_, _, standing)| !standing.dialed || n_dialed > limits::DIALED_LINKS_MIN)
             .filter(|(_, _, standing)| !standing.is_chosen)
             // Who has few neighbours needs us.
-            .filter(|(_, known, _)| is_far_over || known.neighbours.len() >= limits::RANDOM_LINKS)
+            .filter(|(peer, _, _)| is_far_over || self.n_named_by(peer) >= limits::RANDOM_LINKS)
             .max_by_key(|(peer, _, standing)| (standing.since, *peer))
             .map(|(peer, _, _)| peer);
         if let Some(youngest) = youngest {

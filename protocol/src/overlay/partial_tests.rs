@@ -18,12 +18,12 @@ fn identity(n: u16) -> Identity {
     Identity::from_seed(seed)
 }
 
-fn record(n: u16) -> PeerRecord {
+fn record(n: u16) -> Arc<PeerRecord> {
     PeerRecord::new(&identity(n), 1, vec![Address(n.to_be_bytes().to_vec())], Vec::new())
 }
 
-fn forged(n: u16, seq: u64) -> PeerRecord {
-    PeerRecord { seq, signature: Signature([1; 64]), ..record(n) }
+fn forged(n: u16, seq: u64) -> Arc<PeerRecord> {
+    PeerRecord { seq, signature: Signature([1; 64]), ..PeerRecord::clone(&record(n)) }.into()
 }
 
 fn peer(n: u16) -> PeerId {
@@ -412,12 +412,9 @@ fn who_lacks_links_looks_for_them() {
     }
     bench.pass(1000);
     assert_eq!(bench.dialed.len(), 4, "as many as are missing");
-    assert!(
-        bench
-            .dialed
-            .iter()
-            .all(|peer| { bench.overlay.known[peer].dialing.is_some_and(|dial| dial.why == Why::Priority) })
-    );
+    assert!(bench.dialed.iter().all(|peer| {
+        bench.overlay.known[peer].dialing.as_ref().is_some_and(|dial| dial.why == Why::Priority)
+    }));
 }
 
 /// Goal: after a partition the old links are made again and keep their age; a refusal or a goodbye is no loss.
@@ -425,7 +422,7 @@ fn who_lacks_links_looks_for_them() {
 fn a_broken_link_is_made_again_and_is_as_old_as_it_was() {
     let mut bench = Bench::partial(3);
     bench.pass(10_000);
-    let born = bench.overlay.known[&peer(1)].link.expect("linked").since;
+    let born = bench.overlay.known[&peer(1)].link.as_ref().expect("linked").since;
     let link = bench.overlay.link(&peer(1)).expect("linked");
     bench.dialed.clear();
     assert!(bench.overlay.link_down(bench.now, link, peer(1), 0));
@@ -437,7 +434,7 @@ fn a_broken_link_is_made_again_and_is_as_old_as_it_was() {
     }
     assert_eq!(bench.dialed.iter().filter(|dialed| **dialed == peer(1)).count(), 5, "again and again");
     bench.answered(1);
-    let standing = bench.overlay.known[&peer(1)].link.expect("linked");
+    let standing = bench.overlay.known[&peer(1)].link.as_ref().expect("linked");
     assert_eq!((standing.since, standing.slot), (born, Slot::Random));
 
     let mut bench = Bench::partial(3);

@@ -1,6 +1,8 @@
 //! The passive view: known peers without a link, exchanged with neighbours, so that everybody knows a fresh random
 //! part of the network.
 
+use std::sync::Arc;
+
 use super::{Fact, Known, Overlay, block};
 use crate::id::PeerId;
 use crate::io::Slot;
@@ -13,7 +15,7 @@ const NEIGHBOURS_IN_SHUFFLE: usize = 3;
 
 impl Overlay {
     /// What a neighbour says of itself on its own link needs no signature for us, and one for those we tell.
-    pub(super) fn learn_from_itself(&mut self, now: Timestamp, record: PeerRecord) {
+    pub(super) fn learn_from_itself(&mut self, now: Timestamp, record: Arc<PeerRecord>) {
         let is_here = self.is_on_this_host(&record.peer);
         if let Some(known) = self.known.get_mut(&record.peer) {
             known.is_here |= is_here;
@@ -30,12 +32,12 @@ impl Overlay {
     }
 
     /// Somebody passes on what a peer signed. `is_told_here`: who does so is on this host.
-    pub(super) fn learn(&mut self, record: PeerRecord, is_told_here: bool) {
+    pub(super) fn learn(&mut self, record: Arc<PeerRecord>, is_told_here: bool) {
         let is_crowded = self.is_crowded(&record.peer, &record.addresses);
         if record.peer == self.me || is_crowded || !self.make_room(&record.peer) {
             return;
         }
-        let known = self.known.entry(record.peer).or_default();
+        let known = self.known.or_default(record.peer);
         known.is_here |= is_told_here;
         if known.record.as_ref().is_some_and(|old| old.seq >= record.seq) {
             return;
@@ -132,7 +134,7 @@ impl Overlay {
 
     fn send_shuffle(&mut self, to: PeerId, reply: bool) {
         let Some(link) = self.link(&to) else { return };
-        let mut peers: Vec<PeerRecord> = self.record.iter().cloned().collect();
+        let mut peers: Vec<Arc<PeerRecord>> = self.record.iter().cloned().collect();
         peers.extend(self.sample(NEIGHBOURS_IN_SHUFFLE, &to, |known| known.link.is_some()));
         let rest = Shuffle::PEERS_MAX - peers.len();
         peers.extend(self.sample(rest, &to, |known| known.link.is_none() && known.failures == 0));
@@ -146,7 +148,7 @@ impl Overlay {
     }
 
     /// Up to `n` records of known peers other than `to`, drawn at random.
-    fn sample(&mut self, n: usize, to: &PeerId, of: impl Fn(&Known) -> bool) -> Vec<PeerRecord> {
+    fn sample(&mut self, n: usize, to: &PeerId, of: impl Fn(&Known) -> bool) -> Vec<Arc<PeerRecord>> {
         let mut peers: Vec<PeerId> = self
             .known
             .iter()
@@ -156,7 +158,7 @@ impl Overlay {
         let mut records = Vec::with_capacity(n.min(peers.len()));
         while records.len() < n && !peers.is_empty() {
             let ix = self.below(peers.len());
-            let record = self.known.get(&peers.swap_remove(ix)).and_then(|known| known.record.as_deref());
+            let record = self.known.get(&peers.swap_remove(ix)).and_then(|known| known.record.as_ref());
             records.extend(record.cloned());
         }
         records

@@ -5,6 +5,8 @@
 //! the newcomer in its place. So two links come of one, and nobody's number of links changes but the newcomer's.
 //! Nothing is given up for a newcomer that cannot be reached.
 
+use std::sync::Arc;
+
 use super::{Fact, Overlay};
 use crate::id::PeerId;
 use crate::io::Slot;
@@ -15,7 +17,7 @@ use crate::wire::frame::{PeerRecord, Refusal, Walk, Why};
 impl Overlay {
     /// A newcomer has come to us: two walks that split and one that does not give it its five links.
     pub(super) fn send_on_walks(&mut self, peer: PeerId) {
-        let Some(record) = self.known.get(&peer).and_then(|known| known.record.as_deref().cloned()) else {
+        let Some(record) = self.known.get(&peer).and_then(|known| known.record.clone()) else {
             return;
         };
         for split in [true, true, false] {
@@ -30,7 +32,7 @@ impl Overlay {
         }
     }
 
-    fn start_walk(&mut self, record: PeerRecord, split: bool) {
+    fn start_walk(&mut self, record: Arc<PeerRecord>, split: bool) {
         let hops = limits::WALK_HOPS + if split { 0 } else { limits::WALK_HOPS_MORE };
         let peer = record.peer;
         self.pass_on(Walk { record, split, hops }, peer);
@@ -95,7 +97,7 @@ impl Overlay {
         if self.count(Slot::Random) <= limits::RANDOM_LINKS || self.is_besieged(now) {
             return;
         }
-        let record = self.known.get(&newcomer).and_then(|known| known.record.as_deref().cloned());
+        let record = self.known.get(&newcomer).and_then(|known| known.record.clone());
         if let (Some(peer), Some(record)) = (self.pick(&random), record) {
             self.part(peer, Refusal::Replaced, vec![record]);
         }

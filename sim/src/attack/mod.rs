@@ -20,6 +20,7 @@ use core::fmt;
 use core::str::FromStr;
 use core::time::Duration;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use djembe_protocol::crypto::{GroupKey, Identity};
 use djembe_protocol::id::{LinkId, PeerId};
@@ -120,7 +121,7 @@ impl FromStr for Kind {
 #[derive(Debug, Default)]
 pub(crate) struct Club {
     /// The attackers, with what each last signed of itself.
-    pub(crate) members: BTreeMap<PeerId, Option<PeerRecord>>,
+    pub(crate) members: BTreeMap<PeerId, Option<Arc<PeerRecord>>>,
     /// Everybody else who runs, and where; the first is the one that an eclipse is for.
     pub(crate) honest: Vec<(PeerId, Address)>,
 }
@@ -131,8 +132,8 @@ impl Club {
     }
 
     /// Up to `n` records of members other than `not`, drawn at random.
-    pub(crate) fn draw(&self, rng: &mut Rng, n: usize, not: &PeerId) -> Vec<PeerRecord> {
-        let mut records: Vec<&PeerRecord> = self
+    pub(crate) fn draw(&self, rng: &mut Rng, n: usize, not: &PeerId) -> Vec<Arc<PeerRecord>> {
+        let mut records: Vec<&Arc<PeerRecord>> = self
             .members
             .iter()
             .filter(|(peer, _)| *peer != not)

@@ -114,7 +114,7 @@ pub(crate) async fn lists_out_of_order(scene: &mut Scene, kind: usize) {
     };
     let roots = [3, 1].map(|group| (group, [0; 32], MembersDigest::default())).to_vec();
     let clock = |entries| -> Frame { Clock { group: 1, part: Part::All, entries }.into() };
-    let news = News { group: 1, tree: STAR, facts: vec![Fact::Said(made_up)] };
+    let news = News { group: 1, tree: STAR, facts: vec![Fact::Said(made_up.into())] };
     let cases: [(&str, Frame); 6] = [
         ("oversized", Peers { peers: (0..65).map(|n| (peer(n), vec![nowhere(1)])).collect() }.into()),
         ("oversized", Peers { peers: vec![(peer(1), (0..9).map(nowhere).collect())] }.into()),

@@ -203,7 +203,7 @@ fn made_up_authors_leave_room_for_neighbours() {
     let listed = Identity::from_seed([9; 32]);
     bench.say(link, Shuffle { reply: false, peers: Vec::new() });
     let word = MemberRecord::new(&key().topic_tag(), Incarnation(1), 1, Stay::Here, &listed);
-    bench.say(link, News { group: 1, tree: FLOOD, facts: vec![Fact::Said(word)] });
+    bench.say(link, News { group: 1, tree: FLOOD, facts: vec![Fact::Said(word.into())] });
     let author = std::mem::replace(&mut bench.hostile, listed);
     let frame = envelope(&bench, Lane::Durable);
     bench.hostile = author;
@@ -344,7 +344,7 @@ fn forged_words_are_the_neighbours_fault() {
     let listed = Identity::from_seed([9; 32]);
     let mut word = MemberRecord::new(&key().topic_tag(), Incarnation(1), 1, Stay::Here, &listed);
     word.seq = 2;
-    let news = Frame::from(News { group: 1, tree: FLOOD, facts: vec![Fact::Said(word)] });
+    let news = Frame::from(News { group: 1, tree: FLOOD, facts: vec![Fact::Said(word.into())] });
     assert_eq!(until_cut_off(&mut bench, link, &news), 5);
     assert_eq!(bench.engine.counters.count("forged-fact"), 5);
     assert_eq!(bench.engine.counters.count("bad-envelope"), 0);

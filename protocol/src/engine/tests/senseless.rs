@@ -1,5 +1,7 @@
 //! A neighbour whose every frame is well formed and makes no sense.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::wire::frame::{Advert, Adverts, Anchor, AnchorReq, Graft, Name, SeqReq, Ungraft};
 
@@ -106,14 +108,14 @@ impl Chaos {
                 let (incarnation, seq) = (self.incarnation(), self.below(9) as u32);
                 let word = MemberRecord::new(&key().topic_tag(), incarnation, seq, stay, hostile);
                 let vote = Alert::new(me, self.incarnation(), 1, hostile);
-                let facts = vec![Fact::Said(word), Fact::Vote(vote)];
+                let facts = vec![Fact::Said(word.into()), Fact::Vote(vote)];
                 News { group, tree: [0, 1, u16::MAX][self.below(3) as usize], facts }.into()
             }
             30 => MembersAsk { group, after: log(self.below(9)).author }.into(),
             31 => {
                 let word = MemberRecord::new(&key().topic_tag(), self.incarnation(), 1, Stay::Here, hostile);
                 let more_after = Some(log(self.below(9)).author);
-                Members { group, facts: vec![Fact::Said(word)], more_after }.into()
+                Members { group, facts: vec![Fact::Said(word.into())], more_after }.into()
             }
             32 => MembersSums { group, sums: vec![self.0.next_u32(); MembersSums::BUCKETS] }.into(),
             33 => MembersHave { group, buckets: self.0.next_u64(), ids: vec![self.below(9); 3] }.into(),
@@ -159,14 +161,14 @@ impl Chaos {
     }
 
     /// What anybody may say of anybody: signed by nobody, or by a stranger who may not exist.
-    fn record(&mut self, hostile: &Identity) -> PeerRecord {
+    fn record(&mut self, hostile: &Identity) -> Arc<PeerRecord> {
         let addresses = (0..self.below(3)).map(|n| Address(vec![n as u8; 5])).collect();
         let seq = self.seq();
         if self.below(8) == 0 {
             return PeerRecord::new(hostile, seq, addresses, Vec::new());
         }
         let peer = log(self.below(5000)).author;
-        PeerRecord { peer, seq, addresses, tags: Vec::new(), signature: Signature([1; 64]) }
+        Arc::new(PeerRecord { peer, seq, addresses, tags: Vec::new(), signature: Signature([1; 64]) })
     }
 
     /// Of a tree of which the liar is root, or of none.

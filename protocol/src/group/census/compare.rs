@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Census, Ground};
+use super::{Census, Ground, Member};
 use crate::id::{LinkId, PeerId};
 use crate::limits;
 use crate::time::Timestamp;
@@ -64,14 +64,14 @@ impl Census {
     }
 
     fn ids(&self) -> impl Iterator<Item = (PeerId, u64)> + '_ {
-        let here = self.members.iter().filter(|(_, member)| member.is_here());
-        here.map(|(peer, member)| (*peer, member.id))
+        let here = self.members.iter().filter(|member| member.is_here());
+        here.map(|member| (*member.peer(), member.id))
     }
 
     /// Those of one part.
     fn ids_in(&self, bucket: usize) -> impl Iterator<Item = (PeerId, u64)> + '_ {
-        let part = self.members.part(bucket).filter(|(_, member)| member.is_here());
-        part.map(|(peer, member)| (*peer, member.id))
+        let part = self.members.part(bucket).filter(|member| member.is_here());
+        part.map(|member| (*member.peer(), member.id))
     }
 
     pub(crate) fn on_sums(&mut self, ground: &Ground<'_>, link: LinkId, sums: &MembersSums) {
@@ -132,14 +132,10 @@ impl Census {
     }
 
     pub(crate) fn on_ask(&mut self, ground: &Ground<'_>, link: LinkId, ask: &MembersAsk) {
-        let mut rest = self.members.after(ask.after).filter(|(_, member)| member.is_here());
-        let page: Vec<(PeerId, Fact)> = rest
-            .by_ref()
-            .take(limits::FACTS_MAX)
-            .map(|(peer, member)| (*peer, Fact::Said(member.word(*peer))))
-            .collect();
-        let more_after = rest.next().and_then(|_| page.last()).map(|(peer, _)| *peer);
-        let facts = page.into_iter().map(|(_, fact)| fact).collect();
+        let mut rest = self.members.after(ask.after).filter(|member| member.is_here());
+        let page: Vec<&Member> = rest.by_ref().take(limits::FACTS_MAX).collect();
+        let more_after = rest.next().and_then(|_| page.last()).map(|member| *member.peer());
+        let facts = page.into_iter().map(|member| Fact::Said(member.word.clone())).collect();
         let members = Members { group: ground.group, facts, more_after };
         self.frames.push((link, Class::Bulk, members.into()));
     }

@@ -19,15 +19,14 @@ mod table;
 mod votes;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::crypto::Identity;
 use crate::id::{Incarnation, LinkId, PeerId, TopicTag};
 use crate::io::PresenceCause;
 use crate::limits;
 use crate::time::{Duration, Timestamp};
-use crate::wire::frame::{
-    Alert, Class, Fact, Frame, GroupIx, MemberRecord, MembersDigest, Signature, Stay, member_id,
-};
+use crate::wire::frame::{Alert, Class, Fact, Frame, GroupIx, MemberRecord, MembersDigest, Stay, member_id};
 use compare::Compare;
 use table::Table;
 use votes::Case;
@@ -86,6 +85,7 @@ pub(crate) struct Census {
     n_here: usize,
     /// Of the ids of those who are there.
     sum: u64,
+    passed: Passed,
     cases: BTreeMap<PeerId, Case>,
     compare: Compare,
     heard: Vec<Heard>,
@@ -101,36 +101,46 @@ pub(crate) struct Census {
 struct Member {
     /// Its [`member_id`]: lists are compared by it, again and again.
     id: u64,
-    incarnation: Incarnation,
-    seq: u32,
-    stay: Stay,
+    /// Shared with the frame that it came in and those in which it is passed on; a simulator has one for all nodes.
+    word: Arc<MemberRecord>,
+    /// When it said so, as far as this node knows, or when it was gone: in seconds of [`Timestamp`].
+    changed_at: u32,
     /// Others say that it is gone in this incarnation.
     is_gone: bool,
-    signature: Signature,
-    /// When it said so, as far as this node knows, or when it was gone.
-    changed_at: Timestamp,
-    /// Words that were passed on lately, and since when they are counted.
-    n_passed: u8,
-    passed_since: Timestamp,
 }
+
+const _: () = assert!(size_of::<Member>() == 24);
 
 impl Member {
     fn is_here(&self) -> bool {
-        self.stay == Stay::Here && !self.is_gone
+        self.word.stay == Stay::Here && !self.is_gone
     }
 
-    fn word(&self, peer: PeerId) -> MemberRecord {
-        let Self { incarnation, seq, stay, signature, .. } = *self;
-        MemberRecord { peer, incarnation, seq, stay, signature }
+    fn peer(&self) -> &PeerId {
+        &self.word.peer
     }
+}
 
-    /// Whether a word of it may be passed on: each one goes to everybody.
-    fn may_pass(&mut self, now: Timestamp) -> bool {
-        if now - self.passed_since >= limits::WORDS_WINDOW {
-            (self.n_passed, self.passed_since) = (0, now);
+/// Seconds since the start of time.
+fn seconds(at: Timestamp) -> u32 {
+    u32::try_from(at.as_micros() / 1_000_000).unwrap_or(u32::MAX)
+}
+
+/// How often words of whom were passed on lately: each one goes to everybody.
+#[derive(Debug, Default)]
+struct Passed {
+    since: Timestamp,
+    n: BTreeMap<PeerId, u8>,
+}
+
+impl Passed {
+    fn may_pass(&mut self, now: Timestamp, peer: &PeerId) -> bool {
+        if now - self.since >= limits::WORDS_WINDOW {
+            *self = Self { since: now, n: BTreeMap::new() };
         }
-        self.n_passed = self.n_passed.saturating_add(1);
-        self.n_passed <= limits::WORDS_OF_ONE
+        let n = self.n.entry(*peer).or_default();
+        *n = n.saturating_add(1);
+        *n <= limits::WORDS_OF_ONE
     }
 }
 
@@ -150,7 +160,7 @@ impl Census {
 
     /// Those who are there, this node among them if it said so.
     pub(crate) fn here(&self) -> impl Iterator<Item = PeerId> + '_ {
-        self.members.iter().filter(|(_, member)| member.is_here()).map(|(peer, _)| *peer)
+        self.members.iter().filter(|member| member.is_here()).map(|member| *member.peer())
     }
 
     pub(crate) fn is_here(&self, peer: &PeerId) -> bool {
@@ -170,7 +180,7 @@ impl Census {
 
     /// This node's own word, to be passed on.
     pub(crate) fn say(&mut self, ground: &Ground<'_>, identity: &Identity, seq: u32, stay: Stay) -> Fact {
-        let record = MemberRecord::new(&ground.tag, ground.incarnation, seq, stay, identity);
+        let record = Arc::new(MemberRecord::new(&ground.tag, ground.incarnation, seq, stay, identity));
         self.put(ground.now, &record);
         Fact::Said(record)
     }
@@ -189,16 +199,17 @@ impl Census {
     fn take_word(
         &mut self,
         ground: &Ground<'_>,
-        record: &MemberRecord,
+        record: &Arc<MemberRecord>,
         toll: &mut u32,
     ) -> Result<Worth, Junk> {
         if record.peer == ground.me {
             return Ok(Worth::Old);
         }
         if let Some(known) = self.members.get(&record.peer) {
+            let word = &known.word;
             let is_later =
-                (record.incarnation, record.seq, record.stay) > (known.incarnation, known.seq, known.stay);
-            let is_dead = known.is_gone && record.incarnation <= known.incarnation;
+                (record.incarnation, record.seq, record.stay) > (word.incarnation, word.seq, word.stay);
+            let is_dead = known.is_gone && record.incarnation <= word.incarnation;
             if !is_later || is_dead && record.stay == Stay::Here {
                 let is_behind = record.stay == Stay::Here && !known.is_here();
                 return Ok(if is_behind { Worth::Outdated } else { Worth::Old });
@@ -212,24 +223,20 @@ impl Census {
             self.make_room();
         }
         self.put(ground.now, record);
-        let may_pass = self.members.get_mut(&record.peer).is_some_and(|known| known.may_pass(ground.now));
-        Ok(if may_pass { Worth::News } else { Worth::Noted })
+        Ok(if self.passed.may_pass(ground.now, &record.peer) { Worth::News } else { Worth::Noted })
     }
 
     /// A word that was found to be good, and later than what was known.
-    fn put(&mut self, now: Timestamp, record: &MemberRecord) {
-        let MemberRecord { peer, incarnation, seq, stay, signature } = *record;
+    fn put(&mut self, now: Timestamp, word: &Arc<MemberRecord>) {
+        let MemberRecord { peer, incarnation, stay, .. } = **word;
         let was_here = self.leave_sum(&peer);
         let before = self.members.get(&peer);
-        let has_risen = before.is_some_and(|known| known.incarnation < incarnation) && stay == Stay::Here;
-        let (n_passed, passed_since) = before.map_or((0, now), |known| (known.n_passed, known.passed_since));
-        let is_gone = false;
-        let changed_at = now;
+        let has_risen =
+            before.is_some_and(|known| known.word.incarnation < incarnation) && stay == Stay::Here;
         let id = member_id(&peer, incarnation);
-        let member =
-            Member { id, incarnation, seq, stay, is_gone, signature, changed_at, n_passed, passed_since };
+        let member = Member { id, word: word.clone(), changed_at: seconds(now), is_gone: false };
         let is_here = member.is_here();
-        self.members.insert(peer, member);
+        self.members.insert(member);
         self.enter_sum(&peer);
         self.close_case(now, &peer, incarnation, stay);
         match (was_here, is_here) {
@@ -255,7 +262,7 @@ impl Census {
             return;
         }
         if let Some(member) = self.members.get_mut(peer) {
-            (member.is_gone, member.changed_at) = (true, now);
+            (member.is_gone, member.changed_at) = (true, seconds(now));
             self.heard.push(Heard::Left(*peer, cause));
         }
         self.forget_some();
@@ -264,7 +271,7 @@ impl Census {
     /// Forgets all but neighbours, as if they had never been there: they are told again by who knows better.
     pub(crate) fn forget_far(&mut self, ground: &Ground<'_>, near: &[PeerId]) {
         let is_far = |peer: &&PeerId| **peer != ground.me && !near.contains(peer);
-        for peer in self.members.iter().map(|(peer, _)| peer).filter(is_far).copied().collect::<Vec<_>>() {
+        for peer in self.members.iter().map(Member::peer).filter(is_far).copied().collect::<Vec<_>>() {
             if self.leave_sum(&peer) {
                 self.heard.push(Heard::Left(peer, PresenceCause::TimedOut));
             }
@@ -280,7 +287,7 @@ impl Census {
             let votes = self.cases.get(peer).map(|case| case.votes.iter());
             return votes.into_iter().flatten().cloned().map(Fact::Vote).collect();
         }
-        vec![Fact::Said(member.word(*peer))]
+        vec![Fact::Said(member.word.clone())]
     }
 
     // The table.
@@ -317,8 +324,8 @@ impl Census {
     }
 
     fn forget_oldest(&mut self) -> bool {
-        let absent = self.members.iter().filter(|(_, member)| !member.is_here());
-        let oldest = absent.min_by_key(|(_, member)| member.changed_at).map(|(peer, _)| *peer);
+        let absent = self.members.iter().filter(|member| !member.is_here());
+        let oldest = absent.min_by_key(|member| member.changed_at).map(|member| *member.peer());
         if let Some(oldest) = oldest {
             self.members.remove(&oldest);
             self.cases.remove(&oldest);
@@ -346,9 +353,11 @@ impl Census {
     /// watched: their watchers died with them.
     fn sweep(&mut self, ground: &Ground<'_>) {
         let oldest = limits::WORD_EXPIRES * self.word_pause();
-        let is_stale = |member: &Member| ground.now - member.changed_at >= oldest;
-        let stale = self.members.iter().filter(|(peer, member)| **peer != ground.me && is_stale(member));
-        for peer in stale.map(|(peer, _)| *peer).collect::<Vec<_>>() {
+        let now = seconds(ground.now);
+        let is_stale =
+            |member: &&Member| u64::from(now.saturating_sub(member.changed_at)) >= oldest.as_secs();
+        let stale = self.members.iter().filter(|member| *member.peer() != ground.me).filter(is_stale);
+        for peer in stale.map(|member| *member.peer()).collect::<Vec<_>>() {
             if self.is_here(&peer) {
                 if !(ground.watches)(&peer) {
                     self.set_gone(ground.now, &peer, PresenceCause::TimedOut);

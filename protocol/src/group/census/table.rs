@@ -22,12 +22,12 @@ pub(super) struct Table {
 struct Part {
     /// The lower halves of the ids of those who are there, added up: they are as good as the whole.
     sum: u32,
-    members: Vec<(PeerId, Member)>,
+    members: Vec<Member>,
 }
 
 impl Part {
     fn find(&self, peer: &PeerId) -> Result<usize, usize> {
-        self.members.binary_search_by(|(other, _)| other.cmp(peer))
+        self.members.binary_search_by(|other| other.peer().cmp(peer))
     }
 }
 
@@ -42,25 +42,25 @@ impl Table {
 
     pub(super) fn get(&self, peer: &PeerId) -> Option<&Member> {
         let part = self.parts.get(MembersSums::bucket(peer))?;
-        part.find(peer).ok().map(|at| &part.members[at].1)
+        part.find(peer).ok().map(|at| &part.members[at])
     }
 
     pub(super) fn get_mut(&mut self, peer: &PeerId) -> Option<&mut Member> {
         let part = self.parts.get_mut(MembersSums::bucket(peer))?;
-        part.find(peer).ok().map(|at| &mut part.members[at].1)
+        part.find(peer).ok().map(|at| &mut part.members[at])
     }
 
     /// Puts a member in, in place of what was known of it.
-    pub(super) fn insert(&mut self, peer: PeerId, member: Member) {
+    pub(super) fn insert(&mut self, member: Member) {
         self.parts.resize_with(MembersSums::BUCKETS, Part::default);
-        let part = &mut self.parts[MembersSums::bucket(&peer)];
-        match part.find(&peer) {
-            Ok(at) => part.members[at].1 = member,
+        let part = &mut self.parts[MembersSums::bucket(member.peer())];
+        match part.find(member.peer()) {
+            Ok(at) => part.members[at] = member,
             Err(at) => {
                 if part.members.len() == part.members.capacity() {
                     part.members.reserve_exact(GROWTH + part.members.len() / 8);
                 }
-                part.members.insert(at, (peer, member));
+                part.members.insert(at, member);
                 self.len += 1;
             }
         }
@@ -76,20 +76,19 @@ impl Table {
     }
 
     /// All, in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&PeerId, &Member)> {
-        self.parts.iter().flat_map(|part| &part.members).map(|(peer, member)| (peer, member))
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Member> {
+        self.parts.iter().flat_map(|part| &part.members)
     }
 
     /// Those of one part.
-    pub(super) fn part(&self, bucket: usize) -> impl Iterator<Item = (&PeerId, &Member)> {
-        let part = self.parts.get(bucket).into_iter();
-        part.flat_map(|part| &part.members).map(|(peer, member)| (peer, member))
+    pub(super) fn part(&self, bucket: usize) -> impl Iterator<Item = &Member> {
+        self.parts.get(bucket).into_iter().flat_map(|part| &part.members)
     }
 
     /// Those after a peer.
-    pub(super) fn after(&self, peer: PeerId) -> impl Iterator<Item = (&PeerId, &Member)> {
+    pub(super) fn after(&self, peer: PeerId) -> impl Iterator<Item = &Member> {
         let rest = self.parts.iter().skip(MembersSums::bucket(&peer)).flat_map(|part| &part.members);
-        rest.map(|(peer, member)| (peer, member)).skip_while(move |(other, _)| **other <= peer)
+        rest.skip_while(move |other| *other.peer() <= peer)
     }
 
     // Sums.
@@ -104,8 +103,8 @@ impl Table {
     /// Over those of each part who are there.
     pub(super) fn sums(&self) -> Vec<u32> {
         let is_right = |part: &Part| {
-            let here = part.members.iter().filter(|(_, member)| member.is_here());
-            part.sum == here.fold(0u32, |sum, (_, member)| sum.wrapping_add(member.id as u32))
+            let here = part.members.iter().filter(|member| member.is_here());
+            part.sum == here.fold(0u32, |sum, member| sum.wrapping_add(member.id as u32))
         };
         debug_assert!(self.parts.iter().all(is_right), "they are kept up to date");
         let mut sums: Vec<u32> = self.parts.iter().map(|part| part.sum).collect();
@@ -118,21 +117,12 @@ impl Table {
 mod tests {
     use super::super::*;
     use super::Table;
+    use crate::wire::frame::Signature;
 
-    fn member(id: u64) -> Member {
-        let (incarnation, signature, now) = (Incarnation(1), Signature([0; 64]), Timestamp::ZERO);
-        let (stay, changed_at, passed_since) = (Stay::Here, now, now);
-        Member {
-            id,
-            incarnation,
-            seq: 0,
-            stay,
-            is_gone: false,
-            signature,
-            changed_at,
-            n_passed: 0,
-            passed_since,
-        }
+    fn member(peer: PeerId, id: u64) -> Member {
+        let (incarnation, signature) = (Incarnation(1), Signature([0; 64]));
+        let word = Arc::new(MemberRecord { peer, incarnation, seq: 0, stay: Stay::Here, signature });
+        Member { id, word, changed_at: 0, is_gone: false }
     }
 
     /// Goal: it is what a map is, in the same order, from wherever it is read on, whoever comes and goes.
@@ -145,17 +135,19 @@ mod tests {
                 table.remove(&peer);
                 map.remove(&peer);
             } else {
-                table.insert(peer, member(n.into()));
+                table.insert(member(peer, n.into()));
                 map.insert(peer, u64::from(n));
             }
         }
         let all: Vec<_> = map.iter().map(|(peer, id)| (*peer, *id)).collect();
-        assert!(table.iter().map(|(peer, member)| (*peer, member.id)).eq(all.iter().copied()));
-        assert!((0..64).flat_map(|part| table.part(part)).map(|(peer, _)| *peer).eq(map.keys().copied()));
+        assert!(table.iter().map(|member| (*member.peer(), member.id)).eq(all.iter().copied()));
+        assert!(
+            (0..64).flat_map(|part| table.part(part)).map(|member| *member.peer()).eq(map.keys().copied())
+        );
         assert_eq!(table.len(), map.len());
         for (n, (peer, id)) in all.iter().enumerate() {
             assert_eq!(table.get(peer).map(|member| member.id), Some(*id));
-            assert!(table.after(*peer).map(|(peer, _)| peer).eq(all[n + 1..].iter().map(|(peer, _)| peer)));
+            assert!(table.after(*peer).map(Member::peer).eq(all[n + 1..].iter().map(|(peer, _)| peer)));
         }
         assert_eq!(table.after(PeerId([0; 32])).count(), all.len());
     }

@@ -73,7 +73,7 @@ impl Bench {
 }
 
 fn said(n: usize, incarnation: u64, seq: u32, stay: Stay) -> Fact {
-    Fact::Said(MemberRecord::new(&TAG, Incarnation(incarnation), seq, stay, &identity(n)))
+    Fact::Said(MemberRecord::new(&TAG, Incarnation(incarnation), seq, stay, &identity(n)).into())
 }
 
 fn vote(observer: usize, target: usize, incarnation: u64, observers: usize) -> Fact {
@@ -149,15 +149,15 @@ fn the_latest_word_counts() {
     }
     let Fact::Said(word) = said(2, 5, 1, Stay::Here) else { unreachable!("it is a word") };
     for forged in [
-        MemberRecord { peer: identity(3).peer_id(), ..word.clone() },
-        MemberRecord { seq: 2, ..word.clone() },
-        MemberRecord { incarnation: Incarnation(6), ..word.clone() },
-        MemberRecord { stay: Stay::Left, ..word.clone() },
+        MemberRecord { peer: identity(3).peer_id(), ..MemberRecord::clone(&word) },
+        MemberRecord { seq: 2, ..MemberRecord::clone(&word) },
+        MemberRecord { incarnation: Incarnation(6), ..MemberRecord::clone(&word) },
+        MemberRecord { stay: Stay::Left, ..MemberRecord::clone(&word) },
     ] {
-        assert_eq!(bench.take(&Fact::Said(forged)), Err(Junk));
+        assert_eq!(bench.take(&Fact::Said(forged.into())), Err(Junk));
     }
     let other = MemberRecord::new(&TopicTag([8; 16]), Incarnation(5), 1, Stay::Here, &identity(2));
-    assert_eq!(bench.take(&Fact::Said(other)), Err(Junk), "for another group");
+    assert_eq!(bench.take(&Fact::Said(other.into())), Err(Junk), "for another group");
 }
 
 /// Goal: whoever comes and goes again and again does not make everybody pass it on for ever.
@@ -312,7 +312,7 @@ fn the_list_is_bounded() {
     assert_eq!(bench.census.members.len(), 10 + limits::GONE_MAX);
     bench.join(10_001..10_000 + limits::MEMBERS_MAX - 10);
     let Fact::Said(mut forged) = said(9001, 5, 1, Stay::Here) else { panic!("a word") };
-    forged.seq = 2;
+    Arc::make_mut(&mut forged).seq = 2;
     assert_eq!(bench.take(&Fact::Said(forged)), Err(Junk));
     assert_eq!(bench.census.members.len(), limits::MEMBERS_MAX, "what nobody signed takes nobody's place");
     bench.join([10_000]);

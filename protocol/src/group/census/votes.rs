@@ -90,7 +90,7 @@ impl Census {
             }
             return Ok(Worth::Old);
         }
-        if self.members.get(&alert.target).is_some_and(|known| alert.incarnation < known.incarnation) {
+        if self.members.get(&alert.target).is_some_and(|known| alert.incarnation < known.word.incarnation) {
             return Ok(Worth::Outdated);
         }
         if !self.may_count(ground, alert) {
@@ -108,8 +108,8 @@ impl Census {
         let Some(target) = self.members.get(&alert.target).filter(|target| target.is_here()) else {
             return false;
         };
-        let is_of_now = alert.incarnation >= target.incarnation
-            && alert.incarnation.0 - target.incarnation.0 <= limits::INCARNATION_JUMP_MAX;
+        let is_of_now = alert.incarnation >= target.word.incarnation
+            && alert.incarnation.0 - target.word.incarnation.0 <= limits::INCARNATION_JUMP_MAX;
         let is_of_member = alert.observer == ground.me || self.members.contains(&alert.observer);
         let is_news = self.cases.get(&alert.target).is_none_or(|case| match case.risen_at {
             Some(at) => ground.now - at >= limits::VOTE_AGAIN || !case.has_vote_of(&alert.observer),

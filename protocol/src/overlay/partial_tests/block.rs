@@ -13,7 +13,7 @@ fn ip6(network: u8, host: u8) -> Address {
     Address(bytes)
 }
 
-fn record_at(n: u16, addresses: Vec<Address>) -> PeerRecord {
+fn record_at(n: u16, addresses: Vec<Address>) -> Arc<PeerRecord> {
     PeerRecord::new(&identity(n), 1, addresses, Vec::new())
 }
 
@@ -164,7 +164,7 @@ fn a_besieged_node_chooses_its_links() {
         .overlay
         .known
         .iter()
-        .filter(|(_, known)| known.link.is_some_and(|up| up.is_chosen))
+        .filter(|(_, known)| known.link.as_ref().is_some_and(|up| up.is_chosen))
         .map(|(peer, _)| *peer)
         .collect();
     assert_eq!(chosen.len(), limits::CHOSEN_LINKS);

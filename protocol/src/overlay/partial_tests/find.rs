@@ -7,7 +7,7 @@ use crate::wire::frame::{find_tag, mate_tag};
 
 const TOPIC: TopicTag = TopicTag([3; 16]);
 
-fn mate(n: u16) -> PeerRecord {
+fn mate(n: u16) -> Arc<PeerRecord> {
     let tags = vec![mate_tag(&TOPIC, &peer(n))];
     PeerRecord::new(&identity(n), 2, vec![Address(n.to_be_bytes().to_vec())], tags)
 }
@@ -34,10 +34,10 @@ fn known_members_are_linked_first() {
     mates.sort_unstable();
     assert_eq!(bench.dialed, mates);
     assert!(
-        bench
-            .dialed
-            .iter()
-            .all(|peer| bench.overlay.known[peer].dialing.is_some_and(|dial| dial.why == Why::Group))
+        bench.dialed.iter().all(|peer| bench.overlay.known[peer]
+            .dialing
+            .as_ref()
+            .is_some_and(|dial| dial.why == Why::Group))
     );
 }
 
@@ -112,7 +112,8 @@ fn a_member_answers_a_search_by_dialling() {
 fn breadcrumbs_are_bounded() {
     let mut bench = Bench::partial(5);
     for n in 0..limits::CRUMBS_MAX as u16 + 20 {
-        let record = PeerRecord { peer: PeerId([n.to_be_bytes()[1]; 32]), ..forged(1, u64::from(n)) };
+        let record = PeerRecord::clone(&forged(1, u64::from(n)));
+        let record = Arc::new(PeerRecord { peer: PeerId([n.to_be_bytes()[1]; 32]), ..record });
         bench.overlay.find(bench.now, peer(0), Find { tag: [n.to_be_bytes()[0] + 1; 8], record, hops: 0 });
         bench.now = bench.now + Duration::from_millis(10);
     }

@@ -24,7 +24,8 @@ fn linked() -> Overlay {
 
 fn greet(overlay: &mut Overlay, link: LinkId, peer: PeerId) {
     let record =
-        PeerRecord { peer, seq: 1, addresses: Vec::new(), tags: Vec::new(), signature: Signature([0; 64]) };
+        PeerRecord { peer, seq: 1, addresses: Vec::new(), tags: Vec::new(), signature: Signature([0; 64]) }
+            .into();
     assert_eq!(overlay.greeted(at(0), link, peer, Why::Mesh, record), None);
 }
 
@@ -345,7 +346,8 @@ fn nobody_is_dialed_where_it_cannot_be() {
         overlay.linked_at(LinkId(1), &LOW, from);
         let addresses = [vec![loopback.clone(), multicast.clone()], there(1)].concat();
         let record =
-            PeerRecord { peer: LOW, seq: 1, addresses, tags: Vec::new(), signature: Signature([0; 64]) };
+            PeerRecord { peer: LOW, seq: 1, addresses, tags: Vec::new(), signature: Signature([0; 64]) }
+                .into();
         assert_eq!(overlay.greeted(at(0), LinkId(1), LOW, Why::Mesh, record), None);
         overlay.take_facts();
         overlay.link_down(at(6000), LinkId(1), LOW, 0);

@@ -1,5 +1,7 @@
 //! Frames about the link itself: who is there, which groups both are in, signs of life, how much may be sent.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{GroupIx, PeerRecord, Why};
@@ -23,7 +25,7 @@ pub struct Hello {
     /// Why it dialled, or as what it keeps the link.
     pub why: Why,
     /// Where this node listens, for its neighbours to pass on.
-    pub record: PeerRecord,
+    pub record: Arc<PeerRecord>,
 }
 
 /// "I am in this group": proves knowledge of the group key and names no group to those without it.

@@ -4,6 +4,8 @@
 //! A member is in the group because it says so, signed by itself; it is gone because observers say so, signed by
 //! them. So nobody can invent what another said, and everything can be passed on by anybody.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Alert, GroupIx, Signature, TreeIx};
@@ -74,8 +76,8 @@ pub fn member_id(peer: &PeerId, incarnation: Incarnation) -> u64 {
 /// Something about a member that travels through the group.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Fact {
-    /// Its own word.
-    Said(MemberRecord),
+    /// Its own word, shared by who keeps it and who passes it on.
+    Said(Arc<MemberRecord>),
     /// An observer's vote that it is gone.
     Vote(Alert),
 }

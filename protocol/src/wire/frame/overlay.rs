@@ -1,5 +1,7 @@
 //! What nodes say about the overlay: why a link was dialled, that it is not kept, who else is there.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::Signature;
@@ -47,7 +49,7 @@ impl Address {
 }
 
 /// Where a node can be reached, signed by itself, so that anybody can pass it on. Its signature is checked by who
-/// is about to dial it, not by those who only carry it.
+/// is about to dial it, not by those who only carry it. Frames and those who keep one share it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PeerRecord {
     /// Who.
@@ -69,11 +71,11 @@ impl PeerRecord {
     pub const TAGS_MAX: usize = 8;
 
     /// A node's record of itself.
-    pub fn new(identity: &Identity, seq: u64, addresses: Vec<Address>, tags: Vec<MateTag>) -> Self {
+    pub fn new(identity: &Identity, seq: u64, addresses: Vec<Address>, tags: Vec<MateTag>) -> Arc<Self> {
         let peer = identity.peer_id();
         let mut record = Self { peer, seq, addresses, tags, signature: Signature([0; 64]) };
         record.signature = Signature(identity.sign(Domain::Address, &record.signed_bytes()));
-        record
+        Arc::new(record)
     }
 
     /// Whether its peer signed it. About 30 us.
@@ -148,7 +150,7 @@ pub struct Refuse {
     /// Why.
     pub why: Refusal,
     /// At most [`Refuse::PEERS_MAX`].
-    pub peers: Vec<PeerRecord>,
+    pub peers: Vec<Arc<PeerRecord>>,
 }
 
 impl Refuse {
@@ -160,7 +162,7 @@ impl Refuse {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Walk {
     /// Who is looking.
-    pub record: PeerRecord,
+    pub record: Arc<PeerRecord>,
     /// Whoever the walk ends at puts the newcomer between itself and one of its neighbours; else it takes it as one
     /// more neighbour, if it has room.
     pub split: bool,
@@ -179,7 +181,7 @@ pub struct Shuffle {
     /// This is the answer.
     pub reply: bool,
     /// At most [`Shuffle::PEERS_MAX`].
-    pub peers: Vec<PeerRecord>,
+    pub peers: Vec<Arc<PeerRecord>>,
 }
 
 impl Shuffle {
@@ -193,7 +195,7 @@ pub struct Find {
     /// The group, as those who look for it call it.
     pub tag: MateTag,
     /// Who is looking.
-    pub record: PeerRecord,
+    pub record: Arc<PeerRecord>,
     /// Hops left; at most [`Walk::HOPS_MAX`].
     pub hops: u8,
 }
@@ -206,7 +208,7 @@ pub struct Found {
     /// Who was looking, and is told.
     pub seeker: PeerId,
     /// Who else is.
-    pub record: PeerRecord,
+    pub record: Arc<PeerRecord>,
 }
 
 /// Neighbours of the sender: how a node with one contact finds the rest.
@@ -224,9 +226,9 @@ impl Peers {
 // Each address comes with up to two bytes of length, each list with one.
 const _: () = assert!(Peers::MAX * (33 + PeerRecord::ADDRESSES_MAX * (Address::MAX + 2)) < limits::FRAME_MAX);
 
-pub(super) fn check_records(records: &[PeerRecord], max: usize) -> Result<(), DecodeError> {
+pub(super) fn check_records(records: &[Arc<PeerRecord>], max: usize) -> Result<(), DecodeError> {
     if records.len() > max {
         return Err(DecodeError::TooLarge("peer records"));
     }
-    records.iter().try_for_each(PeerRecord::check_counts)
+    records.iter().try_for_each(|record| record.check_counts())
 }

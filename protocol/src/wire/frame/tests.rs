@@ -1,5 +1,7 @@
 //! Every kind of frame: round trip, golden bytes, and what is refused.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::crypto::Identity;
 use crate::error::Reject;
@@ -44,14 +46,14 @@ fn hello() -> Hello {
     }
 }
 
-fn record() -> PeerRecord {
-    PeerRecord {
+fn record() -> Arc<PeerRecord> {
+    Arc::new(PeerRecord {
         peer: peer(3),
         seq: 1001,
         addresses: vec![Address(vec![4, 127, 0, 0, 1])],
         tags: vec![[4; 8]],
         signature: Signature([9; 64]),
-    }
+    })
 }
 
 fn advert(tree: TreeIx, name: Name) -> Advert {
@@ -105,9 +107,9 @@ fn samples() -> Vec<Frame> {
         Shuffle { reply: false, peers: vec![record()] }.into(),
         Find { tag: [2; 8], record: record(), hops: 3 }.into(),
         Found { tag: [2; 8], seeker: peer(4), record: record() }.into(),
-        News { group: 3, tree: 7, facts: vec![Fact::Said(word(5)), Fact::Vote(alert(2))] }.into(),
+        News { group: 3, tree: 7, facts: vec![Fact::Said(word(5).into()), Fact::Vote(alert(2))] }.into(),
         MembersAsk { group: 3, after: peer(4) }.into(),
-        Members { group: 3, facts: vec![Fact::Said(word(5))], more_after: Some(peer(5)) }.into(),
+        Members { group: 3, facts: vec![Fact::Said(word(5).into())], more_after: Some(peer(5)) }.into(),
         MembersSums { group: 3, sums: vec![9; MembersSums::BUCKETS] }.into(),
         MembersHave { group: 3, buckets: 6, ids: vec![1, 251] }.into(),
         MembersWant { group: 3, ids: vec![1, 251] }.into(),
@@ -268,19 +270,19 @@ fn lists_are_bounded_from_both_sides() {
     let full = || PeerRecord {
         addresses: many(PeerRecord::ADDRESSES_MAX, |_| address(Address::MAX)),
         tags: vec![[1; 8]; PeerRecord::TAGS_MAX],
-        ..record()
+        ..PeerRecord::clone(&record())
     };
     let addresses = |n| -> Frame {
-        let record = PeerRecord { addresses: many(n, |_| address(Address::MAX)), ..full() };
+        let record = PeerRecord { addresses: many(n, |_| address(Address::MAX)), ..full() }.into();
         Hello { record, ..hello() }.into()
     };
     let tags = |n| -> Frame {
-        let record = PeerRecord { tags: vec![[1; 8]; n], ..full() };
+        let record = PeerRecord { tags: vec![[1; 8]; n], ..full() }.into();
         Walk { record, split: true, hops: 0 }.into()
     };
-    let hops = |n: usize| -> Frame { Walk { record: full(), split: true, hops: n as u8 }.into() };
-    let refuse = |n| -> Frame { Refuse { why: Refusal::Full, peers: many(n, |_| full()) }.into() };
-    let shuffle = |n| -> Frame { Shuffle { reply: true, peers: many(n, |_| full()) }.into() };
+    let hops = |n: usize| -> Frame { Walk { record: full().into(), split: true, hops: n as u8 }.into() };
+    let refuse = |n| -> Frame { Refuse { why: Refusal::Full, peers: many(n, |_| full().into()) }.into() };
+    let shuffle = |n| -> Frame { Shuffle { reply: true, peers: many(n, |_| full().into()) }.into() };
     let peers = |n| -> Frame {
         let all = || many(PeerRecord::ADDRESSES_MAX, |_| address(Address::MAX));
         Peers { peers: many(n, |_| (peer(1), all())) }.into()
@@ -361,7 +363,7 @@ fn values_that_contradict_themselves_are_refused() {
         assert_eq!(refused(sums.into()), DecodeError::Invalid("sums"));
     }
     let late = MemberRecord { incarnation: Incarnation(limits::INCARNATION_MAX + 1), ..word(1) };
-    let facts = vec![Fact::Said(late)];
+    let facts = vec![Fact::Said(late.into())];
     assert_eq!(refused(News { group: 1, tree: 1, facts }.into()), DecodeError::TooLarge("incarnation"));
     let clock = |entries: Vec<ClockEntry>| Clock { group: 1, part: Part::All, entries };
     assert_eq!(refused(clock(vec![entry(2), entry(1)]).into()), DecodeError::NotCanonical);
@@ -408,11 +410,11 @@ fn a_record_is_signed_by_its_peer_and_nothing_in_it_can_be_changed() {
     let good = PeerRecord::new(&identity, 7, vec![Address(vec![1, 2])], vec![[3; 8]]);
     assert_eq!(good.check(), Ok(()));
     let changed = [
-        PeerRecord { peer: peer(9), ..good.clone() },
-        PeerRecord { seq: 8, ..good.clone() },
-        PeerRecord { addresses: vec![Address(vec![1]), Address(vec![2])], ..good.clone() },
-        PeerRecord { addresses: vec![Address(vec![1, 3])], ..good.clone() },
-        PeerRecord { tags: vec![], ..good.clone() },
+        PeerRecord { peer: peer(9), ..PeerRecord::clone(&good) },
+        PeerRecord { seq: 8, ..PeerRecord::clone(&good) },
+        PeerRecord { addresses: vec![Address(vec![1]), Address(vec![2])], ..PeerRecord::clone(&good) },
+        PeerRecord { addresses: vec![Address(vec![1, 3])], ..PeerRecord::clone(&good) },
+        PeerRecord { tags: vec![], ..PeerRecord::clone(&good) },
     ];
     for record in changed {
         assert_eq!(record.check(), Err(Reject::Signature), "{record:?}");
