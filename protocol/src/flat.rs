@@ -1,4 +1,4 @@
-//! A map whose entries lie side by side, in the order of their keys.
+//! A map whose keys lie side by side in their order, and the values in the same order.
 //!
 //! For tables of some dozen to some thousand entries that are read far more often than they change, and of which a
 //! node has many: a tree leaves a third of its places empty, and going through it is slow.
@@ -6,21 +6,23 @@
 /// Room for so many more is made in a map that is full, and for an eighth of those that are there.
 const GROWTH: usize = 2;
 
-/// Entries by their keys.
+/// Values by their keys.
 #[derive(Debug)]
 pub(crate) struct Flat<K, V> {
-    entries: Vec<(K, V)>,
+    /// Apart from the values: a search touches few lines of memory.
+    keys: Vec<K>,
+    values: Vec<V>,
 }
 
 impl<K, V> Default for Flat<K, V> {
     fn default() -> Self {
-        Self { entries: Vec::new() }
+        Self { keys: Vec::new(), values: Vec::new() }
     }
 }
 
 impl<K: Ord, V> Flat<K, V> {
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        self.keys.len()
     }
 
     pub(crate) fn contains_key(&self, key: &K) -> bool {
@@ -28,11 +30,11 @@ impl<K: Ord, V> Flat<K, V> {
     }
 
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
-        self.find(key).ok().map(|at| &self.entries[at].1)
+        self.find(key).ok().map(|at| &self.values[at])
     }
 
     pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        self.find(key).ok().map(|at| &mut self.entries[at].1)
+        self.find(key).ok().map(|at| &mut self.values[at])
     }
 
     /// The value of a key, a new one if there is none.
@@ -42,50 +44,57 @@ impl<K: Ord, V> Flat<K, V> {
     {
         let at = match self.find(&key) {
             Ok(at) => at,
-            Err(at) => self.put(at, key, V::default()),
+            Err(at) => {
+                self.put(at, key, V::default());
+                at
+            }
         };
-        &mut self.entries[at].1
+        &mut self.values[at]
     }
 
     /// Puts a value in, in place of that which was there.
     pub(crate) fn insert(&mut self, key: K, value: V) {
         match self.find(&key) {
-            Ok(at) => self.entries[at].1 = value,
-            Err(at) => drop(self.put(at, key, value)),
+            Ok(at) => self.values[at] = value,
+            Err(at) => self.put(at, key, value),
         }
     }
 
-    fn put(&mut self, at: usize, key: K, value: V) -> usize {
-        if self.entries.len() == self.entries.capacity() {
-            self.entries.reserve_exact(GROWTH + self.entries.len() / 8);
+    fn put(&mut self, at: usize, key: K, value: V) {
+        if self.keys.len() == self.keys.capacity() {
+            let more = GROWTH + self.keys.len() / 8;
+            self.keys.reserve_exact(more);
+            self.values.reserve_exact(more);
         }
-        self.entries.insert(at, (key, value));
-        at
+        self.keys.insert(at, key);
+        self.values.insert(at, value);
     }
 
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
-        self.find(key).ok().map(|at| self.entries.remove(at).1)
+        let at = self.find(key).ok()?;
+        self.keys.remove(at);
+        Some(self.values.remove(at))
     }
 
     /// In order, as all that follow.
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
-        self.entries.iter().map(|(key, value)| (key, value))
+        self.keys.iter().zip(&self.values)
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
-        self.entries.iter().map(|(key, _)| key)
+        self.keys.iter()
     }
 
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
-        self.entries.iter().map(|(_, value)| value)
+        self.values.iter()
     }
 
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
-        self.entries.iter_mut().map(|(_, value)| value)
+        self.values.iter_mut()
     }
 
     fn find(&self, key: &K) -> Result<usize, usize> {
-        self.entries.binary_search_by(|(other, _)| other.cmp(key))
+        self.keys.binary_search(key)
     }
 }
 
@@ -125,6 +134,6 @@ mod tests {
         map.values_mut().for_each(|value| *value += 1);
         assert!(flat.iter().rev().eq(map.iter().rev()));
         assert_eq!(flat.len(), map.len());
-        assert!(flat.entries.capacity() <= flat.len() * 5 / 4 + GROWTH);
+        assert!(flat.keys.capacity() <= flat.len() * 5 / 4 + GROWTH);
     }
 }

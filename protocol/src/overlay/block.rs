@@ -131,8 +131,7 @@ impl Overlay {
         let block = self.block(address);
         let is_on_this_host =
             ip(address).is_some_and(|ip| is_loopback(&ip) || self.own_ips().any(|own| own == ip));
-        let known = self.known.get_mut(peer);
-        if let Some(standing) = known.and_then(|known| known.link.as_mut()).filter(|up| up.link == link) {
+        if let Some(standing) = self.active.get_mut(peer).filter(|standing| standing.link == link) {
             (standing.block, standing.is_on_this_host) = (block, is_on_this_host);
         }
     }
@@ -150,7 +149,7 @@ impl Overlay {
 
     /// Whether there are links to so many blocks beside this one that it needs no more than its share.
     fn has_choice(&self, but: Block) -> bool {
-        let linked = self.kept().filter_map(|(_, _, standing)| standing.block);
+        let linked = self.kept().filter_map(|(_, standing)| standing.block);
         let others: BTreeSet<Block> = linked.filter(|block| *block != but).collect();
         others.len() >= limits::BLOCKS_MIN
     }
@@ -160,7 +159,7 @@ impl Overlay {
         let Some(known) = self.known.get(peer).filter(|_| self.is_partial()) else {
             return false;
         };
-        match &known.link {
+        match self.active.get(peer) {
             Some(standing) => standing.block.is_some_and(|block| self.is_full(now, block, peer)),
             None => self.blocks_of(known).any(|block| self.is_full(now, block, peer)),
         }
@@ -176,8 +175,8 @@ impl Overlay {
 
     /// Links that are kept to blocks from which many come, but for one peer's.
     fn n_linked_to_crowds(&self, but: &PeerId) -> usize {
-        let kept = self.kept().filter(|(peer, _, _)| peer != but);
-        kept.filter(|(_, _, standing)| standing.block.is_some_and(|block| self.siege.has(&block))).count()
+        let kept = self.kept().filter(|(peer, _)| peer != but);
+        kept.filter(|(_, standing)| standing.block.is_some_and(|block| self.siege.has(&block))).count()
     }
 
     /// Blocks that are counted.
@@ -222,12 +221,10 @@ impl Overlay {
     /// Whoever surrounds a besieged node has to be chosen by it: it draws some itself of those it knows, of whom no more
     /// are behind one address than behind any.
     pub(super) fn choose(&mut self, now: Timestamp) {
-        let is_chosen = |known: &Known| {
-            let linked = known.link.as_ref().is_some_and(|standing| standing.is_chosen && standing.greeted);
-            linked || known.dialing.as_ref().is_some_and(|dial| dial.is_chosen)
-        };
+        let linked = self.kept().filter(|(_, standing)| standing.is_chosen);
+        let is_chosen = |known: &&Known| known.dialing.as_ref().is_some_and(|dial| dial.is_chosen);
         if !self.is_besieged(now)
-            || self.known.values().filter(|known| is_chosen(known)).count() >= limits::CHOSEN_LINKS
+            || linked.count() + self.known.values().filter(is_chosen).count() >= limits::CHOSEN_LINKS
         {
             return;
         }
@@ -242,7 +239,7 @@ impl Overlay {
 
     /// Links to a block that are kept or being made, but for one peer's.
     fn n_linked_in(&self, block: Block, but: &PeerId) -> usize {
-        let kept = self.kept().filter(|(peer, _, standing)| peer != but && standing.block == Some(block));
+        let kept = self.kept().filter(|(peer, standing)| peer != but && standing.block == Some(block));
         let n_dialing = if self.n_dialing == 0 {
             0
         } else {
@@ -265,7 +262,7 @@ impl Overlay {
 
     /// Whether the passive view has enough peers of a block, but for one.
     fn has_enough_in(&self, block: Block, but: &PeerId) -> bool {
-        let is_passive = |peer: &PeerId, known: &Known| known.link.is_none() && peer != but;
+        let is_passive = |peer: &PeerId, known: &Known| !known.is_linked && peer != but;
         let there =
             self.known.iter().filter(|(peer, known)| self.is_in(known, block) && is_passive(peer, known));
         there.take(limits::PASSIVE_PER_BLOCK).count() >= limits::PASSIVE_PER_BLOCK
@@ -284,7 +281,7 @@ impl Overlay {
     pub(super) fn thin_out(&mut self, now: Timestamp) {
         let crowding = self
             .kept()
-            .filter_map(|(peer, _, standing)| Some((standing.since, peer, standing.block?)))
+            .filter_map(|(peer, standing)| Some((standing.since, peer, standing.block?)))
             .filter(|(_, peer, block)| self.is_full(now, *block, peer))
             .max_by_key(|(since, peer, _)| (*since, *peer));
         if let Some((_, peer, _)) = crowding {

@@ -115,10 +115,10 @@ impl Overlay {
         };
         let useless = self
             .kept()
-            .filter(|(_, _, standing)| standing.slot == Slot::Group)
-            .filter(|(_, _, standing)| now - standing.up_at >= limits::HELLO_PATIENCE)
-            .find(|(peer, _, standing)| is_useless(peer, standing.dialed))
-            .map(|(peer, _, _)| peer);
+            .filter(|(_, standing)| standing.slot == Slot::Group)
+            .filter(|(_, standing)| now - standing.up_at >= limits::HELLO_PATIENCE)
+            .find(|(peer, standing)| is_useless(peer, standing.dialed))
+            .map(|(peer, _)| peer);
         if let Some(peer) = useless {
             self.part(peer, Refusal::Surplus, Vec::new());
         }
@@ -135,7 +135,7 @@ impl Overlay {
             return;
         }
         if self.searches.ours.contains_key(&find.tag) {
-            let is_known = self.known.get(&seeker).is_some_and(|known| known.link.is_some());
+            let is_known = self.known.get(&seeker).is_some_and(|known| known.is_linked);
             if !is_known && self.n_kept() < limits::PARTIAL_LINKS_MAX && self.may_dial_for_others(now) {
                 self.learn(find.record, self.is_on_this_host(&from));
                 self.dial(now, seeker, Why::Group, false);
@@ -201,8 +201,8 @@ impl Overlay {
 
     fn pass_find_on(&mut self, find: Find, from: PeerId) {
         let seeker = find.record.peer;
-        let others = self.kept().filter(|(peer, _, _)| *peer != from && *peer != seeker);
-        let links: Vec<_> = others.map(|(_, _, standing)| standing.link).collect();
+        let others = self.kept().filter(|(peer, _)| *peer != from && *peer != seeker);
+        let links: Vec<_> = others.map(|(_, standing)| standing.link).collect();
         if let Some(link) = self.pick(&links) {
             self.facts.push(Fact::Send { link, frame: find.into() });
         }

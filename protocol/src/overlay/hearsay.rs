@@ -58,7 +58,7 @@ impl Overlay {
 
     /// Names that nobody gives any longer, and that are not being dialled.
     fn names_nobody_gives(&self) -> Vec<PeerId> {
-        let is_idle = |known: &Known| known.link.is_none() && known.dialing.is_none();
+        let is_idle = |known: &Known| !known.is_linked && known.dialing.is_none();
         let names = self.known.iter().filter(|(peer, known)| is_idle(known) && self.is_unnamed(peer, known));
         names.map(|(peer, _)| *peer).collect()
     }
@@ -100,9 +100,7 @@ impl Overlay {
     /// Whether a peer is no more than a name that nobody gives any longer, and where nobody was found.
     pub(super) fn is_idle_talk(&self, peer: &PeerId) -> bool {
         self.known.get(peer).is_some_and(|known| {
-            known.failures >= limits::HEARSAY_FAILURES_MAX
-                && known.link.is_none()
-                && self.is_unnamed(peer, known)
+            known.failures >= limits::HEARSAY_FAILURES_MAX && !known.is_linked && self.is_unnamed(peer, known)
         })
     }
 }

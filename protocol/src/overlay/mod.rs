@@ -79,8 +79,8 @@ pub(crate) struct Overlay {
     known: Flat<PeerId, Known>,
     /// Whom those linked say that they are linked to.
     named: Flat<PeerId, Box<[PeerId]>>,
-    /// Those of them to whom a link stands.
-    active: BTreeSet<PeerId>,
+    /// The links that stand, to some of them.
+    active: Flat<PeerId, Standing>,
     n_dialing: usize,
     next: Option<Timestamp>,
     facts: Vec<Fact>,
@@ -110,7 +110,8 @@ struct Known {
     bits: u64,
     /// It, or who told of it, is on this host, or discovery has seen it: it may be at a loopback address.
     is_here: bool,
-    link: Option<Box<Standing>>,
+    /// A link to it stands: it is among those active.
+    is_linked: bool,
     dialing: Option<Box<Dial>>,
     /// An address came while it was being dialled, and was not tried yet.
     has_news: bool,
@@ -176,7 +177,7 @@ impl Overlay {
             me,
             known: Flat::default(),
             named: Flat::default(),
-            active: BTreeSet::new(),
+            active: Flat::default(),
             n_dialing: 0,
             next: None,
             facts: Vec::new(),
@@ -224,12 +225,12 @@ impl Overlay {
 
     /// The link to use for a peer.
     pub(crate) fn link(&self, peer: &PeerId) -> Option<LinkId> {
-        self.known.get(peer)?.link.as_ref().map(|standing| standing.link)
+        self.active.get(peer).map(|standing| standing.link)
     }
 
     /// The link to a peer, as it stands.
     fn standing(&self, peer: &PeerId) -> Option<Standing> {
-        self.known.get(peer)?.link.as_deref().copied()
+        self.active.get(peer).copied()
     }
 
     /// Whether one that is linked says that it is linked to another.
@@ -244,7 +245,7 @@ impl Overlay {
 
     /// Everybody linked, with where it says, or discovery, that they can be reached.
     pub(crate) fn neighbours(&self) -> impl Iterator<Item = (PeerId, impl Iterator<Item = &Address>)> + '_ {
-        self.active.iter().filter_map(|peer| {
+        self.active.keys().filter_map(|peer| {
             let known = self.known.get(peer)?;
             Some((*peer, known.addresses.iter().filter(|address| !known.hearsay.contains(address))))
         })
@@ -253,7 +254,7 @@ impl Overlay {
     /// Everybody linked who says that it is linked to `peer`.
     pub(crate) fn observers(&self, peer: &PeerId) -> BTreeSet<PeerId> {
         let says_so = |other: &&PeerId| self.has_named(other, peer);
-        self.active.iter().filter(says_so).copied().collect()
+        self.active.keys().filter(says_so).copied().collect()
     }
 
     /// Discovery has seen somebody there.
@@ -288,7 +289,7 @@ impl Overlay {
 
     /// A neighbour tells its neighbours.
     pub(crate) fn neighbours_of(&mut self, now: Timestamp, peer: PeerId, list: Vec<(PeerId, Vec<Address>)>) {
-        if self.active.contains(&peer) {
+        if self.active.contains_key(&peer) {
             self.named.insert(peer, list.iter().map(|(neighbour, _)| *neighbour).collect());
         }
         // One in partial mode says no addresses: it does not want everybody to dial.
@@ -303,14 +304,13 @@ impl Overlay {
             self.facts.push(Fact::Disconnect { link, cause: CloseCause::Ourselves });
             return;
         }
-        let is_new = self.known.get(&peer).is_none_or(|known| known.link.is_none());
+        let is_new = !self.active.contains_key(&peer);
         // Many come only to be told where to go, or say nothing: they take nobody's place.
         if !self.make_room(&peer) || is_new && self.active.len() >= limits::CONNECTIONS_MAX {
             self.facts.push(Fact::Disconnect { link, cause: CloseCause::TooManyLinks });
             return;
         }
         let known = self.known.or_default(peer);
-        self.active.insert(peer);
         let dial = known.dialing.take();
         self.n_dialing -= usize::from(dial.is_some());
         known.retry_at = None;
@@ -330,7 +330,7 @@ impl Overlay {
         };
         // Both sides dialled at once: the link that the lower dialled stays. A link that had settled, or went the
         // same way, is the ghost of one that the other side has lost; else it would not have dialled.
-        let standing = known.link.as_deref().copied();
+        let standing = self.active.get(&peer).copied();
         let keeps_old = standing
             .filter(|old| old.dialed != dialed && old.dialed == (self.me < peer))
             .filter(|old| now - old.up_at < SETTLED_AFTER);
@@ -338,7 +338,8 @@ impl Overlay {
             Some(old) => (old, Some(new)),
             None => (new, standing),
         };
-        known.link = Some(Box::new(kept));
+        known.is_linked = true;
+        self.active.insert(peer, kept);
         if let Some(other) = other {
             self.facts.push(Fact::Retire { link: other.link });
         }
@@ -351,10 +352,11 @@ impl Overlay {
             self.active.remove(&peer);
             return false;
         };
-        let Some(standing) = known.link.take_if(|standing| standing.link == link) else {
+        let Some(standing) = self.active.get(&peer).filter(|standing| standing.link == link).copied() else {
             return false;
         };
         self.active.remove(&peer);
+        known.is_linked = false;
         self.named.remove(&peer);
         known.seen_at = None;
         if !standing.greeted && !standing.dialed && known.addresses.is_empty() {
@@ -402,7 +404,7 @@ impl Overlay {
         if known.failures >= limits::LOST_FAILURES_MAX {
             known.lost = None;
         }
-        if known.link.is_some() {
+        if known.is_linked {
             // It dialled us meanwhile.
             return;
         }
@@ -423,7 +425,7 @@ impl Overlay {
 
     /// Stop trying: it said goodbye.
     pub(crate) fn forget(&mut self, peer: &PeerId) {
-        if self.known.get(peer).is_some_and(|known| known.link.is_none()) {
+        if self.known.get(peer).is_some_and(|known| !known.is_linked) {
             self.remove(peer);
         } else if let Some(known) = self.known.get_mut(peer) {
             known.addresses.clear();
@@ -449,7 +451,7 @@ impl Overlay {
         for (peer, known) in self.known.iter() {
             let due = match &known.dialing {
                 Some(dial) => Some(dial.since + DIAL_PATIENCE),
-                None => known.retry_at.filter(|_| known.link.is_none() && self.dials_by_itself(peer)),
+                None => known.retry_at.filter(|_| !known.is_linked && self.dials_by_itself(peer)),
             };
             match due {
                 // The host never answered.
@@ -482,13 +484,12 @@ impl Overlay {
         }
         // Most who come to a large network are not kept, and who says nothing takes nobody's place.
         let counts = |standing: &Standing| standing.greeted || standing.dialed;
-        let linked = self.active.iter().filter_map(|peer| self.standing(peer));
-        let n_linked = linked.filter(counts).count();
+        let n_linked = self.active.values().filter(|standing| counts(standing)).count();
         let Some(known) = self.known.get_mut(&peer) else {
             return;
         };
         let waits = known.retry_at.is_some_and(|at| at > now);
-        if known.link.is_some() || known.dialing.is_some() || waits || known.addresses.is_empty() {
+        if known.is_linked || known.dialing.is_some() || waits || known.addresses.is_empty() {
             return;
         }
         let teller = known.told_by.as_deref().copied();
@@ -540,7 +541,7 @@ impl Overlay {
         let worst = self
             .known
             .iter()
-            .filter(|(_, known)| known.link.is_none() && known.dialing.is_none() && of(known))
+            .filter(|(_, known)| !known.is_linked && known.dialing.is_none() && of(known))
             .max_by_key(|(_, known)| (known.told_by.is_some(), known.failures))
             .map(|(peer, _)| *peer);
         worst.is_some_and(|worst| self.known.remove(&worst).is_some())

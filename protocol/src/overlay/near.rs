@@ -28,7 +28,7 @@ impl Overlay {
         }
         let is_young = now - partial.since < limits::YOUNG_FOR;
         partial.probe_at = now + if is_young { limits::OVERLAY_TICK } else { partial.shuffle_pause };
-        let is_unknown = |known: &Known| known.link.is_none() && known.rtt.is_none();
+        let is_unknown = |known: &Known| !known.is_linked && known.rtt.is_none();
         let unknown = self.known.iter().filter(|(_, known)| is_unknown(known));
         let mut peers: Vec<PeerId> = unknown.map(|(peer, _)| *peer).collect();
         let mut chosen = Vec::with_capacity(limits::PROBES + 1);
@@ -36,9 +36,10 @@ impl Overlay {
             let ix = self.below(peers.len());
             chosen.push(peers.swap_remove(ix));
         }
-        let near = self.kept().filter(|(_, _, standing)| standing.slot == Slot::Near);
+        let near = self.kept().filter(|(_, standing)| standing.slot == Slot::Near);
         // One that was never probed first, else any: ways change.
-        let mut near: Vec<(bool, PeerId)> = near.map(|(peer, known, _)| (known.is_probed, peer)).collect();
+        let is_probed = |peer: &PeerId| self.known.get(peer).is_some_and(|known| known.is_probed);
+        let mut near: Vec<(bool, PeerId)> = near.map(|(peer, _)| (is_probed(&peer), peer)).collect();
         if near.iter().any(|(is_probed, _)| !is_probed) {
             near.retain(|(is_probed, _)| !is_probed);
         } else if is_young {
@@ -74,7 +75,7 @@ impl Overlay {
                 known.is_probed = true;
                 known.seen_at = Some(now);
             }
-            None if known.link.is_none() && known.dialing.is_none() && known.lost.is_none() => {
+            None if !known.is_linked && known.dialing.is_none() && known.lost.is_none() => {
                 self.known.remove(&peer);
             }
             None => {}
@@ -94,7 +95,7 @@ impl Overlay {
             return;
         }
         let free = self.known.iter().filter(|(_, known)| {
-            known.link.is_none()
+            !known.is_linked
                 && known.dialing.is_none()
                 && known.retry_at.is_none_or(|at| at <= now)
                 && known.refused_at.is_none_or(|at| now - at >= limits::REFUSED_PAUSE)
@@ -117,10 +118,14 @@ impl Overlay {
         if is_settled { rtt + rtt / 4 + BETTER_BY_SETTLED < farthest } else { rtt + BETTER_BY < farthest }
     }
 
+    pub(super) fn rtt_of(&self, peer: &PeerId) -> Option<Duration> {
+        self.known.get(peer)?.rtt
+    }
+
     /// The farthest near link but the one to `but`; one that was not measured yet does not count.
     fn farthest(&self, but: &PeerId) -> Option<(PeerId, Duration)> {
-        let near = self.kept().filter(|(peer, _, standing)| standing.slot == Slot::Near && peer != but);
-        near.filter_map(|(peer, known, _)| Some((peer, known.rtt?))).max_by_key(|(peer, rtt)| (*rtt, *peer))
+        let near = self.kept().filter(|(peer, standing)| standing.slot == Slot::Near && peer != but);
+        near.filter_map(|(peer, _)| Some((peer, self.rtt_of(&peer)?))).max_by_key(|(peer, rtt)| (*rtt, *peer))
     }
 
     /// Gives up the farthest near link, while there are more than `max`; not the one to `but`.

@@ -88,7 +88,9 @@ impl Overlay {
             known.told_by = None;
             known.refused_at = None;
             known.seen_at = Some(now);
-            known.link = Some(Box::new(Standing { greeted: true, slot, ..standing }));
+        }
+        if let Some(standing) = self.active.get_mut(&peer) {
+            (standing.greeted, standing.slot) = (true, slot);
         }
         self.on_change();
         if standing.split {
@@ -198,7 +200,7 @@ impl Overlay {
     /// The link is no longer ours, whatever still comes on it.
     fn unlink(&mut self, peer: PeerId) {
         if let Some(known) = self.known.get_mut(&peer)
-            && known.link.take().is_some()
+            && std::mem::take(&mut known.is_linked)
         {
             self.active.remove(&peer);
             self.named.remove(&peer);
@@ -257,7 +259,7 @@ impl Overlay {
     pub(crate) fn status(&self) -> OverlayStatus {
         OverlayStatus {
             is_partial: self.is_partial(),
-            links: self.kept().map(|(peer, _, standing)| (peer, standing.slot, standing.dialed)).collect(),
+            links: self.kept().map(|(peer, standing)| (peer, standing.slot, standing.dialed)).collect(),
             passive: self.known.len() - self.active.len(),
         }
     }
@@ -282,12 +284,8 @@ impl Overlay {
 
     // Counting.
 
-    pub(super) fn kept(&self) -> impl Iterator<Item = (PeerId, &Known, &Standing)> + '_ {
-        self.active.iter().filter_map(|peer| {
-            let known = self.known.get(peer)?;
-            let standing = known.link.as_deref().filter(|standing| standing.greeted)?;
-            Some((*peer, known, standing))
-        })
+    pub(super) fn kept(&self) -> impl Iterator<Item = (PeerId, &Standing)> + '_ {
+        self.active.iter().filter(|(_, standing)| standing.greeted).map(|(peer, standing)| (*peer, standing))
     }
 
     pub(super) fn n_kept(&self) -> usize {
@@ -295,7 +293,7 @@ impl Overlay {
     }
 
     pub(super) fn count(&self, slot: Slot) -> usize {
-        self.kept().filter(|(_, _, standing)| standing.slot == slot).count()
+        self.kept().filter(|(_, standing)| standing.slot == slot).count()
     }
 
     /// Links to random peers, with those being made.
@@ -311,17 +309,15 @@ impl Overlay {
         let is_greeting = |standing: &Standing| {
             !standing.greeted && standing.dialed && !standing.split && standing.why == Why::Random
         };
-        let linked = self.active.iter().filter_map(|peer| self.standing(peer));
-        self.count(Slot::Random) + n_dialed + linked.filter(is_greeting).count()
+        let linked = self.active.values();
+        self.count(Slot::Random) + n_dialed + linked.filter(|standing| is_greeting(standing)).count()
     }
 
     /// Others of whom there was a sign of life lately, not counting what anybody else says.
     fn n_live(&self, now: Timestamp) -> usize {
-        let is_live = |known: &Known| {
-            known.link.as_ref().is_some_and(|standing| standing.greeted)
-                || known.seen_at.is_some_and(|at| now - at < limits::LIVE_FOR)
-        };
-        self.known.values().filter(|known| is_live(known)).count()
+        let is_live = |known: &Known| known.seen_at.is_some_and(|at| now - at < limits::LIVE_FOR);
+        let is_kept = |peer| self.active.get(peer).is_some_and(|standing| standing.greeted);
+        self.known.iter().filter(|(peer, known)| is_live(known) || known.is_linked && is_kept(peer)).count()
     }
 
     // Modes.
@@ -360,11 +356,11 @@ impl Overlay {
             dials: Bucket::full(Timestamp::ZERO, WALK_DIALS),
         });
         let mut links: Vec<(Duration, PeerId)> =
-            self.kept().map(|(peer, known, _)| (known.rtt.unwrap_or(Duration::MAX), peer)).collect();
+            self.kept().map(|(peer, _)| (self.rtt_of(&peer).unwrap_or(Duration::MAX), peer)).collect();
         links.sort_unstable();
         for (n, (rtt, peer)) in links.into_iter().enumerate() {
             let is_near = n < limits::NEAR_LINKS && rtt < Duration::MAX;
-            if let Some(standing) = self.known.get_mut(&peer).and_then(|known| known.link.as_mut()) {
+            if let Some(standing) = self.active.get_mut(&peer) {
                 standing.slot = if is_near { Slot::Near } else { Slot::Random };
             }
         }
@@ -376,11 +372,9 @@ impl Overlay {
         self.partial = None;
         self.left_at = Some(now);
         self.facts.push(Fact::Count("overlay-mesh"));
+        self.active.values_mut().for_each(|standing| standing.slot = Slot::Mesh);
         for known in self.known.values_mut() {
             known.lost = None;
-            if let Some(standing) = &mut known.link {
-                standing.slot = Slot::Mesh;
-            }
         }
         for peer in self.known.keys().copied().collect::<Vec<_>>() {
             self.dial(now, peer, self.own_why(), false);
@@ -428,13 +422,13 @@ impl Overlay {
         let n_dialed = self.n_dialed();
         let youngest = self
             .kept()
-            .filter(|(_, _, standing)| standing.slot == Slot::Random)
-            .filter(|(_, _, standing)| !standing.dialed || n_dialed > limits::DIALED_LINKS_MIN)
-            .filter(|(_, _, standing)| !standing.is_chosen)
+            .filter(|(_, standing)| standing.slot == Slot::Random)
+            .filter(|(_, standing)| !standing.dialed || n_dialed > limits::DIALED_LINKS_MIN)
+            .filter(|(_, standing)| !standing.is_chosen)
             // Who has few neighbours needs us.
-            .filter(|(peer, _, _)| is_far_over || self.n_named_by(peer) >= limits::RANDOM_LINKS)
-            .max_by_key(|(peer, _, standing)| (standing.since, *peer))
-            .map(|(peer, _, _)| peer);
+            .filter(|(peer, _)| is_far_over || self.n_named_by(peer) >= limits::RANDOM_LINKS)
+            .max_by_key(|(peer, standing)| (standing.since, *peer))
+            .map(|(peer, _)| peer);
         if let Some(youngest) = youngest {
             self.part(youngest, Refusal::Surplus, Vec::new());
         }
@@ -442,7 +436,7 @@ impl Overlay {
 
     /// Links that stand and that we dialled.
     pub(super) fn n_dialed(&self) -> usize {
-        self.kept().filter(|(_, _, standing)| standing.dialed).count()
+        self.kept().filter(|(_, standing)| standing.dialed).count()
     }
 
     /// Looks for what is missing.
@@ -468,7 +462,7 @@ impl Overlay {
     /// Passive peers that may be dialled now.
     pub(super) fn candidates(&self, now: Timestamp) -> Vec<PeerId> {
         let is_free = |known: &Known| {
-            known.link.is_none()
+            !known.is_linked
                 && known.dialing.is_none()
                 && known.retry_at.is_none_or(|at| at <= now)
                 && known.refused_at.is_none_or(|at| now - at >= limits::REFUSED_PAUSE)

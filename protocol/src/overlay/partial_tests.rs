@@ -422,7 +422,7 @@ fn who_lacks_links_looks_for_them() {
 fn a_broken_link_is_made_again_and_is_as_old_as_it_was() {
     let mut bench = Bench::partial(3);
     bench.pass(10_000);
-    let born = bench.overlay.known[&peer(1)].link.as_ref().expect("linked").since;
+    let born = bench.overlay.active[&peer(1)].since;
     let link = bench.overlay.link(&peer(1)).expect("linked");
     bench.dialed.clear();
     assert!(bench.overlay.link_down(bench.now, link, peer(1), 0));
@@ -434,7 +434,7 @@ fn a_broken_link_is_made_again_and_is_as_old_as_it_was() {
     }
     assert_eq!(bench.dialed.iter().filter(|dialed| **dialed == peer(1)).count(), 5, "again and again");
     bench.answered(1);
-    let standing = bench.overlay.known[&peer(1)].link.as_ref().expect("linked");
+    let standing = bench.overlay.active[&peer(1)];
     assert_eq!((standing.since, standing.slot), (born, Slot::Random));
 
     let mut bench = Bench::partial(3);

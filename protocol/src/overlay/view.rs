@@ -45,7 +45,7 @@ impl Overlay {
         // What is known to be good is not given up for what may be forged. One forgery in a frame costs a signature, the
         // others nothing; what is true comes again.
         if known.is_verified {
-            if known.link.is_some() || std::mem::replace(&mut self.has_checked, true) {
+            if known.is_linked || std::mem::replace(&mut self.has_checked, true) {
                 return;
             }
             self.facts.push(Fact::Count("signatures-checked"));
@@ -70,7 +70,7 @@ impl Overlay {
                 known.record = None;
                 self.facts.push(Fact::Count("bad-record"));
                 if self.known.get(peer).is_some_and(|known| {
-                    known.link.is_none() && known.dialing.is_none() && known.addresses.is_empty()
+                    !known.is_linked && known.dialing.is_none() && known.addresses.is_empty()
                 }) {
                     self.known.remove(peer);
                     return false;
@@ -91,7 +91,7 @@ impl Overlay {
         }
         let (is_young, has_changed) = (now - partial.since < limits::YOUNG_FOR, partial.has_changed);
         let links: Vec<(PeerId, bool)> =
-            self.kept().map(|(peer, _, standing)| (peer, standing.slot == Slot::Random)).collect();
+            self.kept().map(|(peer, standing)| (peer, standing.slot == Slot::Random)).collect();
         let random: Vec<PeerId> =
             links.iter().filter(|(_, is_random)| *is_random).map(|(peer, _)| *peer).collect();
         let all: Vec<PeerId> = links.iter().map(|(peer, _)| *peer).collect();
@@ -135,9 +135,9 @@ impl Overlay {
     fn send_shuffle(&mut self, to: PeerId, reply: bool) {
         let Some(link) = self.link(&to) else { return };
         let mut peers: Vec<Arc<PeerRecord>> = self.record.iter().cloned().collect();
-        peers.extend(self.sample(NEIGHBOURS_IN_SHUFFLE, &to, |known| known.link.is_some()));
+        peers.extend(self.sample(NEIGHBOURS_IN_SHUFFLE, &to, |known| known.is_linked));
         let rest = Shuffle::PEERS_MAX - peers.len();
-        peers.extend(self.sample(rest, &to, |known| known.link.is_none() && known.failures == 0));
+        peers.extend(self.sample(rest, &to, |known| !known.is_linked && known.failures == 0));
         self.facts.push(Fact::Send { link, frame: Shuffle { reply, peers }.into() });
     }
 
@@ -181,7 +181,7 @@ impl Overlay {
     }
 
     fn evict(&mut self) -> bool {
-        let is_free = |known: &Known| known.link.is_none() && known.dialing.is_none() && known.lost.is_none();
+        let is_free = |known: &Known| !known.is_linked && known.dialing.is_none() && known.lost.is_none();
         // Drawn by its place among them: a list of them would be made for each record in a shuffle.
         let free = self.known.values().filter(|known| is_free(known));
         let (n_free, n_failed) =

@@ -46,7 +46,7 @@ impl Overlay {
         self.hint(now);
         let newcomer = walk.record.peer;
         let is_ours = newcomer == self.me
-            || self.known.get(&newcomer).is_some_and(|known| known.link.is_some() || known.dialing.is_some());
+            || self.known.get(&newcomer).is_some_and(|known| known.is_linked || known.dialing.is_some());
         let has_room = self.n_random() < limits::RANDOM_LINKS && !is_ours;
         let may_end_early = !walk.split && walk.hops <= limits::WALK_HOPS_MORE && has_room;
         if walk.hops > 0 && !may_end_early {
@@ -74,11 +74,11 @@ impl Overlay {
     /// To a neighbour by a random link, but not back and not to the newcomer itself. False if there is none.
     fn pass_on(&mut self, walk: Walk, from: PeerId) -> bool {
         let newcomer = walk.record.peer;
-        let others = || self.kept().filter(|(peer, _, _)| *peer != from && *peer != newcomer);
-        let random = others().filter(|(_, _, standing)| standing.slot == Slot::Random);
-        let mut links: Vec<_> = random.map(|(_, _, standing)| standing.link).collect();
+        let others = || self.kept().filter(|(peer, _)| *peer != from && *peer != newcomer);
+        let random = others().filter(|(_, standing)| standing.slot == Slot::Random);
+        let mut links: Vec<_> = random.map(|(_, standing)| standing.link).collect();
         if links.is_empty() {
-            links = others().map(|(_, _, standing)| standing.link).collect();
+            links = others().map(|(_, standing)| standing.link).collect();
         }
         let next = self.pick(&links);
         if let Some(link) = next {
@@ -89,10 +89,10 @@ impl Overlay {
 
     /// The link to a newcomer stands: one of ours goes, and its peer links to the newcomer too.
     pub(super) fn make_way(&mut self, now: Timestamp, newcomer: PeerId) {
-        let random = self.kept().filter(|(peer, _, standing)| {
-            standing.slot == Slot::Random && !standing.split && *peer != newcomer
-        });
-        let random: Vec<PeerId> = random.map(|(peer, _, _)| peer).collect();
+        let random = self
+            .kept()
+            .filter(|(peer, standing)| standing.slot == Slot::Random && !standing.split && *peer != newcomer);
+        let random: Vec<PeerId> = random.map(|(peer, _)| peer).collect();
         // A newcomer of a moment ago is not the one to make way for the next.
         if self.count(Slot::Random) <= limits::RANDOM_LINKS || self.is_besieged(now) {
             return;
@@ -101,7 +101,7 @@ impl Overlay {
         if let (Some(peer), Some(record)) = (self.pick(&random), record) {
             self.part(peer, Refusal::Replaced, vec![record]);
         }
-        if let Some(standing) = self.known.get_mut(&newcomer).and_then(|known| known.link.as_mut()) {
+        if let Some(standing) = self.active.get_mut(&newcomer) {
             standing.split = false;
         }
     }

@@ -113,7 +113,7 @@ fn one_address_gets_few_places_in_the_view() {
     for n in 0..50 {
         bench.dialed_from(n, Why::Random, &ip4(9, n as u8));
     }
-    let n_passive = bench.overlay.known.values().filter(|known| known.link.is_none()).count();
+    let n_passive = bench.overlay.known.values().filter(|known| !known.is_linked).count();
     assert!(n_passive <= limits::PASSIVE_PER_BLOCK, "{n_passive}");
     // Walks make us dial no more of them than may be linked.
     let mut bench = Bench::with_links_to(limits::BLOCKS_MIN);
@@ -160,13 +160,8 @@ fn a_besieged_node_chooses_its_links() {
         }
         bench.pass(1000);
     }
-    let chosen: Vec<PeerId> = bench
-        .overlay
-        .known
-        .iter()
-        .filter(|(_, known)| known.link.as_ref().is_some_and(|up| up.is_chosen))
-        .map(|(peer, _)| *peer)
-        .collect();
+    let chosen: Vec<PeerId> =
+        bench.overlay.active.iter().filter(|(_, up)| up.is_chosen).map(|(peer, _)| *peer).collect();
     assert_eq!(chosen.len(), limits::CHOSEN_LINKS);
     assert_eq!(bench.dialed.len(), limits::CHOSEN_LINKS, "and no more");
     bench.now = bench.now + limits::SIEGE_FOR;

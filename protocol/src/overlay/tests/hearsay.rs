@@ -248,7 +248,7 @@ fn whom_discovery_finds_is_dialed_beside_names() {
     // Those that failed make room for the other names.
     fail(&mut overlay, 10_000, 2000);
     overlay.on_deadline(at(30_000));
-    assert!(overlay.known.values().all(|known| known.failures > 0 || known.link.is_some()));
+    assert!(overlay.known.values().all(|known| known.failures > 0 || known.is_linked));
 }
 
 /// Goal: names that nobody gives any more keep no others out. Those of neighbours that had left did, for some twenty
