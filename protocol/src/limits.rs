@@ -313,7 +313,7 @@ pub const SEQ_REQ_TTL: u8 = 32;
 /// An author that publishes again within this begins a tree of its own.
 pub const AUTHOR_RECENT: Duration = Duration::from_secs(60);
 /// The same where as many trees are known as are wanted.
-pub const AUTHOR_BUSY: Duration = Duration::from_secs(2);
+pub const AUTHOR_BUSY: Duration = Duration::from_secs(30);
 /// Where volunteers have seen to it that there are trees an author waits so long after any other new one: each costs
 /// about as much as a message to everybody.
 pub const TREE_PAUSE: Duration = Duration::from_secs(3);

@@ -20,10 +20,12 @@ use crate::rng::{Purpose, Rng, SeededSecrets, split_bytes};
 use crate::shard::Carrier;
 use crate::shard::Stops;
 use crate::topology::{NodeIx, mix};
-use crate::wire::End;
+use crate::wire::{End, Hop};
 
 /// Ids of envelopes a host remembers as verified; the oldest make room.
 const SEEN_MAX: usize = 4096;
+/// Envelopes of which it remembers how far they came: those that are on their way together.
+const HOPS_MAX: usize = 64;
 
 /// A node.
 pub struct Host {
@@ -290,6 +292,26 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Notes over how many hops an envelope came. True if it came for the first time, as far as is remembered.
+    pub(crate) fn note_hop(&mut self, hop: Hop) -> bool {
+        let hops = &mut self.seen.hops;
+        let is_new = hops.iter().all(|known| known.envelope != hop.envelope);
+        if is_new {
+            if hops.len() == HOPS_MAX {
+                hops.pop_front();
+            }
+            hops.push_back(hop);
+        }
+        is_new
+    }
+
+    /// Over how many hops an envelope came: none if it is this node's own.
+    pub(crate) fn hops_of(&self, envelope: u64) -> u8 {
+        self.seen.hops.iter().rev().find(|known| known.envelope == envelope).map_or(0, |known| known.n)
+    }
+}
+
 /// The beginning of an id: it is a hash already, and nobody here breaks it.
 fn print_of(id: &EnvelopeId) -> u64 {
     id.0.first_chunk().map_or(0, |print| u64::from_le_bytes(*print))
@@ -299,4 +321,6 @@ fn print_of(id: &EnvelopeId) -> u64 {
 struct Seen {
     ids: BTreeSet<u64>,
     order: VecDeque<u64>,
+    /// Over how many hops the last ones came.
+    hops: VecDeque<Hop>,
 }

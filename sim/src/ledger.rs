@@ -58,6 +58,8 @@ pub struct Sent {
     /// How long it would have taken at best to 99 % of them over the links that stood, in milliseconds; zero if that
     /// was not worked out.
     pub best_p99: f64,
+    /// And to the last of them, in microseconds.
+    pub best_full: u64,
     /// How long it took to each of them but the author, in microseconds, in the order of arrival.
     pub latencies: Vec<u64>,
 }
@@ -205,6 +207,7 @@ impl Ledger {
             delivered: NodeSet::default(),
             this_run: NodeSet::default(),
             best_p99: 0.0,
+            best_full: 0,
             latencies: Vec::new(),
         });
         let tickets = self.tickets.entry((author, group, lane)).or_default();

@@ -2,8 +2,10 @@
 
 mod attack;
 mod beside;
+mod bytes;
 pub mod html;
 mod series;
+mod timing;
 
 use core::fmt;
 use core::time::Duration;
@@ -15,8 +17,10 @@ use serde::Serialize;
 
 pub use self::attack::AttackReport;
 pub use self::beside::Beside;
+use self::bytes::Bytes;
 pub use self::series::Sample;
-use crate::baseline::{self, Protocol};
+pub use self::timing::Quantiles;
+use crate::baseline::Protocol;
 use crate::ledger::Violation;
 use crate::scenario::Scenario;
 use crate::world::World;
@@ -24,13 +28,6 @@ use crate::world::overlay::OverlayReport;
 
 /// In a world of more nodes than these nobody looks for a full mesh: there is none.
 const MESH_NODES_MAX: usize = 64;
-/// Frames for messages: with envelopes, that announce, ask, acknowledge, give credit, and shape the trees along which they
-/// travel.
-const MESSAGE_KINDS: [u8; 9] = [13, 14, 15, 16, 17, 18, 42, 43, 50];
-/// The same of a baseline. What engines say for messages, of which they have none, is background then.
-const CARRIED_KINDS: [u8; 2] = [baseline::PAYLOAD, baseline::TALK];
-/// Frames that say who is there: beats, votes, words of members.
-const PRESENCE_KINDS: [u8; 11] = [4, 5, 6, 7, 8, 24, 25, 26, 27, 28, 29];
 /// A full mesh is looked for as often: a small part of how long it takes to form.
 const MESH_EVERY: Duration = Duration::from_millis(10);
 /// Nodes from which the overlay is measured.
@@ -41,6 +38,8 @@ const OVERLAY_AUTHORS: usize = 20;
 pub struct Report {
     /// What spread the messages.
     pub protocol: Protocol,
+    /// Threads that worked.
+    pub threads: usize,
     /// Nodes at the start.
     pub nodes: usize,
     /// Everything random grew from it.
@@ -67,21 +66,34 @@ pub struct Report {
     pub latency_max_ms: f64,
     /// Of what was published in the second half of the talk.
     pub late_p99_ms: f64,
+    /// How long messages took to the last node that got them.
+    pub full_delivery_ms: Quantiles,
+    /// The same at best over the links that stood when they were published; zeros if that was not worked out.
+    pub optimum_ms: Quantiles,
+    /// Hops over which an envelope came to a node that it was new to: the most.
+    pub last_hop_max: u8,
     /// Envelopes that arrived for each that was new.
+    #[serde(rename = "copies_per_delivery")]
     pub copies: f64,
     /// Everything on the wire, overhead included, for each byte of content delivered.
     pub bytes_per_payload_byte: f64,
     /// Of a message's time to 99 % of the nodes, to the best that the links would have allowed: the mean. Zero if that was
     /// not worked out.
     pub optimum_ratio_p99: f64,
+    /// The same of the time to the last node.
+    pub optimum_ratio_full: f64,
     /// Bytes for messages on the wire, whatever is said about them included, for a byte of sealed envelopes delivered once.
     pub message_bytes_ratio: f64,
+    /// The same without what transports add: Yamux, Noise, TCP, IP and Ethernet.
+    pub message_bytes_ratio_bare: f64,
     /// These bytes a second and node, from the first message on.
     pub message_bytes_per_node_second: f64,
     /// Bytes a second and node for who is there, from the first message on.
     pub presence_bytes_per_node_second: f64,
     /// And for everything else in that time: links, overlay, trees, comparing logs.
     pub background_bytes_per_node_second: f64,
+    /// The same without what transports add.
+    pub background_bytes_per_node_second_bare: f64,
     /// Everything on the wire, a node and second.
     pub wire_bytes_per_node_second: f64,
     /// Until all had been started and every node was linked to every other; none if never.
@@ -97,6 +109,7 @@ pub struct Report {
     /// Events that the simulator worked off.
     pub events: u64,
     /// The hash over all of them.
+    #[serde(rename = "trace_hash")]
     pub hash: String,
     /// What an attack came to, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,7 +155,7 @@ pub fn run_world(
         if scenario.nodes <= MESH_NODES_MAX {
             mesh = mesh.or_else(|| run_until_mesh(&mut world, scenario.joins, next));
         }
-        if before.is_none() && next >= Timestamp::ZERO + scenario.messages.start {
+        if before.is_none() && next >= Timestamp::ZERO + scenario.messages.measured_from() {
             before = Some(Bytes::of(&world));
         }
         world.run_until(next);
@@ -246,14 +259,13 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>, before:
             delivered += u64::from(sent.delivered.contains(&node));
         }
     }
-    let mut latencies = ledger.latencies.clone();
-    latencies.sort_unstable();
-    let quantile = |share| quantile_ms(&latencies, share);
+    let timing = timing::of(world, Timestamp::ZERO + scenario.messages.measured_from());
     let seconds = scenario.duration.as_secs_f64();
     let spent = Bytes::of(world).since(before);
     let per_node = |bytes: u64| bytes as f64 / scenario.nodes as f64 / spent.seconds;
     Report {
         protocol: scenario.protocol,
+        threads: world.n_shards(),
         nodes: scenario.nodes,
         seed: scenario.seed,
         seconds,
@@ -263,16 +275,22 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>, before:
         delivered,
         expected,
         delivery_ratio: ratio(delivered, expected),
-        latency_p50_ms: quantile(0.5),
-        latency_p99_ms: quantile(0.99),
-        latency_max_ms: quantile(1.0),
+        latency_p50_ms: timing.latency_ms.p50,
+        latency_p99_ms: timing.latency_ms.p99,
+        latency_max_ms: timing.latency_ms.max,
+        full_delivery_ms: timing.full_ms,
+        optimum_ms: timing.optimum_ms,
+        last_hop_max: world.last_hop_max(),
         late_p99_ms: attack::late_p99(scenario, world),
-        copies: ratio(ledger.n_copies, ledger.n_envelopes),
-        optimum_ratio_p99: optimum_ratio(world),
-        message_bytes_ratio: ratio(spent.messages, ledger.sealed),
+        copies: ratio(spent.copies, spent.envelopes),
+        optimum_ratio_p99: timing.ratio_p99,
+        optimum_ratio_full: timing.ratio_full,
+        message_bytes_ratio: ratio(spent.messages, spent.sealed),
+        message_bytes_ratio_bare: ratio(spent.messages_bare, spent.sealed),
         message_bytes_per_node_second: per_node(spent.messages),
         presence_bytes_per_node_second: per_node(spent.presence),
         background_bytes_per_node_second: per_node(spent.all - spent.presence - spent.messages),
+        background_bytes_per_node_second_bare: per_node(spent.background_bare),
         bytes_per_payload_byte: ratio(world.wire_bytes(), ledger.payload),
         wire_bytes_per_node_second: world.wire_bytes() as f64 / scenario.nodes as f64 / seconds,
         mesh_seconds: mesh.map(|time| time.as_secs_f64()),
@@ -293,53 +311,6 @@ pub fn quantile_ms(sorted: &[u64], share: f64) -> f64 {
     let last = sorted.len().saturating_sub(1);
     let at = (share * last as f64).round() as usize;
     sorted.get(at).map_or(0.0, |micros| *micros as f64 / 1000.0)
-}
-
-/// What has been put on the wire.
-#[derive(Clone, Copy, Default)]
-struct Bytes {
-    /// At this time.
-    seconds: f64,
-    all: u64,
-    messages: u64,
-    presence: u64,
-}
-
-impl Bytes {
-    fn of(world: &World) -> Self {
-        Self {
-            seconds: world.now().as_micros() as f64 / 1e6,
-            all: world.wire_bytes(),
-            messages: match world.protocol() {
-                Protocol::Djembe => world.wire_bytes_of(&MESSAGE_KINDS),
-                _ => world.wire_bytes_of(&CARRIED_KINDS),
-            },
-            presence: world.wire_bytes_of(&PRESENCE_KINDS),
-        }
-    }
-
-    fn since(self, before: &Self) -> Self {
-        Self {
-            seconds: (self.seconds - before.seconds).max(1e-6),
-            all: self.all - before.all,
-            messages: self.messages - before.messages,
-            presence: self.presence - before.presence,
-        }
-    }
-}
-
-/// How much longer messages took to 99 % of the nodes than they would have at best over the links that stood; the mean
-/// over those of which that was worked out, zero if there are none.
-fn optimum_ratio(world: &World) -> f64 {
-    let measured =
-        world.ledger.messages.iter().filter(|sent| sent.best_p99 > 0.0 && !sent.latencies.is_empty());
-    let ratios = measured.map(|sent| {
-        let mut latencies = sent.latencies.clone();
-        latencies.sort_unstable();
-        quantile_ms(&latencies, 0.99) / sent.best_p99
-    });
-    let (n, sum) = ratios.fold((0.0f64, 0.0), |(n, sum), ratio| (n + 1.0, sum + ratio));
-    sum / n.max(1.0)
 }
 
 fn ratio(a: u64, b: u64) -> f64 {
@@ -365,16 +336,24 @@ impl fmt::Display for Report {
         line("copies of a payload", format!("{:.4}", self.copies))?;
         line("wire bytes / payload byte", format!("{:.2}", self.bytes_per_payload_byte))?;
         if self.optimum_ratio_p99 > 0.0 {
-            line("p99 / optimum of each", format!("{:.3}", self.optimum_ratio_p99))?;
+            let (p99, full) = (self.optimum_ratio_p99, self.optimum_ratio_full);
+            line("to 99 % / optimum of each", format!("{p99:.3}; to all {full:.3}"))?;
         }
-        line("message bytes / sealed byte", format!("{:.3}", self.message_bytes_ratio))?;
+        line("time to all, p50/p99/max", self.full_delivery_ms.to_string())?;
+        if self.optimum_ms != Quantiles::default() {
+            line("at best, p50/p99/max", self.optimum_ms.to_string())?;
+        }
+        line("most hops", self.last_hop_max.to_string())?;
+        let (wire, bare) = (self.message_bytes_ratio, self.message_bytes_ratio_bare);
+        line("message bytes / sealed byte", format!("{wire:.3}; {bare:.3} without transports"))?;
         line(
             "wire bytes / node / s",
             format!(
-                "{:.0}; once there are messages presence {:.0}, background {:.0}",
+                "{:.0}; once there are messages presence {:.0}, background {:.0} ({:.0} without transports)",
                 self.wire_bytes_per_node_second,
                 self.presence_bytes_per_node_second,
-                self.background_bytes_per_node_second
+                self.background_bytes_per_node_second,
+                self.background_bytes_per_node_second_bare
             ),
         )?;
         let mesh = self.mesh_seconds.map_or("never".to_owned(), |s| format!("{s:.3} s"));

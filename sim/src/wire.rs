@@ -53,7 +53,18 @@ pub struct Parcel {
     pub(crate) whole: u32,
     /// A hash of what is left of it on the wire.
     pub(crate) print: u64,
+    /// How far the envelope in it has come.
+    pub(crate) hop: Option<Hop>,
     pub(crate) content: Content,
+}
+
+/// How far an envelope has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hop {
+    /// Which one: a hash over its beginning, which has its author's signature.
+    pub(crate) envelope: u64,
+    /// Hops from its author, this one counted.
+    pub(crate) n: u8,
 }
 
 /// What travels.

@@ -344,6 +344,16 @@ impl World {
         self.sum(|tally| tally.bytes)
     }
 
+    /// Hops over which an envelope came to a node that it was new to: the most.
+    pub fn last_hop_max(&self) -> u8 {
+        self.shards.iter().map(|shard| shard.tally.last_hop_max).max().unwrap_or(0)
+    }
+
+    /// Threads that work.
+    pub fn n_shards(&self) -> usize {
+        self.shards.len()
+    }
+
     /// Connections that were opened.
     pub fn n_connections(&self) -> u64 {
         self.sum(|tally| tally.n_connections)
@@ -444,7 +454,8 @@ impl World {
         let receivers = receivers.collect();
         let best = if self.config.optimum { self.best_from(node) } else { Vec::new() };
         let (number, ticket, content) = self.ledger.on_publish(self.now, node, id, lane, size, receivers);
-        self.ledger.messages[number].best_p99 = quantile_ms(&best, 0.99);
+        let sent = &mut self.ledger.messages[number];
+        (sent.best_p99, sent.best_full) = (quantile_ms(&best, 0.99), best.last().copied().unwrap_or(0));
         let draft = Draft { content, ..Draft::default() };
         if self.config.protocol != Protocol::Djembe {
             self.carry(number, group, &draft);

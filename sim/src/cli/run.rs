@@ -1,11 +1,12 @@
 //! `run`: a scenario by its name or from a file.
 
+use std::fmt;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use djembe_sim::baseline::Protocol;
-use djembe_sim::report::{self, Beside};
+use djembe_sim::report::{self, Beside, Report};
 use djembe_sim::scenario::{SHIPPED, Scenario};
 
 use super::{Done, print, print_json};
@@ -68,7 +69,63 @@ pub(super) fn run(args: &Args) -> Done {
         std::fs::write(file, page).map_err(|error| format!("{}: {error}", file.display()))?;
         eprintln!("the page is {}", file.display());
     }
-    conclude(args, scenario.seed, &report, report.is_good())
+    let is_good = report.is_good();
+    conclude(args, scenario.seed, &Ran::new(args, report, took), is_good)
+}
+
+/// A report with what this machine made of it.
+#[derive(serde::Serialize)]
+struct Ran {
+    scenario: String,
+    #[serde(flatten)]
+    report: Report,
+    /// Real seconds.
+    took_s: f64,
+    events_per_s: f64,
+    /// The most memory that this process had; none where the system does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_rss_bytes: Option<u64>,
+    /// The same for each node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_per_node: Option<u64>,
+}
+
+impl Ran {
+    fn new(args: &Args, report: Report, took_s: f64) -> Self {
+        let peak_rss_bytes = peak_rss_bytes();
+        Self {
+            scenario: args.scenario.clone(),
+            took_s,
+            events_per_s: report.events as f64 / took_s,
+            peak_rss_bytes,
+            bytes_per_node: peak_rss_bytes.map(|bytes| bytes / report.nodes.max(1) as u64),
+            report,
+        }
+    }
+}
+
+impl fmt::Display for Ran {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.report.fmt(f)?;
+        if let (Some(peak), Some(each)) = (self.peak_rss_bytes, self.bytes_per_node) {
+            write!(
+                f,
+                "\n{:<28}{} MB, {:.1} KiB a node",
+                "most memory",
+                peak / 1_000_000,
+                each as f64 / 1024.0
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// As Linux says it.
+fn peak_rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
 }
 
 fn run_beside(args: &Args, scenario: &Scenario) -> Done {

@@ -20,16 +20,18 @@ pub struct Beside {
 /// A line of the table: what it is, and what a report says of it.
 type Row = (&'static str, fn(&Report) -> String);
 
-const ROWS: [Row; 17] = [
+const ROWS: [Row; 19] = [
     ("messages sent", |report| format!("{} of {}", report.messages, report.planned)),
     ("delivered", |report| format!("{:.4}", report.delivery_ratio)),
     ("latency p50 ms", |report| format!("{:.1}", report.latency_p50_ms)),
     ("latency p99 ms", |report| format!("{:.1}", report.latency_p99_ms)),
     ("latency max ms", |report| format!("{:.1}", report.latency_max_ms)),
-    ("p99 / optimum of each", |report| match report.optimum_ratio_p99 {
+    ("to 99 % / optimum of each", |report| match report.optimum_ratio_p99 {
         0.0 => "-".to_owned(),
         ratio => format!("{ratio:.3}"),
     }),
+    ("time to all, p99 ms", |report| format!("{:.1}", report.full_delivery_ms.p99)),
+    ("most hops", |report| report.last_hop_max.to_string()),
     ("copies of a payload", |report| format!("{:.3}", report.copies)),
     ("message bytes / sealed byte", |report| format!("{:.3}", report.message_bytes_ratio)),
     ("wire bytes / payload byte", |report| format!("{:.2}", report.bytes_per_payload_byte)),

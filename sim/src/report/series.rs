@@ -3,7 +3,8 @@
 use djembe_protocol::time::Timestamp;
 use serde::Serialize;
 
-use super::{Bytes, quantile_ms};
+use super::bytes::Bytes;
+use super::quantile_ms;
 use crate::world::World;
 
 /// What happened between this time and the one before.

@@ -19,11 +19,11 @@ pub struct Messages {
     /// `durable` or `live`.
     #[serde(deserialize_with = "lane")]
     pub lane: Lane,
-    /// The first so many nodes; all if there are fewer.
+    /// The first so many nodes, if it is `each` or the `active` ones who speak; all if there are fewer.
     pub senders: usize,
     /// Who speaks. `each`: each sender at this rate. The others speak in turn, one message at a time, at this rate in all:
-    /// `active`, the senders; `fresh`, those who never spoke before, while there are any; `zipf`, everybody, few of them
-    /// most of the time (the n-th with probability 1/n).
+    /// `active`, the senders; `fresh`, all nodes, so that each has never spoken before while there are any; `zipf`, all
+    /// nodes, few of them most of the time (the n-th with probability 1/n).
     pub authors: Authors,
     /// From then on.
     #[serde(deserialize_with = "time")]
@@ -31,6 +31,9 @@ pub struct Messages {
     /// Until then.
     #[serde(deserialize_with = "time")]
     pub stop: Duration,
+    /// What is published from then on is measured; before that trees grow. From the start if that is later.
+    #[serde(deserialize_with = "time")]
+    pub measure: Duration,
 }
 
 /// Who speaks.
@@ -57,7 +60,15 @@ impl Default for Messages {
             authors: Authors::Each,
             start: Duration::from_secs(5),
             stop: Duration::from_secs(15),
+            measure: Duration::ZERO,
         }
+    }
+}
+
+impl Messages {
+    /// What is published from then on counts in times, copies and bytes.
+    pub fn measured_from(&self) -> Duration {
+        self.measure.max(self.start)
     }
 }
 
@@ -68,7 +79,11 @@ impl Scenario {
         let rate = messages.rate.max(f64::MIN_POSITIVE);
         let pause = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX);
         let pause = pause.max(Duration::from_micros(1));
-        let senders = if messages.rate > 0.0 { messages.senders.min(self.nodes) } else { 0 };
+        let senders = match messages.authors {
+            _ if messages.rate <= 0.0 => 0,
+            Authors::Each | Authors::Active => messages.senders.min(self.nodes),
+            Authors::Fresh | Authors::Zipf => self.nodes,
+        };
         let times = move |phase: Duration| {
             let times =
                 std::iter::successors(messages.start.checked_add(phase), move |at| at.checked_add(pause));

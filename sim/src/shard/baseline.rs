@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use djembe_protocol::id::{LinkId, PeerId};
 use djembe_protocol::time::Timestamp;
 
-use super::{Note, Shard, To, Told};
+use super::{Label, Note, Shard, To, Told};
 use crate::baseline::{Baseline, Carried, In, Message, Out, Packet};
 use crate::topology::{NodeIx, Topology, mix};
 use crate::wire::Content;
@@ -121,7 +121,15 @@ impl Shard {
         let Some(link) = ends.map(|(link, _)| *link).min_by_key(|link: &LinkId| link.0) else { return };
         let encoded = packet.encode(carrier.machine.header_len(&packet));
         let (class, kind) = (packet.class(), packet.kind());
-        self.send_bytes(topology, local, link, class, kind, encoded, Some(Content::Packet(packet)));
+        self.send_bytes(
+            topology,
+            local,
+            link,
+            class,
+            Label::of(kind),
+            encoded,
+            Some(Content::Packet(packet)),
+        );
     }
 
     fn on_carried(&mut self, local: usize, message: &Message) {

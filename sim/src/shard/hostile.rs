@@ -6,7 +6,7 @@ use djembe_protocol::io::{Command, Input};
 use djembe_protocol::message::Draft;
 use djembe_protocol::wire::frame::Frame;
 
-use super::{Shard, To};
+use super::{Label, Shard, To};
 use crate::attack::{Attacker, Deed, Kind, Scene, Strain};
 use crate::host::Wish;
 use crate::rng::Rng;
@@ -108,7 +108,7 @@ impl Shard {
             match deed {
                 Deed::Wish(wish) => self.grant_as_it_is(topology, local, wish),
                 Deed::Raw(link, class, bytes) => {
-                    self.send_bytes(topology, local, link, class, 0, bytes, None);
+                    self.send_bytes(topology, local, link, class, Label::of(0), bytes, None);
                 }
                 Deed::Publish(size) => {
                     let Some(group) = self.groups.first().copied() else { continue };

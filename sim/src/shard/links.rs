@@ -13,7 +13,7 @@ use djembe_protocol::wire::frame::{
 use super::events::Answer;
 use super::{Happening, Shard, To};
 use crate::topology::{NodeIx, Topology, mix};
-use crate::wire::{Carry, Content, End, Parcel};
+use crate::wire::{Carry, Content, End, Hop, Parcel};
 
 /// A dial into nothing is given up after this.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,6 +23,22 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 const TELL_AGAIN: Duration = Duration::from_millis(500);
 /// The kind of a frame with an envelope.
 const DATA: u8 = 13;
+/// So much of an envelope tells it from all others: its author, number and salt are in it.
+const ENVELOPE_HEAD: usize = 192;
+
+/// What bytes are counted as.
+#[derive(Clone, Copy)]
+pub(super) struct Label {
+    pub(super) kind: u8,
+    pub(super) hop: Option<Hop>,
+}
+
+impl Label {
+    /// Something without an envelope.
+    pub(super) fn of(kind: u8) -> Self {
+        Self { kind, hop: None }
+    }
+}
 
 impl Shard {
     /// Something travels from a node to another. Returns when it arrives if nothing goes before it.
@@ -194,20 +210,26 @@ impl Shard {
         frame: Frame,
     ) {
         let encoded = frame.encode();
+        let hop = match &frame {
+            Frame::Data { envelope, .. } => {
+                let envelope = mix(hash_on(0, envelope, ENVELOPE_HEAD));
+                Some(Hop { envelope, n: self.hosts[local].hops_of(envelope).saturating_add(1) })
+            }
+            _ => None,
+        };
         let is_whole = self.rules.carry == Carry::Frames && !topology.places[self.hosts[local].ix].is_hostile;
         self.send_bytes(
             topology,
             local,
             link,
             class,
-            frame.kind(),
+            Label { kind: frame.kind(), hop },
             encoded,
             is_whole.then_some(Content::Frame(frame)),
         );
     }
 
-    /// The same of bytes that may be no frame; `kind` is what they are counted as. `content`, if it is given, is what
-    /// arrives in their place.
+    /// The same of bytes that may be no frame. `content`, if it is given, is what arrives in their place.
     #[expect(clippy::too_many_arguments, reason = "who sends what on which link, counted as what")]
     pub(super) fn send_bytes(
         &mut self,
@@ -215,7 +237,7 @@ impl Shard {
         local: usize,
         link: LinkId,
         class: Class,
-        kind: u8,
+        Label { kind, hop }: Label,
         encoded: Encoded,
         content: Option<Content>,
     ) {
@@ -260,7 +282,7 @@ impl Shard {
         }
         let print = print_of(&packed);
         let content = content.unwrap_or(Content::Bytes(packed));
-        let parcel = Box::new(Parcel { class, whole, print, content });
+        let parcel = Box::new(Parcel { class, whole, print, hop, content });
         let what = To::Arrived { link, parcel };
         self.schedule(topology, local, at, Happening { node: to, run: None, what });
     }
@@ -319,9 +341,15 @@ impl Shard {
     }
 
     fn read(&mut self, topology: &Topology, local: usize, link: LinkId, parcel: Parcel) {
-        let Parcel { class, whole, print, content } = parcel;
+        let Parcel { class, whole, print, hop, content } = parcel;
         let host = &mut self.hosts[local];
         host.note(print);
+        if let Some(hop) = hop.filter(|_| !topology.places[host.ix].is_hostile)
+            && host.note_hop(hop)
+        {
+            self.tally.last_hop_max = self.tally.last_hop_max.max(hop.n);
+        }
+        let host = &mut self.hosts[local];
         let Some(end) = host.links.get_mut(&link) else { return };
         let sender = end.other;
         let content = match content {
@@ -430,13 +458,15 @@ fn transfer_time(bytes: usize, bandwidth: u64) -> Option<Duration> {
 /// A hash over the beginning of what travels: envelopes begin with what tells them apart.
 fn print_of(frame: &Encoded) -> u64 {
     const MOST: usize = 320;
-    let mut print = frame.len() as u64;
-    for part in [&frame.head, &frame.body] {
-        for chunk in part[..part.len().min(MOST)].chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            print = (print ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-        }
+    let print = frame.len() as u64;
+    mix([&frame.head, &frame.body].iter().fold(print, |print, part| hash_on(print, part, MOST)))
+}
+
+fn hash_on(mut print: u64, bytes: &[u8], most: usize) -> u64 {
+    for chunk in bytes[..bytes.len().min(most)].chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        print = (print ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     }
-    mix(print)
+    print
 }

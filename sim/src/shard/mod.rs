@@ -25,6 +25,7 @@ use djembe_protocol::wire::frame::Class;
 pub(crate) use self::baseline::Carrier;
 pub(crate) use self::events::{Happening, To};
 pub(crate) use self::hostile::Villain;
+use self::links::Label;
 pub(crate) use self::stops::{Repeat, Stops};
 use crate::attack::{Club, Strain};
 use crate::baseline::Carried;
@@ -88,6 +89,8 @@ pub(crate) struct Tally {
     pub(crate) packets: u64,
     /// Arrivals of an envelope.
     pub(crate) n_copies: u64,
+    /// Hops that an envelope took to a node that it was new to: the most.
+    pub(crate) last_hop_max: u8,
     pub(crate) strain: Strain,
 }
 
