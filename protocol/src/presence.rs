@@ -170,9 +170,7 @@ impl Presence {
         known.linked = true;
         known.reset_at = None;
         self.heard_as(now, peer, PresenceCause::Connected);
-        if self.is_partial {
-            self.tell_suspicions(peer);
-        }
+        self.tell_suspicions(peer);
     }
 
     /// A new neighbour may be the first from the other side of a cut: those we suspect are to hear of it, and refute.
@@ -203,9 +201,7 @@ impl Presence {
         known.gone_at = None;
         known.said_goodbye = false;
         let taken_back = known.alerts.remove(&self.me);
-        if let Some(alert) =
-            taken_back.filter(|alert| self.is_partial && alert.incarnation >= known.incarnation)
-        {
+        if let Some(alert) = taken_back.filter(|alert| alert.incarnation >= known.incarnation) {
             // Others have heard the vote, and only its target can answer it.
             self.facts.push(Fact::Tell(peer, alert.into()));
         }
