@@ -197,6 +197,7 @@ impl Presence {
         };
         known.last_heard = now;
         known.suspected_at = None;
+        known.called_at = None;
         known.is_cut_off = false;
         known.gone_at = None;
         known.said_goodbye = false;
@@ -282,6 +283,7 @@ impl Presence {
             known.last_heard = later(known.last_heard);
             known.reset_at = known.reset_at.map(later);
             known.suspected_at = known.suspected_at.map(later);
+            known.called_at = known.called_at.map(later);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Presence as a table of who says what when, and what this node makes of it.
 
+mod last_call;
 mod modes;
 mod partition;
 
