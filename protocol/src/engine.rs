@@ -528,20 +528,21 @@ impl Engine {
 
     /// Tells everybody whom it concerns: through the groups where not everybody is a neighbour.
     fn broadcast(&mut self, frame: &Frame) {
-        if !self.overlay.is_partial() {
-            return self.spread(frame, None);
-        }
+        let is_partial = self.overlay.is_partial();
         let mut is_told = false;
         match frame {
-            Frame::Alert(alert) => self.each_group(|group, cx| is_told |= group.accuse(cx, alert)),
+            // Who shares no group with us is told as well. After a cut this node may take the few it is linked to for
+            // all there are, while others have it on their lists.
+            Frame::Alive(alive) if alive.peer == self.me => self.each_group(Group::speak_up),
+            Frame::Alert(alert) if is_partial => {
+                self.each_group(|group, cx| is_told |= group.accuse(cx, alert))
+            }
             // Those who count votes have them.
-            Frame::Gone(gone) => {
+            Frame::Gone(gone) if is_partial => {
                 let target = gone.alerts.first().map(|alert| alert.target);
                 let is_member = |group: &Group| target.is_some_and(|peer| group.is_member(&peer));
                 is_told = self.groups.values().any(is_member);
             }
-            // Who shares no group with us is told as well.
-            Frame::Alive(_) => self.each_group(Group::speak_up),
             _ => {}
         }
         if !is_told {

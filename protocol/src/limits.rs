@@ -376,6 +376,8 @@ pub const SUSPICION_MAX: Duration = Duration::from_secs(30);
 pub const SUSPICION_MIN: Duration = Duration::from_secs(6);
 /// Local health is a number from 0 to this; time-outs are multiplied by one more than it.
 pub const HEALTH_MAX: u32 = 8;
+/// So long before such a time-out an observer says its vote once more, and the suspect can still answer.
+pub const LAST_CALL: Duration = Duration::from_secs(5);
 /// From this health on an observer does not vote.
 pub const HEALTH_NO_VOTE: u32 = 4;
 /// So long after a node became suspect its votes are counted: by then all that fell silent with it have been noticed.
@@ -441,8 +443,9 @@ pub const WORDS_WINDOW: Duration = Duration::from_secs(30);
 pub const VOTES_FLOOD_MAX: usize = 64;
 /// So long after the last vote that was needed a member is gone: its own word, on the same ways, had time to come.
 pub const REFUTE_WAIT: Duration = Duration::from_secs(1);
-/// Who voted against a member in vain is not heard against it again for so long.
-pub const VOTE_AGAIN: Duration = Duration::from_secs(30);
+/// Who voted against a member in vain is not heard against it again for so long: until the last call of one who finds
+/// itself alone.
+pub const VOTE_AGAIN: Duration = Duration::from_secs(25);
 /// One in so many members voted against together is a cut network, if it is at least [`PARTITION_MAX`].
 pub const PARTITION_MEMBERS_SHARE: usize = 32;
 /// Who has learnt of a member, or lost one, tells its neighbours its digest, one after the other, so long apart: what was
@@ -479,6 +482,8 @@ const _: () = {
     assert!(
         BEAT.as_millis() < EVASIVE_AFTER.as_millis() && EVASIVE_AFTER.as_millis() < SUSPECT_AFTER.as_millis()
     );
+    assert!(VOTE_AGAIN.as_secs() + LAST_CALL.as_secs() <= SUSPICION_MAX.as_secs());
+    assert!(LAST_CALL.as_secs() < SUSPICION_MIN.as_secs());
     assert!(SUSPICION_MIN.as_millis() < SUSPICION_MAX.as_millis() && HEALTH_NO_VOTE <= HEALTH_MAX);
     // What is announced late, or on its way, is not asked for yet.
     assert!(ANNOUNCE_DELAY.as_millis() < REPAIR_DELAY.as_millis());

@@ -170,9 +170,7 @@ impl Presence {
         known.linked = true;
         known.reset_at = None;
         self.heard_as(now, peer, PresenceCause::Connected);
-        if self.is_partial {
-            self.tell_suspicions(peer);
-        }
+        self.tell_suspicions(peer);
     }
 
     /// A new neighbour may be the first from the other side of a cut: those we suspect are to hear of it, and refute.
@@ -199,13 +197,12 @@ impl Presence {
         };
         known.last_heard = now;
         known.suspected_at = None;
+        known.called_at = None;
         known.is_cut_off = false;
         known.gone_at = None;
         known.said_goodbye = false;
         let taken_back = known.alerts.remove(&self.me);
-        if let Some(alert) =
-            taken_back.filter(|alert| self.is_partial && alert.incarnation >= known.incarnation)
-        {
+        if let Some(alert) = taken_back.filter(|alert| alert.incarnation >= known.incarnation) {
             // Others have heard the vote, and only its target can answer it.
             self.facts.push(Fact::Tell(peer, alert.into()));
         }
@@ -286,6 +283,7 @@ impl Presence {
             known.last_heard = later(known.last_heard);
             known.reset_at = known.reset_at.map(later);
             known.suspected_at = known.suspected_at.map(later);
+            known.called_at = known.called_at.map(later);
         }
     }
 

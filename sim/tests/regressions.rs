@@ -9,13 +9,11 @@ fn assert_good(text: &str) {
 }
 
 #[test]
-#[ignore = "not mended yet: a suspicion in a partial overlay is not refuted to the one who has it"]
 fn who_reads_again_is_not_declared_gone_by_time_out() {
     assert_good(include_str!("regressions/suspected-while-not-reading.toml"));
 }
 
 #[test]
-#[ignore = "not mended yet: the same the other way round"]
 fn who_reads_again_declares_nobody_gone_by_time_out() {
     assert_good(include_str!("regressions/suspects-after-not-reading.toml"));
 }
@@ -26,7 +24,6 @@ fn a_short_burst_does_not_hold_a_stream_for_seconds() {
 }
 
 #[test]
-#[ignore = "not mended yet: a suspicion from before a cut was mended is held to its end"]
 fn who_was_suspect_over_a_cut_is_not_gone_after_it() {
     assert_good(include_str!("regressions/suspected-over-a-cut.toml"));
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use rand_core::Rng;
 
 mod flow;
+mod members;
 mod misconduct;
 mod receipts;
 mod senseless;

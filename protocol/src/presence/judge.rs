@@ -37,7 +37,6 @@ impl Presence {
         observers: &impl Fn(&PeerId) -> BTreeSet<PeerId>,
     ) {
         let stretch = self.stretch(&peer);
-        let may_vote = self.health.score < limits::HEALTH_NO_VOTE;
         let is_vouched_for = self.is_vouched_for(&peer, observers);
         let Some(known) = self.peers.get_mut(&peer) else {
             return;
@@ -79,7 +78,7 @@ impl Presence {
                     return self.wake_at(due);
                 }
                 known.state = PresenceState::Suspect;
-                known.suspected_at = Some(now);
+                (known.suspected_at, known.called_at) = (Some(now), None);
                 let is_reset = known.reset_at.is_some();
                 let is_cut_off = self.is_cut_off(now, &peer);
                 let Some(known) = self.peers.get_mut(&peer) else {
@@ -95,16 +94,20 @@ impl Presence {
                 if known.linked {
                     self.facts.push(Fact::Unlink(peer));
                 }
-                if may_vote {
-                    let n_observers = known.n_observers(self.is_partial);
-                    let alert = Alert::new(peer, known.incarnation, n_observers, identity);
-                    known.alerts.insert(self.me, alert.clone());
-                    self.facts.push(Fact::Broadcast(alert.into()));
-                }
+                self.vote(&peer, identity);
                 self.look_at(now, peer, identity, observers);
             }
-            PresenceState::Suspect => self.judge(now, peer),
+            PresenceState::Suspect => self.judge(now, peer, identity),
         }
+    }
+
+    /// Votes against a suspect, unless this node is too starved to know.
+    fn vote(&mut self, peer: &PeerId, identity: &Identity) {
+        let may_vote = self.health.score < limits::HEALTH_NO_VOTE;
+        let Some(known) = self.peers.get_mut(peer).filter(|_| may_vote) else { return };
+        let alert = Alert::new(*peer, known.incarnation, known.n_observers(self.is_partial), identity);
+        known.alerts.insert(self.me, alert.clone());
+        self.facts.push(Fact::Broadcast(alert.into()));
     }
 
     /// By how much this node's own lateness widens its time-outs: not at all if others have found out without it.
@@ -141,7 +144,7 @@ impl Presence {
     }
 
     /// Counts the votes against a suspect.
-    fn judge(&mut self, now: Timestamp, peer: PeerId) {
+    fn judge(&mut self, now: Timestamp, peer: PeerId, identity: &Identity) {
         let was_cut_off = self.peers.get(&peer).is_some_and(|known| known.is_cut_off);
         let is_cut_off = was_cut_off || self.is_cut_off(now, &peer);
         let settles = self.n_watched() >= limits::PARTITION_MIN;
@@ -164,22 +167,38 @@ impl Presence {
         let votes = known.alerts.len();
         let since = known.suspected_at.unwrap_or(now);
         let patience = if is_cut_off { limits::PARTITION_HOLD } else { suspicion_timeout(votes) };
-        let due = since + patience * self.stretch(&peer);
+        let patience = patience * self.stretch(&peer);
+        let due = match known.called_at {
+            Some(at) => (since + patience).max(at + limits::LAST_CALL),
+            None => since + patience.saturating_sub(limits::LAST_CALL),
+        };
         // A broken connection tells of one process; silence may turn out to be that of many.
         let is_counted = !is_cut_off && votes >= needed;
         let counts_at = if settles && known.is_silent() { since + limits::SETTLE_AFTER } else { since };
         let cause = if is_counted && now >= counts_at {
             PresenceCause::Voted
-        } else if now >= due {
-            PresenceCause::TimedOut
-        } else {
+        } else if now < due {
             return self.wake_at(if is_counted { counts_at.min(due) } else { due });
+        } else if known.called_at.is_none() {
+            self.call(now, &peer, identity);
+            return self.judge(now, peer, identity);
+        } else {
+            PresenceCause::TimedOut
         };
         let alerts: Vec<Alert> = known.alerts.values().take(Gone::ALERTS_MAX).cloned().collect();
         if !alerts.is_empty() {
             self.facts.push(Fact::Broadcast(Gone { alerts }.into()));
         }
         self.set_gone(now, peer, cause);
+    }
+
+    /// Says the vote against a suspect once more: it may not have been heard, as who has just voted in vain is not, or
+    /// the answer may have been lost.
+    fn call(&mut self, now: Timestamp, peer: &PeerId, identity: &Identity) {
+        if let Some(known) = self.peers.get_mut(peer) {
+            known.called_at = Some(now);
+        }
+        self.vote(peer, identity);
     }
 
     pub(super) fn set_gone(&mut self, now: Timestamp, peer: PeerId, cause: PresenceCause) {

@@ -17,6 +17,8 @@ pub(super) struct Peer {
     pub(super) reset_at: Option<Timestamp>,
     /// When this node began to suspect it.
     pub(super) suspected_at: Option<Timestamp>,
+    /// When this node said its vote once more, before it takes silence for an answer.
+    pub(super) called_at: Option<Timestamp>,
     /// It fell silent together with many others.
     pub(super) is_cut_off: bool,
     /// Votes against its present incarnation, by observer.
@@ -42,6 +44,7 @@ impl Peer {
             last_heard: now,
             reset_at: None,
             suspected_at: None,
+            called_at: None,
             is_cut_off: false,
             alerts: BTreeMap::new(),
             observers: BTreeSet::new(),

@@ -1,5 +1,7 @@
 //! Presence as a table of who says what when, and what this node makes of it.
 
+mod last_call;
+mod modes;
 mod partition;
 
 use super::*;
@@ -93,6 +95,13 @@ impl Bench {
 
     fn state(&self) -> PresenceState {
         self.presence.state(&self.id(TARGET)).expect("known")
+    }
+
+    /// How often this node voted against the target since last asked.
+    fn n_votes(&mut self) -> usize {
+        let target = self.id(TARGET);
+        let frames = std::mem::take(&mut self.frames);
+        frames.iter().filter(|frame| matches!(frame, Frame::Alert(alert) if alert.target == target)).count()
     }
 }
 
@@ -275,7 +284,7 @@ fn votes_against_this_node_are_refuted() {
     assert_eq!(bench.presence.incarnation(), Incarnation(limits::INCARNATION_MAX));
 }
 
-/// Goal: one identity cannot make this node doubt itself, and nobody unknown can make it do anything.
+/// Goal: one identity cannot make this node doubt itself.
 #[test]
 fn one_accuser_is_not_enough() {
     let mut bench = Bench::new(2);
@@ -287,8 +296,6 @@ fn one_accuser_is_not_enough() {
     };
     for n in 0..10 {
         let incarnation = bench.presence.incarnation();
-        accuse(&mut bench, 7, incarnation);
-        assert_eq!(bench.presence.incarnation(), incarnation, "a stranger");
         accuse(&mut bench, 2, incarnation);
         accuse(&mut bench, 2, incarnation);
         assert_eq!(bench.presence.incarnation(), Incarnation(incarnation.0 + 1));
@@ -446,8 +453,8 @@ fn an_answer_that_had_to_wait_is_given() {
     }
 }
 
-/// Goal: in a partial overlay who hears a node it voted against lets it know, for others have heard the vote, and only
-/// its target can take it back; votes through the group are not passed on once more.
+/// Goal: who hears a node it voted against lets it know, for others have heard the vote, and only its target can take it
+/// back; votes through the group are not passed on once more.
 #[test]
 fn a_vote_that_was_wrong_is_shown_to_its_target() {
     for is_partial in [false, true] {
@@ -461,7 +468,7 @@ fn a_vote_that_was_wrong_is_shown_to_its_target() {
         bench.settle();
         assert_eq!(bench.state(), Live);
         let told = bench.frames.iter().filter(|frame| matches!(frame, Frame::Alert(_))).count();
-        assert_eq!(told, usize::from(is_partial), "partial: {is_partial}");
+        assert_eq!(told, 1, "partial: {is_partial}");
         let alert = Alert::new(target, Incarnation(5), 3, &bench.identities[2]);
         bench.presence.alert(bench.now, Way::Group, alert, &bench.identities[0]);
         bench.settle();

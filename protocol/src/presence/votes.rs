@@ -57,7 +57,7 @@ impl Presence {
         let is_near = self.state(&alert.observer) == Some(PresenceState::Alive);
         let is_far_ahead =
             alert.incarnation.0 > self.incarnation.0.saturating_add(limits::INCARNATION_JUMP_MAX);
-        if is_far_ahead || !is_near && !self.is_partial {
+        if is_far_ahead {
             return;
         }
         if alert.incarnation == self.incarnation && self.accused.0 != self.incarnation {

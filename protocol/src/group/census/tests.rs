@@ -229,6 +229,28 @@ fn votes_in_vain_are_not_heard_again() {
     assert!(bench.has(9));
 }
 
+/// Goal: this node's own vote goes out again if it is said again while it stands, so that whoever knows better answers;
+/// once disproved it is not said until others would hear it.
+#[test]
+fn a_vote_that_stands_can_be_said_again() {
+    let mut bench = Bench::new(0);
+    bench.join(1..10);
+    let accuse = |bench: &mut Bench, incarnation| {
+        let Fact::Vote(own) = vote(0, 9, incarnation, 8) else { unreachable!("it is a vote") };
+        bench.with(|census, ground| census.accuse(ground, &own))
+    };
+    assert!(accuse(&mut bench, 5));
+    bench.pass(Duration::from_secs(10));
+    assert!(accuse(&mut bench, 5), "again");
+    assert!(!accuse(&mut bench, 4), "of an earlier run");
+    assert_eq!(bench.take(&said(9, 6, 1, Stay::Here)), Ok(Worth::News));
+    assert!(!accuse(&mut bench, 5) && !accuse(&mut bench, 6), "disproved");
+    bench.pass(limits::VOTE_AGAIN - Duration::from_micros(1));
+    assert!(!accuse(&mut bench, 6));
+    bench.pass(Duration::from_micros(1));
+    assert!(accuse(&mut bench, 6));
+}
+
 /// Goal: votes against this node are told to it, and what presence watches itself is left to presence.
 #[test]
 fn what_is_seen_is_worth_more_than_what_is_said() {

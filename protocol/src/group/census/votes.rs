@@ -58,19 +58,25 @@ impl Case {
         !self.has_vote_of(observer) && (self.votes.len() < limits::VOTES || is_lower)
     }
 
+    /// Whether this very vote is one of those that are not disproved.
+    fn stands(&self, alert: &Alert) -> bool {
+        self.risen_at.is_none() && self.incarnation == alert.incarnation && self.has_vote_of(&alert.observer)
+    }
+
     fn has_vote_of(&self, observer: &PeerId) -> bool {
         self.votes.iter().any(|vote| vote.observer == *observer)
     }
 }
 
 impl Census {
-    /// This node's own vote. True if it is to be passed on: enough others have not voted yet.
+    /// This node's own vote. True if it is to be passed on: enough others have not voted yet, or it stands and is said
+    /// again. Whoever knows better answers.
     pub(crate) fn accuse(&mut self, ground: &Ground<'_>, alert: &Alert) -> bool {
         let counts = self.may_count(ground, alert);
         if counts {
             self.count(ground.now, alert);
         }
-        counts
+        counts || self.cases.get(&alert.target).is_some_and(|case| case.stands(alert))
     }
 
     pub(super) fn take_vote(

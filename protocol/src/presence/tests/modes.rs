@@ -1,0 +1,47 @@
+//! What is so in a mesh and in a partial overlay alike: whoever is cut off from most takes the few for a mesh.
+
+use super::*;
+
+/// Goal: a new neighbour may be the first from the other side of a cut, and is told whom this node suspects; in a mesh too,
+/// for whoever is cut off from most takes the few for a mesh.
+#[test]
+fn a_new_neighbour_is_told_of_suspicions() {
+    for is_partial in [false, true] {
+        let mut bench = Bench::new(3);
+        bench.presence.set_partial(is_partial);
+        bench.pass(5000);
+        assert_eq!((bench.state(), bench.n_votes()), (Suspect, 1));
+        let newcomer = bench.id(7);
+        bench.presence.greeted(bench.now, newcomer, Incarnation(5), &bench.identities[0]);
+        bench.settle();
+        assert_eq!(bench.n_votes(), 1, "partial: {is_partial}");
+    }
+}
+
+/// Goal: votes against this node are answered whoever says so and however few it is linked to, as it may have been cut off
+/// from them; of those who never were near, in measure, and they say nothing of its health.
+#[test]
+fn strangers_are_answered_in_measure() {
+    for is_partial in [false, true] {
+        let mut bench = Bench::new(1);
+        bench.presence.set_partial(is_partial);
+        let me = bench.id(0);
+        let mut n_answers = 0;
+        for n in 0..290 {
+            let incarnation = bench.presence.incarnation();
+            let stranger = &bench.identities[6 + n % 2];
+            let alert = Alert::new(me, incarnation, 3, stranger);
+            bench.presence.alert(bench.now, Way::Neighbour(FROM), alert, &bench.identities[0]);
+            bench.pass(100);
+            n_answers += u32::from(bench.presence.incarnation() > incarnation);
+        }
+        assert_eq!(n_answers, 3, "partial: {is_partial}");
+        assert_eq!(bench.presence.health(), 0);
+        // A member of a group is no stranger.
+        let incarnation = bench.presence.incarnation();
+        let alert = Alert::new(me, incarnation, 3, &bench.identities[6]);
+        bench.pass(1000);
+        bench.presence.alert(bench.now, Way::Group, alert, &bench.identities[0]);
+        assert_eq!(bench.presence.incarnation(), Incarnation(incarnation.0 + 1));
+    }
+}
