@@ -21,6 +21,7 @@ use crate::ledger::Violation;
 use crate::scenario::Scenario;
 use crate::world::World;
 use crate::world::overlay::OverlayReport;
+use crate::world::rest::{self, Rest};
 
 /// In a world of more nodes than these nobody looks for a full mesh: there is none.
 const MESH_NODES_MAX: usize = 64;
@@ -136,7 +137,9 @@ pub fn run_world(
     let mut before = None;
     let mut sampler = series::Sampler::default();
     let mut mesh = None;
+    let quiet = Timestamp::ZERO + scenario.quiet_at().max(scenario.joins);
     let settled = Timestamp::ZERO + scenario.quiet_at() + scenario.settle;
+    let mut rest = Rest::default();
     let mut next = world.now() + Duration::from_secs(1);
     while next < end {
         if scenario.nodes <= MESH_NODES_MAX {
@@ -149,9 +152,14 @@ pub fn run_world(
         progress(next);
         check_bounds(&mut world);
         sampler.look(&world);
+        if next >= quiet && next < settled && next + rest::PATIENCE >= settled {
+            rest.look(&world);
+        }
         if world.now() < settled && next + Duration::from_secs(1) >= settled {
             world.run_until(settled);
             check_same_logs(&mut world);
+            rest.look(&world);
+            rest.conclude(&mut world);
         }
         next = world.now().max(next) + Duration::from_secs(1);
     }

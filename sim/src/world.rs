@@ -8,6 +8,7 @@ mod bugs;
 mod faults;
 mod hostile;
 pub mod overlay;
+pub(crate) mod rest;
 mod run;
 
 use core::time::Duration;

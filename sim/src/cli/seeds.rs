@@ -29,6 +29,9 @@ pub(super) struct Drawn {
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Planted {
     LostPrune,
+    LostGraft,
+    LostRefusal,
+    LostDial,
     DoubleDelivery,
     PresenceFlap,
 }
@@ -37,6 +40,9 @@ impl Drawn {
     pub(super) fn bounds(&self) -> Bounds {
         let bug = self.bug.map(|bug| match bug {
             Planted::LostPrune => Bug::LostPrune,
+            Planted::LostGraft => Bug::LostGraft,
+            Planted::LostRefusal => Bug::LostRefusal,
+            Planted::LostDial => Bug::LostDial,
             Planted::DoubleDelivery => Bug::DoubleDelivery,
             Planted::PresenceFlap => Bug::PresenceFlap,
         });

@@ -1,6 +1,6 @@
 //! Mistakes that a host could make, planted to show that they are found. For tests.
 
-use djembe_protocol::io::{Event, PresenceCause, PresenceState};
+use djembe_protocol::io::{CloseCause, Event, PresenceCause, PresenceState};
 use djembe_protocol::wire::frame::Frame;
 
 use super::Shard;
@@ -15,6 +15,13 @@ impl Shard {
         let host = &mut self.hosts[local];
         let could_strike = match (bug, &wish) {
             (Bug::LostPrune, Wish::Send(_, _, frame)) => matches!(frame, Frame::Prune(_) | Frame::Ungraft(_)),
+            (Bug::LostGraft, Wish::Send(_, _, frame)) => matches!(frame, Frame::Graft(_)),
+            (Bug::LostRefusal, Wish::Send(_, _, frame)) => matches!(frame, Frame::Refuse(_)),
+            (Bug::LostRefusal, Wish::Disconnect(_, cause)) => *cause == CloseCause::NotKept,
+            (Bug::LostDial, Wish::Connect(_, addresses)) => {
+                let to = addresses.iter().find_map(|address| topology.node_at(address));
+                to.is_some_and(|to| to % 2 != host.ix % 2)
+            }
             (Bug::DoubleDelivery | Bug::PresenceFlap, Wish::Event(event)) => {
                 matches!(event, Event::Delivered(delivered) if delivered.log.author != host.peer)
             }
@@ -25,12 +32,13 @@ impl Shard {
             return Some(wish);
         }
         match (bug, &wish) {
-            (Bug::LostPrune, Wish::Send(link, class, frame)) => {
+            (Bug::LostPrune | Bug::LostGraft | Bug::LostRefusal, Wish::Send(link, class, frame)) => {
                 // As far as the engine knows it was written.
                 let bytes = u32::try_from(frame.encode().len()).unwrap_or(u32::MAX);
                 self.written.push((*link, *class, bytes));
                 return None;
             }
+            (Bug::LostRefusal | Bug::LostDial, _) => return None,
             (Bug::DoubleDelivery, Wish::Event(Event::Delivered(delivered))) => {
                 self.on_event(topology, local, Event::Delivered(delivered.clone()));
             }
