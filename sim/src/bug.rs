@@ -17,6 +17,8 @@ pub enum Bug {
     LostDial,
     /// Some envelopes are delivered twice.
     DoubleDelivery,
+    /// Some envelopes are delivered as if they were of another group.
+    WrongGroup,
     /// Some peers are told to be gone, and alive again.
     PresenceFlap,
 }
@@ -29,7 +31,7 @@ impl Bug {
             Self::LostPrune | Self::LostGraft => 2,
             // Half of it mends itself.
             Self::LostRefusal | Self::LostDial => 1,
-            Self::DoubleDelivery => 5,
+            Self::DoubleDelivery | Self::WrongGroup => 5,
             Self::PresenceFlap => 5,
         }
     }

@@ -186,9 +186,15 @@ fn run_until_mesh(world: &mut World, joins: Duration, until: Timestamp) -> Optio
 
 /// After faults and messages have stopped, all running nodes hold the same kept logs.
 pub fn check_same_logs(world: &mut World) {
-    let group = world.group_id(0);
-    let up: Vec<usize> = world.honest().filter(|node| world.host(*node).engine.is_some()).collect();
-    let Some((first, rest)) = up.split_first() else {
+    let up = world.honest().filter(|node| world.host(*node).engine.is_some());
+    for (group, members) in world.by_group(up).into_iter().enumerate() {
+        check_same_logs_of(world, group, &members);
+    }
+}
+
+fn check_same_logs_of(world: &mut World, group: usize, members: &[usize]) {
+    let group = world.group_id(group);
+    let Some((first, rest)) = members.split_first() else {
         return;
     };
     // What attackers publish is no business of this.
@@ -228,7 +234,9 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>, before:
         }
         // What is kept is due to all that run at the end; what is live to those who were there.
         let due: Vec<usize> = if sent.lane.is_kept() {
-            world.honest().filter(is_up).collect()
+            let group = world.group_of(&sent.group);
+            let is_member = |node: &usize| group.is_some_and(|group| world.is_member(*node, group));
+            world.honest().filter(is_up).filter(is_member).collect()
         } else {
             sent.expected.iter().filter(is_up).collect()
         };

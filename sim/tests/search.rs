@@ -122,15 +122,58 @@ fn the_protocol_passes_and_a_seed_is_one_hash() {
     }
 }
 
-/// Goal: a run that panics is a finding with its words, and others go on. Method: a node that dies before it was started
-/// is started twice, which the host asserts never happens.
+/// A node that dies before it was started is started twice, which the host asserts never happens.
+const PANICS: &str =
+    "nodes = 3\nduration = \"40s\"\njoins = \"9s\"\ncrashes = [{node=2, at=\"1s\", restart=\"2s\"}]\n";
+
+/// Goal: a run that panics is a finding with its words, and others go on.
 #[test]
 fn a_panic_is_a_finding() {
-    let text =
-        "nodes = 3\nduration = \"40s\"\njoins = \"9s\"\ncrashes = [{node=2, at=\"1s\", restart=\"2s\"}]\n";
-    let outcome = attempt(&Scenario::parse(text, &[]).expect("a scenario"));
+    let outcome = attempt(&Scenario::parse(PANICS, &[]).expect("a scenario"));
     assert!(outcome.report.is_none() && outcome.fails("panic"), "{:?}", outcome.findings);
     assert!(outcome.findings[0].text.contains("a node runs once at a time"), "{:?}", outcome.findings);
+}
+
+/// Goal: where panics end the process, as in a release build, the last words are what panicked, where, and how to do it
+/// again, and the exit code says that something was found. Method: this test runs itself in a process of its own.
+#[test]
+fn a_panic_that_ends_the_process_is_told() {
+    const CHILD: &str = "DJEMBE_SIM_PANICS";
+    if std::env::var_os(CHILD).is_some() {
+        search::hush_panics_that(true);
+        search::on_abort("replay: this".to_owned());
+        attempt(&Scenario::parse(PANICS, &[]).expect("a scenario"));
+        unreachable!("the process has ended");
+    }
+    let me = std::env::current_exe().expect("this is one");
+    let output = std::process::Command::new(me)
+        .args(["--exact", "a_panic_that_ends_the_process_is_told", "--nocapture", "--test-threads=1"])
+        .env(CHILD, "1")
+        .output()
+        .expect("it can be run");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let last: Vec<&str> = told.lines().rev().take(2).collect();
+    assert_eq!(last[0], "replay: this", "{told}");
+    assert!(last[1].contains("panic: a node runs once at a time") && last[1].contains("host.rs:"), "{told}");
+}
+
+/// Goal: a sweep that has found something says so each time. Method: of a host that delivers twice, twice.
+#[test]
+fn a_sweep_that_goes_on_remembers_what_it_has_found() {
+    let plan = Plan { seeds: 0..3, bounds: small(Some(Bug::DoubleDelivery)), jobs: 2, time: None };
+    let file = std::env::temp_dir().join(format!("djembe-sim-bad-sweep-{}", std::process::id()));
+    let run = |seeds| {
+        let plan = Plan { seeds, ..plan.clone() };
+        search::sweep(&plan, (0, 1), &file, |_| (), |_| ()).expect("it can be written")
+    };
+    let first = run(0..3);
+    assert!(first.progress.bad > 0 && first.bad_before == 0 && !first.is_good());
+    let again = run(0..3);
+    assert_eq!((again.progress.runs, again.bad_before), (0, first.progress.bad));
+    assert!(!again.is_good());
+    assert_eq!(run(3..3).bad_before, 0, "of other seeds");
+    std::fs::remove_file(&file).expect("it is ours");
 }
 
 /// Goal: what applications are told can be written, each line by itself, and changes nothing.

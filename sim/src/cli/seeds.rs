@@ -33,6 +33,7 @@ enum Planted {
     LostRefusal,
     LostDial,
     DoubleDelivery,
+    WrongGroup,
     PresenceFlap,
 }
 
@@ -43,6 +44,7 @@ impl Drawn {
             Planted::LostGraft => Bug::LostGraft,
             Planted::LostRefusal => Bug::LostRefusal,
             Planted::LostDial => Bug::LostDial,
+            Planted::WrongGroup => Bug::WrongGroup,
             Planted::DoubleDelivery => Bug::DoubleDelivery,
             Planted::PresenceFlap => Bug::PresenceFlap,
         });

@@ -1,6 +1,6 @@
 //! Mistakes that a host could make, planted to show that they are found. For tests.
 
-use djembe_protocol::io::{CloseCause, Event, PresenceCause, PresenceState};
+use djembe_protocol::io::{CloseCause, Delivered, Event, PresenceCause, PresenceState};
 use djembe_protocol::wire::frame::Frame;
 
 use super::Shard;
@@ -22,7 +22,7 @@ impl Shard {
                 let to = addresses.iter().find_map(|address| topology.node_at(address));
                 to.is_some_and(|to| to % 2 != host.ix % 2)
             }
-            (Bug::DoubleDelivery | Bug::PresenceFlap, Wish::Event(event)) => {
+            (Bug::DoubleDelivery | Bug::WrongGroup | Bug::PresenceFlap, Wish::Event(event)) => {
                 matches!(event, Event::Delivered(delivered) if delivered.log.author != host.peer)
             }
             _ => false,
@@ -41,6 +41,12 @@ impl Shard {
             (Bug::LostRefusal | Bug::LostDial, _) => return None,
             (Bug::DoubleDelivery, Wish::Event(Event::Delivered(delivered))) => {
                 self.on_event(topology, local, Event::Delivered(delivered.clone()));
+            }
+            (Bug::WrongGroup, Wish::Event(Event::Delivered(delivered))) => {
+                let other = self.groups.iter().find(|group| **group != delivered.group).copied();
+                let group = other.unwrap_or(delivered.group);
+                let delivered = Box::new(Delivered { group, ..(**delivered).clone() });
+                return Some(Wish::Event(Event::Delivered(delivered)));
             }
             (Bug::PresenceFlap, Wish::Event(Event::Delivered(delivered))) => {
                 let peer = delivered.log.author;

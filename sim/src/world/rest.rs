@@ -130,9 +130,7 @@ fn flaws(world: &World) -> BTreeSet<Flaw> {
     });
     flaws.extend(apart(&there, &links).into_iter().map(|node| Flaw::Apart(node, None)));
     let has_attackers = world.honest().count() < world.n_nodes();
-    for group in 0..world.groups.len() {
-        let members: Vec<NodeIx> =
-            there.iter().copied().filter(|node| world.memberships[*node].contains(&group)).collect();
+    for (group, members) in world.by_group(there.iter().copied()).into_iter().enumerate() {
         if members.len() < there.len() {
             flaws.extend(apart(&members, &links).into_iter().map(|node| Flaw::Apart(node, Some(group))));
         }
