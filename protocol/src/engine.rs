@@ -28,7 +28,7 @@ use crate::group::{Ctx, Group, Heard, Tokens};
 use crate::id::{GroupId, Incarnation, Lane, LinkId, PeerId};
 use crate::io::{
     CloseCause, Command, Counters, Event, Input, Outbox, Output, OverlayStatus, Pace, PeerStatus,
-    PresenceState, Secrets, Status,
+    PresenceState, Secrets, Status, TreeStatus,
 };
 use crate::limits;
 use crate::link::Link;
@@ -318,6 +318,11 @@ impl Engine {
     /// The overlay as it is now, for people.
     pub fn overlay(&self) -> OverlayStatus {
         self.overlay.status()
+    }
+
+    /// The trees of a group as this node knows them, for checkers; none where it is not in the group.
+    pub fn trees(&self, group: GroupId) -> Vec<TreeStatus> {
+        self.groups.get(&group).map_or_else(Vec::new, |group| group.trees(self.now))
     }
 
     // Commands.

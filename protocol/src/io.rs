@@ -4,6 +4,7 @@
 //! stands after a `Persist` does not depend on it, what depends on it comes only after `Persisted`.
 
 mod close;
+mod tree;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,6 +17,7 @@ use crate::time::{Duration, WallTime};
 use crate::wire::frame::{Address, CheckedFrame, Class, Frame};
 
 pub use close::CloseCause;
+pub use tree::TreeStatus;
 
 /// Everything that can happen to an engine.
 #[derive(Debug)]

@@ -9,8 +9,16 @@ use serde::{Deserialize, Serialize};
 pub enum Bug {
     /// Some frames that tell a neighbour to stop are not sent.
     LostPrune,
+    /// Some frames that ask a neighbour to become a parent are not sent.
+    LostGraft,
+    /// Whoever gives a link up does not say so, and leaves it open.
+    LostRefusal,
+    /// Nodes with even numbers dial none with odd ones, nor the other way.
+    LostDial,
     /// Some envelopes are delivered twice.
     DoubleDelivery,
+    /// Some envelopes are delivered as if they were of another group.
+    WrongGroup,
     /// Some peers are told to be gone, and alive again.
     PresenceFlap,
 }
@@ -20,8 +28,10 @@ impl Bug {
     pub(crate) fn every(self) -> u32 {
         match self {
             // They are rare.
-            Self::LostPrune => 2,
-            Self::DoubleDelivery => 5,
+            Self::LostPrune | Self::LostGraft => 2,
+            // Half of it mends itself.
+            Self::LostRefusal | Self::LostDial => 1,
+            Self::DoubleDelivery | Self::WrongGroup => 5,
             Self::PresenceFlap => 5,
         }
     }

@@ -70,6 +70,8 @@ pub struct Ledger {
     peers: Vec<PeerId>,
     /// Who has a key: one node but for clones.
     by_peer: BTreeMap<PeerId, Vec<NodeIx>>,
+    /// Who is in a group.
+    in_group: BTreeMap<GroupId, NodeSet>,
     /// All honest nodes. What others publish is not in these books.
     honest: BTreeSet<PeerId>,
     /// Messages are those of applications, and have no number in these books.
@@ -131,6 +133,10 @@ impl Ledger {
         self.honest.insert(peer);
         self.disturbed.push(Timestamp::ZERO);
         self.started.push(Timestamp::ZERO);
+    }
+
+    pub(crate) fn add_member(&mut self, node: NodeIx, group: GroupId) {
+        self.in_group.entry(group).or_default().insert(node);
     }
 
     /// The nodes that have a key.
@@ -366,12 +372,17 @@ impl Ledger {
         is_new
     }
 
-    /// Nothing is delivered as somebody else's, in another group or lane.
+    /// Nothing is delivered as somebody else's, in another lane or group, or to who is not in its group.
     fn check_origin(&mut self, now: Timestamp, node: NodeIx, delivered: &Delivered, number: usize) {
         let sent = &self.messages[number];
-        let truth = (self.peers[sent.author], sent.group, sent.lane);
-        if truth != (delivered.log.author, delivered.group, delivered.log.lane) {
+        let (group, truth) = (sent.group, (self.peers[sent.author], sent.lane));
+        if truth != (delivered.log.author, delivered.log.lane) {
             self.violate(now, node, "forged", format!("message {number} came as {:?}", delivered.log));
+        }
+        if group != delivered.group {
+            self.violate(now, node, "groups", format!("message {number} came in another group"));
+        } else if !self.in_group.get(&group).is_some_and(|members| members.contains(&node)) {
+            self.violate(now, node, "groups", format!("message {number} came to who is not in its group"));
         }
     }
 

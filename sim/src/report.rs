@@ -25,6 +25,7 @@ use crate::ledger::Violation;
 use crate::scenario::Scenario;
 use crate::world::World;
 use crate::world::overlay::OverlayReport;
+use crate::world::rest::{self, Rest};
 
 /// In a world of more nodes than these nobody looks for a full mesh: there is none.
 const MESH_NODES_MAX: usize = 64;
@@ -149,7 +150,9 @@ pub fn run_world(
     let mut before = None;
     let mut sampler = series::Sampler::default();
     let mut mesh = None;
+    let quiet = Timestamp::ZERO + scenario.quiet_at().max(scenario.joins);
     let settled = Timestamp::ZERO + scenario.quiet_at() + scenario.settle;
+    let mut rest = Rest::default();
     let mut next = world.now() + Duration::from_secs(1);
     while next < end {
         if scenario.nodes <= MESH_NODES_MAX {
@@ -162,9 +165,14 @@ pub fn run_world(
         progress(next);
         check_some_bounds(&mut world);
         sampler.look(&world);
+        if next >= quiet && next < settled && next + rest::PATIENCE >= settled {
+            rest.look(&world);
+        }
         if world.now() < settled && next + Duration::from_secs(1) >= settled {
             world.run_until(settled);
             check_same_logs(&mut world);
+            rest.look(&world);
+            rest.conclude(&mut world);
         }
         next = world.now().max(next) + Duration::from_secs(1);
     }
@@ -191,9 +199,15 @@ fn run_until_mesh(world: &mut World, joins: Duration, until: Timestamp) -> Optio
 
 /// After faults and messages have stopped, all running nodes hold the same kept logs.
 pub fn check_same_logs(world: &mut World) {
-    let group = world.group_id(0);
-    let up: Vec<usize> = world.honest().filter(|node| world.host(*node).engine.is_some()).collect();
-    let Some((first, rest)) = up.split_first() else {
+    let up = world.honest().filter(|node| world.host(*node).engine.is_some());
+    for (group, members) in world.by_group(up).into_iter().enumerate() {
+        check_same_logs_of(world, group, &members);
+    }
+}
+
+fn check_same_logs_of(world: &mut World, group: usize, members: &[usize]) {
+    let group = world.group_id(group);
+    let Some((first, rest)) = members.split_first() else {
         return;
     };
     // What attackers publish is no business of this.
@@ -249,7 +263,9 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>, before:
         }
         // What is kept is due to all that run at the end; what is live to those who were there.
         let due: Vec<usize> = if sent.lane.is_kept() {
-            world.honest().filter(is_up).collect()
+            let group = world.group_of(&sent.group);
+            let is_member = |node: &usize| group.is_some_and(|group| world.is_member(*node, group));
+            world.honest().filter(is_up).filter(is_member).collect()
         } else {
             sent.expected.iter().filter(is_up).collect()
         };

@@ -36,6 +36,8 @@ pub enum Purpose {
     App = 12,
     /// What a baseline draws by lot.
     Baseline = 13,
+    /// Who is in which group.
+    Groups = 14,
 }
 
 /// A stream of random numbers.

@@ -26,7 +26,7 @@ use crate::world::{Fault, World, WorldConfig};
 const LARGE: usize = 1000;
 
 /// Scenarios that are compiled in, by name.
-pub const SHIPPED: [(&str, &str); 16] = [
+pub const SHIPPED: [(&str, &str); 17] = [
     ("lan-30", include_str!("../scenarios/lan-30.toml")),
     ("office-200-wifi", include_str!("../scenarios/office-200-wifi.toml")),
     ("campus-1k", include_str!("../scenarios/campus-1k.toml")),
@@ -42,6 +42,7 @@ pub const SHIPPED: [(&str, &str); 16] = [
     ("telemetry-1k", include_str!("../scenarios/telemetry-1k.toml")),
     ("faults-12", include_str!("../scenarios/faults-12.toml")),
     ("mesh-1000", include_str!("../scenarios/mesh-1000.toml")),
+    ("many-groups-10k", include_str!("../scenarios/many-groups-10k.toml")),
     ("forest-200", include_str!("../scenarios/forest-200.toml")),
 ];
 
@@ -57,6 +58,13 @@ pub struct Scenario {
     /// Everything random grows from it.
     #[serde(default = "one")]
     pub seed: u64,
+    /// How many groups there are.
+    #[serde(default = "one_of_many")]
+    pub groups: usize,
+    /// In how many of them each node is. Who is in which is drawn, so that all are of about one size; what a node says
+    /// goes to one of its groups after the other.
+    #[serde(default = "one_of_many")]
+    pub groups_per_node: usize,
     /// What spreads messages: `djembe`, or a baseline over the same links.
     #[serde(default)]
     pub protocol: Protocol,
@@ -261,7 +269,7 @@ impl Scenario {
 
     /// The world at its beginning, everything scheduled.
     pub fn world(&self) -> World {
-        let mut world = World::arriving(
+        let mut world = World::arriving_in(
             WorldConfig {
                 seed: self.seed,
                 network: Conditions {
@@ -292,6 +300,8 @@ impl Scenario {
             },
             self.nodes,
             self.joins,
+            self.groups,
+            self.groups_per_node,
         );
         world.plant(self.bug);
         self.schedule_attack(&mut world);
@@ -370,8 +380,12 @@ impl Scenario {
 
     fn schedule_messages(&self, world: &mut World) {
         let Messages { lane, size, .. } = self.messages;
+        let mut n_said = vec![0; self.nodes];
         for (at, node) in self.publishes() {
-            world.publish_at(Timestamp::ZERO + at, node, 0, lane, size);
+            let groups = world.groups_of(node);
+            let group = groups[n_said[node] % groups.len()];
+            n_said[node] += 1;
+            world.publish_at(Timestamp::ZERO + at, node, group, lane, size);
         }
     }
 }
@@ -457,6 +471,10 @@ fn one() -> u64 {
 }
 
 fn one_thread() -> usize {
+    1
+}
+
+fn one_of_many() -> usize {
     1
 }
 

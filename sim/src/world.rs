@@ -6,8 +6,10 @@
 mod baseline;
 mod bugs;
 mod faults;
+mod groups;
 mod hostile;
 pub mod overlay;
+pub(crate) mod rest;
 mod run;
 
 use core::time::Duration;
@@ -101,6 +103,7 @@ pub struct World {
     calendar: Calendar<Deed>,
     n_deeds: u32,
     groups: Vec<(String, GroupId)>,
+    by_id: BTreeMap<GroupId, usize>,
     /// Which groups a node joins when it starts.
     memberships: Vec<Vec<usize>>,
     /// Makes the application of each node that starts.
@@ -128,6 +131,7 @@ impl World {
             calendar: Calendar::new(),
             n_deeds: 0,
             groups: Vec::new(),
+            by_id: BTreeMap::new(),
             memberships: Vec::new(),
             maker: None,
             listener: None,
@@ -143,12 +147,20 @@ impl World {
 
     /// The same, started one after the other over `joins`: the contact first, if there is one.
     pub fn arriving(config: WorldConfig, n: usize, joins: Duration) -> Self {
+        Self::arriving_in(config, n, joins, 1, 1)
+    }
+
+    /// The same, each in `each` of `n_groups` groups of about one size; who is in which is drawn from the seed.
+    pub fn arriving_in(config: WorldConfig, n: usize, joins: Duration, n_groups: usize, each: usize) -> Self {
         let contact = config.contact.unwrap_or(0);
         let mut world = Self::new(config);
-        let lobby = world.add_group("lobby");
-        for _ in 0..n {
+        world.add_group("lobby");
+        for group in 1..n_groups {
+            world.add_group(&format!("group-{group}"));
+        }
+        for groups in groups::draw(world.config.seed, n, n_groups, each) {
             let node = world.add_node();
-            world.member(node, lobby);
+            groups.into_iter().for_each(|group| world.member(node, group));
         }
         let mut order: Vec<NodeIx> = (0..n).collect();
         order.swap(0, contact.min(n.saturating_sub(1)));
@@ -170,6 +182,7 @@ impl World {
     pub fn add_group(&mut self, name: &str) -> usize {
         self.groups.push((name.to_owned(), key_of(name).group_id()));
         let id = self.group_id(self.groups.len() - 1);
+        self.by_id.insert(id, self.groups.len() - 1);
         self.shards.iter_mut().for_each(|shard| shard.groups.push(id));
         self.groups.len() - 1
     }
@@ -214,6 +227,7 @@ impl World {
     /// The node joins this group whenever it starts.
     pub fn member(&mut self, node: NodeIx, group: usize) {
         self.memberships[node].push(group);
+        self.ledger.add_member(node, self.groups[group].1);
         if self.host(node).engine.is_some() {
             self.join(node, group);
         }
@@ -450,9 +464,9 @@ impl World {
                 let place = self.topology.places[*other];
                 place.is_up && !place.is_paused && !place.is_hostile && self.topology.reaches(node, *other)
             })
-            .filter(|other| self.memberships[*other].contains(&group));
+            .filter(|other| self.is_member(*other, group));
         let receivers = receivers.collect();
-        let best = if self.config.optimum { self.best_from(node) } else { Vec::new() };
+        let best = if self.config.optimum { self.best_from(node, group) } else { Vec::new() };
         let (number, ticket, content) = self.ledger.on_publish(self.now, node, id, lane, size, receivers);
         let sent = &mut self.ledger.messages[number];
         (sent.best_p99, sent.best_full) = (quantile_ms(&best, 0.99), best.last().copied().unwrap_or(0));

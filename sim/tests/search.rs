@@ -27,7 +27,7 @@ fn small(bug: Option<Bug>) -> Bounds {
 }
 
 /// The first seed in which a check fails, found by as many threads as there are cores.
-fn find(bounds: &Bounds, seeds: u64) -> (u64, Finding) {
+fn find(bounds: &Bounds, seeds: u64, check: &str) -> (u64, Finding) {
     let plan = Plan { seeds: 0..seeds, bounds: bounds.clone(), jobs: 2, time: None };
     let mut found: Vec<(u64, Finding)> = Vec::new();
     search::explore(
@@ -36,7 +36,8 @@ fn find(bounds: &Bounds, seeds: u64) -> (u64, Finding) {
         |_| (),
         |told| {
             if let Told::Ran(seed, outcome) = told {
-                found.extend(outcome.findings.first().map(|first| (seed, first.clone())));
+                let first = outcome.findings.iter().find(|finding| finding.check == check);
+                found.extend(first.map(|first| (seed, first.clone())));
             }
         },
     );
@@ -47,8 +48,7 @@ fn find(bounds: &Bounds, seeds: u64) -> (u64, Finding) {
 
 /// Goal: a mistake is found, and what is left of its scenario can be read at a glance, be written and read, and still fails.
 fn assert_found_and_shrunk(bounds: &Bounds, seeds: u64, check: &str, runs: u32) -> Scenario {
-    let (seed, finding) = find(bounds, seeds);
-    assert_eq!(finding.check, check, "{finding:?}");
+    let (seed, finding) = find(bounds, seeds, check);
     let scenario = draw(seed, bounds);
     let shrunk = search::shrink(&scenario, &finding, runs, |_| ());
     let text = shrunk.scenario.to_toml();
@@ -66,12 +66,29 @@ fn n_faults(scenario: &Scenario) -> usize {
     partitions.len() + crashes.len() + pauses.len() + stalls.len() + flaps.len()
 }
 
+/// More than a mesh: along trees there is something to stop, and links are given up.
+fn partial(bug: Bug) -> Bounds {
+    Bounds { nodes_min: 18, nodes_max: 20, node_seconds_max: 1200, ..small(Some(bug)) }
+}
+
 #[test]
 fn a_lost_prune_is_found() {
-    // More than a mesh: along trees there is something to stop.
-    let bounds =
-        Bounds { nodes_min: 18, nodes_max: 20, node_seconds_max: 1200, ..small(Some(Bug::LostPrune)) };
-    assert_found_and_shrunk(&bounds, 8, "prune", 10);
+    assert_found_and_shrunk(&partial(Bug::LostPrune), 8, "prune", 10);
+}
+
+#[test]
+fn a_parent_that_does_not_know_its_child_is_found() {
+    assert_found_and_shrunk(&partial(Bug::LostGraft), 6, "trees", 5);
+}
+
+#[test]
+fn a_link_that_only_one_side_counts_is_found() {
+    assert_found_and_shrunk(&partial(Bug::LostRefusal), 10, "links", 5);
+}
+
+#[test]
+fn an_overlay_of_two_parts_is_found() {
+    assert_found_and_shrunk(&small(Some(Bug::LostDial)), 2, "overlay", 20);
 }
 
 #[test]
@@ -105,15 +122,58 @@ fn the_protocol_passes_and_a_seed_is_one_hash() {
     }
 }
 
-/// Goal: a run that panics is a finding with its words, and others go on. Method: a node that dies before it was started
-/// is started twice, which the host asserts never happens.
+/// A node that dies before it was started is started twice, which the host asserts never happens.
+const PANICS: &str =
+    "nodes = 3\nduration = \"40s\"\njoins = \"9s\"\ncrashes = [{node=2, at=\"1s\", restart=\"2s\"}]\n";
+
+/// Goal: a run that panics is a finding with its words, and others go on.
 #[test]
 fn a_panic_is_a_finding() {
-    let text =
-        "nodes = 3\nduration = \"40s\"\njoins = \"9s\"\ncrashes = [{node=2, at=\"1s\", restart=\"2s\"}]\n";
-    let outcome = attempt(&Scenario::parse(text, &[]).expect("a scenario"));
+    let outcome = attempt(&Scenario::parse(PANICS, &[]).expect("a scenario"));
     assert!(outcome.report.is_none() && outcome.fails("panic"), "{:?}", outcome.findings);
     assert!(outcome.findings[0].text.contains("a node runs once at a time"), "{:?}", outcome.findings);
+}
+
+/// Goal: where panics end the process, as in a release build, the last words are what panicked, where, and how to do it
+/// again, and the exit code says that something was found. Method: this test runs itself in a process of its own.
+#[test]
+fn a_panic_that_ends_the_process_is_told() {
+    const CHILD: &str = "DJEMBE_SIM_PANICS";
+    if std::env::var_os(CHILD).is_some() {
+        search::hush_panics_that(true);
+        search::on_abort("replay: this".to_owned());
+        attempt(&Scenario::parse(PANICS, &[]).expect("a scenario"));
+        unreachable!("the process has ended");
+    }
+    let me = std::env::current_exe().expect("this is one");
+    let output = std::process::Command::new(me)
+        .args(["--exact", "a_panic_that_ends_the_process_is_told", "--nocapture", "--test-threads=1"])
+        .env(CHILD, "1")
+        .output()
+        .expect("it can be run");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let last: Vec<&str> = told.lines().rev().take(2).collect();
+    assert_eq!(last[0], "replay: this", "{told}");
+    assert!(last[1].contains("panic: a node runs once at a time") && last[1].contains("host.rs:"), "{told}");
+}
+
+/// Goal: a sweep that has found something says so each time. Method: of a host that delivers twice, twice.
+#[test]
+fn a_sweep_that_goes_on_remembers_what_it_has_found() {
+    let plan = Plan { seeds: 0..3, bounds: small(Some(Bug::DoubleDelivery)), jobs: 2, time: None };
+    let file = std::env::temp_dir().join(format!("djembe-sim-bad-sweep-{}", std::process::id()));
+    let run = |seeds| {
+        let plan = Plan { seeds, ..plan.clone() };
+        search::sweep(&plan, (0, 1), &file, |_| (), |_| ()).expect("it can be written")
+    };
+    let first = run(0..3);
+    assert!(first.progress.bad > 0 && first.bad_before == 0 && !first.is_good());
+    let again = run(0..3);
+    assert_eq!((again.progress.runs, again.bad_before), (0, first.progress.bad));
+    assert!(!again.is_good());
+    assert_eq!(run(3..3).bad_before, 0, "of other seeds");
+    std::fs::remove_file(&file).expect("it is ours");
 }
 
 /// Goal: what applications are told can be written, each line by itself, and changes nothing.

@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::conduct::Toll;
 use crate::crypto::{CheckedEnvelope, GroupKey, Identity};
 use crate::id::{GroupId, Incarnation, Lane, LinkId, LogId, PeerId, Seq, TopicTag};
-use crate::io::{CloseCause, Counters, Event, GapStatus, GroupStatus, Outbox, Output, Secrets};
+use crate::io::{CloseCause, Counters, Event, GapStatus, GroupStatus, Outbox, Output, Secrets, TreeStatus};
 use crate::limits;
 use crate::link::Link;
 use crate::link::outflow::Pushed;
@@ -314,6 +314,10 @@ impl Group {
                 .sum(),
             gaps: self.gap_status(now),
         }
+    }
+
+    pub(crate) fn trees(&self, now: Timestamp) -> Vec<TreeStatus> {
+        self.forest.status(now)
     }
 
     /// See [`crate::engine::Engine::table_sizes`].

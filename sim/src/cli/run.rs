@@ -108,9 +108,9 @@ impl fmt::Display for Ran {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.report.fmt(f)?;
         if let (Some(peak), Some(each)) = (self.peak_rss_bytes, self.bytes_per_node) {
-            write!(
+            writeln!(
                 f,
-                "\n{:<28}{} MB, {:.1} KiB a node",
+                "{:<28}{} MB, {:.1} KiB a node",
                 "most memory",
                 peak / 1_000_000,
                 each as f64 / 1024.0

@@ -29,7 +29,11 @@ pub(super) struct Drawn {
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Planted {
     LostPrune,
+    LostGraft,
+    LostRefusal,
+    LostDial,
     DoubleDelivery,
+    WrongGroup,
     PresenceFlap,
 }
 
@@ -37,6 +41,10 @@ impl Drawn {
     pub(super) fn bounds(&self) -> Bounds {
         let bug = self.bug.map(|bug| match bug {
             Planted::LostPrune => Bug::LostPrune,
+            Planted::LostGraft => Bug::LostGraft,
+            Planted::LostRefusal => Bug::LostRefusal,
+            Planted::LostDial => Bug::LostDial,
+            Planted::WrongGroup => Bug::WrongGroup,
             Planted::DoubleDelivery => Bug::DoubleDelivery,
             Planted::PresenceFlap => Bug::PresenceFlap,
         });

@@ -36,14 +36,17 @@ pub(super) fn run(args: &Args) -> Done {
     search::hush_panics();
     let mut meter = Meter::new(time);
     let before = |seed| search::on_abort(format!("replay: {}", args.drawn.replay(seed)));
-    let progress = search::sweep(&plan, args.shard, &args.output, before, |told| {
+    let swept = search::sweep(&plan, args.shard, &args.output, before, |told| {
         if let Told::Progress(progress) = told {
             meter.tell(progress);
         }
     });
-    let progress = progress.map_err(|error| about(&args.output)(&error))?;
-    meter.end(&progress);
-    Ok(progress.bad == 0)
+    let swept = swept.map_err(|error| about(&args.output)(&error))?;
+    meter.end(&swept.progress);
+    if swept.bad_before > 0 {
+        eprintln!("{} bad were there already", swept.bad_before);
+    }
+    Ok(swept.is_good())
 }
 
 fn shard(text: &str) -> Result<(u64, u64), String> {

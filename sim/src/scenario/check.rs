@@ -24,6 +24,14 @@ impl Scenario {
         if !(1..=100_000).contains(&self.nodes) {
             return Err(format!("nodes = {}: expected 1 to 100000", self.nodes));
         }
+        let most = djembe_protocol::limits::GROUPS_MAX;
+        if self.groups == 0 || !(1..=self.groups.min(most)).contains(&self.groups_per_node) {
+            let (each, all) = (self.groups_per_node, self.groups);
+            return Err(format!("groups_per_node = {each}: expected 1 to {most}, of groups = {all}"));
+        }
+        if self.groups > 1 && self.protocol != Protocol::Djembe {
+            return Err(format!("protocol = {}: a baseline knows one group", self.protocol));
+        }
         let burst = self.burst.as_ref().map_or(0.0, |burst| burst.loss);
         for (what, share) in [
             ("loss", self.loss),

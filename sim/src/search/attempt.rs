@@ -117,7 +117,9 @@ fn missing(scenario: &Scenario, world: &World) -> Vec<Finding> {
     let up: Vec<NodeIx> = world.honest().filter(|node| world.host(*node).engine.is_some()).collect();
     let sealed = world.ledger.messages.iter().enumerate().filter(|(_, sent)| sent.is_sealed);
     let missed = sealed.flat_map(|(number, sent)| {
-        let due = up.iter().filter(move |node| is_due(scenario, sent, **node));
+        let group = world.group_of(&sent.group);
+        let members = up.iter().filter(move |node| group.is_some_and(|group| world.is_member(**node, group)));
+        let due = members.filter(move |node| is_due(scenario, sent, **node));
         due.filter(|node| !sent.delivered.contains(node)).map(move |node| (number, sent, *node))
     });
     let missed: Vec<(usize, &Sent, NodeIx)> = missed.collect();
@@ -172,10 +174,16 @@ fn said(payload: &(dyn std::any::Any + Send)) -> String {
 /// From now on a panic anywhere in the process is not told on stderr but kept for its [`Finding`]. Where panics end the
 /// process, it is told on stdout with what [`on_abort`] left, and the exit code is 1.
 pub fn hush_panics() {
-    set_hook(Box::new(|info| {
+    hush_panics_that(cfg!(panic = "abort"));
+}
+
+/// The same, where it is said whether panics end the process.
+#[doc(hidden)]
+pub fn hush_panics_that(end_the_process: bool) {
+    set_hook(Box::new(move |info| {
         let place = info.location().map_or_else(String::new, |at| format!(", {}:{}", at.file(), at.line()));
         let text = format!("{}{place}", said(info.payload()));
-        if cfg!(panic = "abort") {
+        if end_the_process {
             let last = ON_ABORT.with_borrow(Option::clone).unwrap_or_default();
             let _ = writeln!(std::io::stdout(), "panic: {text}\n{last}");
             std::process::exit(1);

@@ -126,12 +126,8 @@ impl fmt::Display for Comparison {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::search::sweep::line;
     use crate::search::{Finding, merge};
-
-    fn line(seed: u64, hash: &str, copies: f64) -> Line {
-        let figures = BTreeMap::from([("copies".to_owned(), copies)]);
-        Line { seed, nodes_max: 9, hash: Some(hash.to_owned()), figures, findings: Vec::new() }
-    }
 
     #[test]
     fn what_differs_is_named_and_means_are_over_what_both_have() {

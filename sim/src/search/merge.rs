@@ -169,11 +169,7 @@ impl fmt::Display for Merged {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn line(seed: u64, hash: &str, copies: f64) -> Line {
-        let figures = BTreeMap::from([("copies".to_owned(), copies)]);
-        Line { seed, nodes_max: 9, hash: Some(hash.to_owned()), figures, findings: Vec::new() }
-    }
+    use crate::search::sweep::line;
 
     #[test]
     fn what_is_missing_doubled_or_different_is_said() {

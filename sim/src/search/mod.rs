@@ -22,10 +22,10 @@ mod smaller;
 mod sweep;
 mod trace;
 
-pub use self::attempt::{Finding, Outcome, attempt, attempt_traced, hush_panics, on_abort};
+pub use self::attempt::{Finding, Outcome, attempt, attempt_traced, hush_panics, hush_panics_that, on_abort};
 pub use self::compare::{Change, Comparison, compare};
 pub use self::draw::{Bounds, draw};
 pub use self::explore::{Plan, Progress, Told, explore};
 pub use self::merge::{Complaint, Merged, Spread, merge};
 pub use self::shrink::{Shrunk, Step, shrink};
-pub use self::sweep::{Line, Results, SweepError, read_lines, sweep};
+pub use self::sweep::{Line, Results, SweepError, Swept, read_lines, sweep};

@@ -204,7 +204,8 @@ type Change = fn(&mut Scenario);
 type Add<'a> = dyn FnMut(String, Scenario) + 'a;
 
 fn network(with: &With<'_>, add: &mut Add<'_>) {
-    let calm: [(&str, Change); 15] = [
+    let calm: [(&str, Change); 16] = [
+        ("one group", |one| (one.groups, one.groups_per_node) = (1, 1)),
         ("no loss", |one| one.loss = 0.0),
         ("half the loss", |one| one.loss = (one.loss * 500.0).floor() / 1000.0),
         ("no spread", |one| one.spread = Duration::ZERO),

@@ -1,6 +1,6 @@
 //! Many seeds on many machines: each takes its share and appends a line of JSON for each to a file of its own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -62,6 +62,29 @@ fn figures(report: &Report) -> BTreeMap<String, f64> {
     all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
+/// Of one hash and one figure, for tests.
+#[cfg(test)]
+pub(super) fn line(seed: u64, hash: &str, copies: f64) -> Line {
+    let figures = BTreeMap::from([("copies".to_owned(), copies)]);
+    Line { seed, nodes_max: 9, hash: Some(hash.to_owned()), figures, findings: Vec::new() }
+}
+
+/// What a file holds once its part is swept.
+#[derive(Clone, Copy, Debug)]
+pub struct Swept {
+    /// Of this time.
+    pub progress: Progress,
+    /// Runs of earlier times, of this part and these seeds, in which something was found.
+    pub bad_before: u64,
+}
+
+impl Swept {
+    /// Whether nothing was found, now or before.
+    pub fn is_good(&self) -> bool {
+        self.progress.bad + self.bad_before == 0
+    }
+}
+
 /// Why there are no results. What was in the file is as it was, but for a torn last line.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
@@ -120,10 +143,13 @@ pub fn sweep(
     path: &Path,
     before: impl Fn(u64) + Sync,
     mut tell: impl FnMut(Told<'_>),
-) -> Result<Progress, SweepError> {
+) -> Result<Swept, SweepError> {
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
     let held = open_at_end(&mut file, plan.bounds.nodes_max)?;
-    let wants = |seed: u64| seed % shard.1.max(1) == shard.0 && !held.contains(&seed);
+    let is_ours = |seed: u64| seed % shard.1.max(1) == shard.0;
+    let wants = |seed: u64| is_ours(seed) && !held.contains_key(&seed);
+    let ours = held.iter().filter(|(seed, is_bad)| **is_bad && is_ours(**seed) && plan.seeds.contains(seed));
+    let bad_before = ours.count() as u64;
     let mut failed = None;
     let progress = explore(plan, wants, before, |told| {
         if let Told::Ran(seed, outcome) = &told
@@ -133,18 +159,18 @@ pub fn sweep(
         }
         tell(told);
     });
-    failed.map_or(Ok(progress), |error| Err(error.into()))
+    failed.map_or(Ok(Swept { progress, bad_before }), |error| Err(error.into()))
 }
 
-/// Takes a torn line off, and says which seeds are there.
-fn open_at_end(file: &mut File, nodes_max: usize) -> Result<BTreeSet<u64>, SweepError> {
+/// Takes a torn line off, and says which seeds are there, and whether something was found.
+fn open_at_end(file: &mut File, nodes_max: usize) -> Result<BTreeMap<u64, bool>, SweepError> {
     let results = read_lines(&mut *file)?;
     if let Some(other) = results.lines.iter().find(|line| line.nodes_max != nodes_max) {
         return Err(SweepError::Bounds(other.nodes_max, nodes_max));
     }
     file.set_len(results.whole)?;
     file.seek(SeekFrom::End(0))?;
-    Ok(results.lines.iter().map(|line| line.seed).collect())
+    Ok(results.lines.iter().map(|line| (line.seed, !line.findings.is_empty())).collect())
 }
 
 /// In one write, so that a process that is killed tears at most one line.
@@ -159,14 +185,7 @@ mod tests {
     use super::*;
 
     fn line(seed: u64) -> String {
-        let line = Line {
-            seed,
-            nodes_max: 5,
-            hash: Some("0123".to_owned()),
-            figures: BTreeMap::from([("copies".to_owned(), 1.25)]),
-            findings: Vec::new(),
-        };
-        serde_json::to_string(&line).expect("JSON") + "\n"
+        serde_json::to_string(&super::line(seed, "0123", 1.25)).expect("JSON") + "\n"
     }
 
     /// Goal: however a file ends, what is whole is read, and what is wrong elsewhere is said.

@@ -1,6 +1,6 @@
 //! Mistakes that a host could make, planted to show that they are found. For tests.
 
-use djembe_protocol::io::{Event, PresenceCause, PresenceState};
+use djembe_protocol::io::{CloseCause, Delivered, Event, PresenceCause, PresenceState};
 use djembe_protocol::wire::frame::Frame;
 
 use super::Shard;
@@ -15,7 +15,14 @@ impl Shard {
         let host = &mut self.hosts[local];
         let could_strike = match (bug, &wish) {
             (Bug::LostPrune, Wish::Send(_, _, frame)) => matches!(frame, Frame::Prune(_) | Frame::Ungraft(_)),
-            (Bug::DoubleDelivery | Bug::PresenceFlap, Wish::Event(event)) => {
+            (Bug::LostGraft, Wish::Send(_, _, frame)) => matches!(frame, Frame::Graft(_)),
+            (Bug::LostRefusal, Wish::Send(_, _, frame)) => matches!(frame, Frame::Refuse(_)),
+            (Bug::LostRefusal, Wish::Disconnect(_, cause)) => *cause == CloseCause::NotKept,
+            (Bug::LostDial, Wish::Connect(_, addresses)) => {
+                let to = addresses.iter().find_map(|address| topology.node_at(address));
+                to.is_some_and(|to| to % 2 != host.ix % 2)
+            }
+            (Bug::DoubleDelivery | Bug::WrongGroup | Bug::PresenceFlap, Wish::Event(event)) => {
                 matches!(event, Event::Delivered(delivered) if delivered.log.author != host.peer)
             }
             _ => false,
@@ -25,14 +32,21 @@ impl Shard {
             return Some(wish);
         }
         match (bug, &wish) {
-            (Bug::LostPrune, Wish::Send(link, class, frame)) => {
+            (Bug::LostPrune | Bug::LostGraft | Bug::LostRefusal, Wish::Send(link, class, frame)) => {
                 // As far as the engine knows it was written.
                 let bytes = u32::try_from(frame.encode().len()).unwrap_or(u32::MAX);
                 self.written.push((*link, *class, bytes));
                 return None;
             }
+            (Bug::LostRefusal | Bug::LostDial, _) => return None,
             (Bug::DoubleDelivery, Wish::Event(Event::Delivered(delivered))) => {
                 self.on_event(topology, local, Event::Delivered(delivered.clone()));
+            }
+            (Bug::WrongGroup, Wish::Event(Event::Delivered(delivered))) => {
+                let other = self.groups.iter().find(|group| **group != delivered.group).copied();
+                let group = other.unwrap_or(delivered.group);
+                let delivered = Box::new(Delivered { group, ..(**delivered).clone() });
+                return Some(Wish::Event(Event::Delivered(delivered)));
             }
             (Bug::PresenceFlap, Wish::Event(Event::Delivered(delivered))) => {
                 let peer = delivered.log.author;

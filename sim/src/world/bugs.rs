@@ -19,6 +19,10 @@ impl World {
     pub(super) fn judge_repeats(&mut self) {
         let mut repeats: Vec<Repeat> = Vec::new();
         self.shards.iter_mut().for_each(|shard| repeats.append(&mut shard.repeats));
+        // Numbers of trees are a group's own, and who is told which group is meant is not known here.
+        if self.n_groups() > 1 {
+            return;
+        }
         repeats.sort_by_key(|repeat| repeat.key);
         for repeat in repeats {
             let Repeat { key, node, neighbour, since, log, seq } = repeat;

@@ -60,9 +60,16 @@ impl World {
         fastest_ways(&self.graph(), from)
     }
 
-    /// How long the fastest way from a node takes to each other, in microseconds, the shortest first.
-    pub(super) fn best_from(&self, from: NodeIx) -> Vec<u64> {
-        let ways = self.fastest_ways(from).into_iter().enumerate();
+    /// How long the fastest way from a node takes to each other member of a group, over links between members, in
+    /// microseconds, the shortest first.
+    pub(super) fn best_from(&self, from: NodeIx, group: usize) -> Vec<u64> {
+        let mut graph = self.graph();
+        if self.n_groups() > 1 {
+            for (node, links) in graph.iter_mut().enumerate() {
+                links.retain(|(other, _)| self.is_member(node, group) && self.is_member(*other, group));
+            }
+        }
+        let ways = fastest_ways(&graph, from).into_iter().enumerate();
         let others = ways.filter(|(node, _)| *node != from && !self.is_hostile(*node));
         let mut times: Vec<u64> =
             others.filter_map(|(_, way)| way.map(|(time, _)| time.as_micros() as u64)).collect();

@@ -194,6 +194,10 @@ impl Forest {
         }
         if let Some(old) = old.filter(|old| *old != theirs) {
             self.theirs.remove(&(link, old));
+            // It had forgotten the tree, and whose child it was.
+            if let Some(tree) = self.trees.get_mut(&ix) {
+                tree.via(link).is_child = false;
+            }
         }
         if let Some(other) = self.theirs.insert((link, theirs), ix)
             && other != ix
@@ -266,7 +270,14 @@ impl Forest {
         let Some(tree) = self.trees.get_mut(&graft.yours) else { return };
         tree.via(link).is_child = true;
         if tree.parent == Some(link) {
-            tree.lose_parent(ground.now);
+            tree.shun_until(link, ground.now + limits::ORPHAN_PAUSE);
+            if tree.was_just_adopted(ground.now) {
+                // Each has asked the other, neither knowing: both have to hear that nothing comes of it.
+                tree.via(link).is_child = false;
+                self.leave_parent(ground, graft.yours);
+            } else {
+                tree.parent = None;
+            }
             self.find_parent(ground, graft.yours);
         }
     }
@@ -278,7 +289,9 @@ impl Forest {
         }
         tree.via(link).is_child = false;
         if tree.parent == Some(link) {
-            tree.lose_parent(ground.now);
+            // An envelope of ours may have overtaken our Graft: then that makes us a child after all.
+            tree.shun_until(link, ground.now + limits::ORPHAN_PAUSE);
+            self.leave_parent(ground, ungraft.yours);
             self.find_parent(ground, ungraft.yours);
         }
     }

@@ -27,13 +27,13 @@ use std::collections::BTreeMap;
 use crate::bucket::{Bucket, Rate};
 use crate::crypto::Identity;
 use crate::id::{Incarnation, LinkId, LogId, PeerId, Seq, TopicTag};
-use crate::io::Secrets;
+use crate::io::{Secrets, TreeStatus};
 use crate::limits;
 use crate::time::{Duration, Timestamp};
 use crate::wire::frame::{Frame, Graft, GroupIx, SeqReq, TreeIx, UNREACHABLE, Ungraft};
 use blame::{Blame, Misses};
 use chain::Chain;
-use roots::Roots;
+use roots::{Own, Roots};
 use tree::{News, Tree};
 
 /// One way of a link whose round trip was not measured yet, in 100 us.
@@ -153,6 +153,22 @@ impl Forest {
     /// Whether this node is a root.
     pub(crate) fn is_root(&self) -> bool {
         self.roots.own().is_some()
+    }
+
+    /// All trees, for people and checkers.
+    pub(crate) fn status(&self, now: Timestamp) -> Vec<TreeStatus> {
+        let peer = |link: &LinkId| self.links.get(link).map(|neighbour| neighbour.peer);
+        let tree = |(ix, tree): (&TreeIx, &Tree)| {
+            let own = self.roots.own().filter(|own| own.ix == *ix);
+            let is_fresh = now - tree.heard_at < limits::TREE_FRESH;
+            TreeStatus {
+                root: tree.chain.anchor.root,
+                parent: tree.parent.as_ref().and_then(peer),
+                children: tree.children().filter_map(|link| peer(&link)).collect(),
+                is_tended: own.map_or(is_fresh, Own::is_tended),
+            }
+        };
+        self.trees.iter().map(tree).collect()
     }
 
     // Links.
@@ -406,9 +422,7 @@ impl Forest {
                 }
             }
             News::Orphan => {
-                if let Some(tree) = self.trees.get_mut(&ix) {
-                    tree.parent = None;
-                }
+                self.leave_parent(ground, ix);
                 self.find_parent(ground, ix);
             }
         }

@@ -46,6 +46,11 @@ impl Own {
     pub(super) fn is_grown(&self, now: Timestamp) -> bool {
         now - self.since >= 2 * limits::READVERT_PAUSE
     }
+
+    /// It has not retired.
+    pub(super) fn is_tended(&self) -> bool {
+        self.next_at.is_some()
+    }
 }
 
 impl Roots {

@@ -5,6 +5,7 @@ use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::collections::BTreeSet;
 
+mod agree;
 mod blame;
 mod measure;
 

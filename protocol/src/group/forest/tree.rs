@@ -31,6 +31,7 @@ pub(super) struct Tree {
     fd: u16,
     pub(super) branch: u8,
     pub(super) parent: Option<LinkId>,
+    adopted_at: Timestamp,
     pub(super) vias: Vec<Via>,
     pub(super) settle_at: Option<Timestamp>,
     /// When the newest round was heard of.
@@ -135,6 +136,7 @@ impl Tree {
             fd: UNREACHABLE,
             branch: 0,
             parent: None,
+            adopted_at: now,
             vias: Vec::new(),
             settle_at: None,
             heard_at: now,
@@ -178,6 +180,11 @@ impl Tree {
 
     pub(super) fn find(&self, link: LinkId) -> Option<&Via> {
         self.vias.iter().find(|via| via.link == link)
+    }
+
+    /// Links over which it goes on from here.
+    pub(super) fn children(&self) -> impl Iterator<Item = LinkId> + '_ {
+        self.vias.iter().filter(|via| via.is_child).map(|via| via.link)
     }
 
     /// Whether what travels on the tree goes over this link.
@@ -344,6 +351,7 @@ impl Tree {
     /// Takes a parent; the caller tells it, and the one there was. True if the others have to know.
     pub(super) fn adopt(&mut self, ground: &Ground<'_>, link: LinkId) -> bool {
         self.parent = Some(link);
+        self.adopted_at = ground.now;
         self.ask_at = None;
         self.n_asked = 0;
         self.dist = self.over(ground, link);
@@ -391,11 +399,9 @@ impl Tree {
         via.shunned_until = Some(via.shunned_until.map_or(until, |other| other.max(until)));
     }
 
-    /// The parent says that it is none: whatever it is up to, others are asked first.
-    pub(super) fn lose_parent(&mut self, now: Timestamp) {
-        if let Some(parent) = self.parent.take() {
-            self.shun_until(parent, now + limits::ORPHAN_PAUSE);
-        }
+    /// The parent may not have heard yet that it is one.
+    pub(super) fn was_just_adopted(&self, now: Timestamp) -> bool {
+        now - self.adopted_at < limits::ORPHAN_PAUSE
     }
 
     /// When something is to be done.
