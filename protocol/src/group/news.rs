@@ -178,11 +178,16 @@ impl Group {
     ) -> Result<(), Fault> {
         let mut answers = Vec::new();
         let mut is_urgent = false;
-        for fact in facts {
-            let mut toll = 0;
-            let worth = self.in_census(cx, |census, ground| census.take(ground, fact, &mut toll));
-            cx.toll.work += toll;
-            match (worth.map_err(|Junk| Fault::Fact)?, tree) {
+        let mut toll = 0;
+        let mut worths = Vec::with_capacity(facts.len());
+        let taken = self.in_census(cx, |census, ground| {
+            facts
+                .iter()
+                .try_for_each(|fact| census.take(ground, fact, &mut toll).map(|worth| worths.push(worth)))
+        });
+        cx.toll.work += toll;
+        for (fact, worth) in facts.iter().zip(worths) {
+            match (worth, tree) {
                 (Worth::News, Some(tree)) => {
                     is_urgent |= matches!(fact, Fact::Vote(_)) || self.census.was_accused(subject(fact));
                     self.pass_on(cx, fact, Some((link, tree)));
@@ -196,11 +201,13 @@ impl Group {
             }
         }
         answers.truncate(limits::FACTS_MAX);
-        self.in_census(cx, |census, ground| census.tell(ground, link, answers));
+        if !answers.is_empty() {
+            self.in_census(cx, |census, ground| census.tell(ground, link, answers));
+        }
         if is_urgent {
             self.send_news(cx);
         }
-        Ok(())
+        taken.map_err(|Junk| Fault::Fact)
     }
 
     // On their way.

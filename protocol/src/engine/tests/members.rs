@@ -13,7 +13,7 @@ fn a_refutation_goes_through_the_group_in_a_mesh_too() {
     bench.say(link, Shuffle { reply: false, peers: Vec::new() });
     let far = Identity::from_seed([3; 32]);
     let word = MemberRecord::new(&key().topic_tag(), Incarnation(1), 1, Stay::Here, &far);
-    bench.say(link, News { group: 1, tree: FLOOD, facts: vec![Fact::Said(word)] });
+    bench.say(link, News { group: 1, tree: FLOOD, facts: vec![Fact::Said(word.into())] });
     let mut n = 0;
     while n == 0 || bench.engine.overlay.is_partial() {
         n += 1;

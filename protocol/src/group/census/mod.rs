@@ -85,7 +85,6 @@ pub(crate) struct Census {
     n_here: usize,
     /// Of the ids of those who are there.
     sum: u64,
-    passed: Passed,
     cases: BTreeMap<PeerId, Case>,
     compare: Compare,
     heard: Vec<Heard>,
@@ -99,6 +98,8 @@ pub(crate) struct Census {
 /// A member, by what it said last.
 #[derive(Debug)]
 struct Member {
+    /// The first bytes of its peer's id, by which it is found: the word lies elsewhere.
+    first: u64,
     /// Its [`member_id`]: lists are compared by it, again and again.
     id: u64,
     /// Shared with the frame that it came in and those in which it is passed on; a simulator has one for all nodes.
@@ -107,41 +108,47 @@ struct Member {
     changed_at: u32,
     /// Others say that it is gone in this incarnation.
     is_gone: bool,
+    /// Words of it that were passed on within a span of [`limits::WORDS_WINDOW`], and which span that was.
+    n_passed: u8,
+    passed_in: u16,
 }
 
-const _: () = assert!(size_of::<Member>() == 24);
+const _: () = assert!(size_of::<Member>() == 32);
 
 impl Member {
     fn is_here(&self) -> bool {
         self.word.stay == Stay::Here && !self.is_gone
     }
 
+    fn new(id: u64, word: Arc<MemberRecord>, changed_at: u32) -> Self {
+        let first = first_of(&word.peer);
+        Self { first, id, word, changed_at, is_gone: false, n_passed: 0, passed_in: 0 }
+    }
+
     fn peer(&self) -> &PeerId {
         &self.word.peer
     }
+
+    /// Whether a word of it may be passed on: each one goes to everybody.
+    fn may_pass(&mut self, now: Timestamp) -> bool {
+        // Modulo 2^16, which is 22 days.
+        let span = (u64::from(seconds(now)) / limits::WORDS_WINDOW.as_secs()) as u16;
+        if self.passed_in != span {
+            (self.n_passed, self.passed_in) = (0, span);
+        }
+        self.n_passed = self.n_passed.saturating_add(1);
+        self.n_passed <= limits::WORDS_OF_ONE
+    }
+}
+
+/// What ids are ordered by first.
+fn first_of(peer: &PeerId) -> u64 {
+    peer.0.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
 }
 
 /// Seconds since the start of time.
 fn seconds(at: Timestamp) -> u32 {
     u32::try_from(at.as_micros() / 1_000_000).unwrap_or(u32::MAX)
-}
-
-/// How often words of whom were passed on lately: each one goes to everybody.
-#[derive(Debug, Default)]
-struct Passed {
-    since: Timestamp,
-    n: BTreeMap<PeerId, u8>,
-}
-
-impl Passed {
-    fn may_pass(&mut self, now: Timestamp, peer: &PeerId) -> bool {
-        if now - self.since >= limits::WORDS_WINDOW {
-            *self = Self { since: now, n: BTreeMap::new() };
-        }
-        let n = self.n.entry(*peer).or_default();
-        *n = n.saturating_add(1);
-        *n <= limits::WORDS_OF_ONE
-    }
 }
 
 impl Census {
@@ -223,21 +230,30 @@ impl Census {
             self.make_room();
         }
         self.put(ground.now, record);
-        Ok(if self.passed.may_pass(ground.now, &record.peer) { Worth::News } else { Worth::Noted })
+        let may_pass = self.members.get_mut(&record.peer).is_some_and(|known| known.may_pass(ground.now));
+        Ok(if may_pass { Worth::News } else { Worth::Noted })
     }
 
     /// A word that was found to be good, and later than what was known.
     fn put(&mut self, now: Timestamp, word: &Arc<MemberRecord>) {
         let MemberRecord { peer, incarnation, stay, .. } = **word;
-        let was_here = self.leave_sum(&peer);
+        let mut new = Member::new(member_id(&peer, incarnation), word.clone(), seconds(now));
         let before = self.members.get(&peer);
         let has_risen =
             before.is_some_and(|known| known.word.incarnation < incarnation) && stay == Stay::Here;
-        let id = member_id(&peer, incarnation);
-        let member = Member { id, word: word.clone(), changed_at: seconds(now), is_gone: false };
-        let is_here = member.is_here();
-        self.members.insert(member);
-        self.enter_sum(&peer);
+        if let Some(known) = before {
+            (new.n_passed, new.passed_in) = (known.n_passed, known.passed_in);
+        }
+        let is_here = new.is_here();
+        let id = new.id;
+        let old = self.members.insert(new);
+        let was_here = old.as_ref().is_some_and(Member::is_here);
+        if let Some(old) = old.filter(Member::is_here) {
+            self.tally(&peer, old.id, false);
+        }
+        if is_here {
+            self.tally(&peer, id, true);
+        }
         self.close_case(now, &peer, incarnation, stay);
         match (was_here, is_here) {
             (false, true) => self.heard.push(Heard::Joined(peer)),
@@ -292,23 +308,22 @@ impl Census {
 
     // The table.
 
-    /// Takes a member out of the count. True if it was in.
-    fn leave_sum(&mut self, peer: &PeerId) -> bool {
-        let Some(member) = self.members.get(peer).filter(|member| member.is_here()) else { return false };
-        self.n_here -= 1;
-        let id = member.id;
-        self.sum = self.sum.wrapping_sub(id);
-        self.members.add(peer, id.wrapping_neg());
-        true
+    /// Counts a member that is there, or is not any more.
+    fn tally(&mut self, peer: &PeerId, id: u64, is_here: bool) {
+        let (n, id) = if is_here { (1, id) } else { (-1, id.wrapping_neg()) };
+        self.n_here = self.n_here.saturating_add_signed(n);
+        self.sum = self.sum.wrapping_add(id);
+        self.members.add(peer, id);
     }
 
-    fn enter_sum(&mut self, peer: &PeerId) {
-        if let Some(member) = self.members.get(peer).filter(|member| member.is_here()) {
-            self.n_here += 1;
-            let id = member.id;
-            self.sum = self.sum.wrapping_add(id);
-            self.members.add(peer, id);
-        }
+    /// Takes a member out of the count. True if it was in.
+    fn leave_sum(&mut self, peer: &PeerId) -> bool {
+        let Some(id) = self.members.get(peer).filter(|member| member.is_here()).map(|member| member.id)
+        else {
+            return false;
+        };
+        self.tally(peer, id, false);
+        true
     }
 
     /// Room for one more: those who are no longer there are forgotten for it, those who are there stay.

@@ -3,7 +3,7 @@
 //! A large group is most of what a node keeps, so members lie close together: in a tree a third of the room stays empty.
 //! A part has a 64th of them, few enough to move when one comes in between.
 
-use super::Member;
+use super::{Member, first_of};
 use crate::id::PeerId;
 use crate::wire::frame::MembersSums;
 
@@ -27,7 +27,8 @@ struct Part {
 
 impl Part {
     fn find(&self, peer: &PeerId) -> Result<usize, usize> {
-        self.members.binary_search_by(|other| other.peer().cmp(peer))
+        let first = first_of(peer);
+        self.members.binary_search_by(|other| other.first.cmp(&first).then_with(|| other.peer().cmp(peer)))
     }
 }
 
@@ -50,18 +51,19 @@ impl Table {
         part.find(peer).ok().map(|at| &mut part.members[at])
     }
 
-    /// Puts a member in, in place of what was known of it.
-    pub(super) fn insert(&mut self, member: Member) {
+    /// Puts a member in, in place of what was known of it, which it returns.
+    pub(super) fn insert(&mut self, member: Member) -> Option<Member> {
         self.parts.resize_with(MembersSums::BUCKETS, Part::default);
         let part = &mut self.parts[MembersSums::bucket(member.peer())];
         match part.find(member.peer()) {
-            Ok(at) => part.members[at] = member,
+            Ok(at) => Some(std::mem::replace(&mut part.members[at], member)),
             Err(at) => {
                 if part.members.len() == part.members.capacity() {
                     part.members.reserve_exact(GROWTH + part.members.len() / 8);
                 }
                 part.members.insert(at, member);
                 self.len += 1;
+                None
             }
         }
     }
@@ -122,7 +124,7 @@ mod tests {
     fn member(peer: PeerId, id: u64) -> Member {
         let (incarnation, signature) = (Incarnation(1), Signature([0; 64]));
         let word = Arc::new(MemberRecord { peer, incarnation, seq: 0, stay: Stay::Here, signature });
-        Member { id, word, changed_at: 0, is_gone: false }
+        Member::new(id, word, 0)
     }
 
     /// Goal: it is what a map is, in the same order, from wherever it is read on, whoever comes and goes.
