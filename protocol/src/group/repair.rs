@@ -178,19 +178,17 @@ impl Repair {
                 .map(|want| (want.range.from, want.range.to))
                 .collect();
             for range in pieces(*log, &claimed_gaps(&gaps, claims), &asked) {
-                let able =
-                    claims.iter().filter(|(_, claim)| claim.from <= range.from && range.from < claim.ripe);
                 let load = |link: &LinkId| per_link.get(link).copied().unwrap_or(0);
+                // One that is busy is not waited for: it may be a liar with thousands of logs.
+                let able = claims.iter().filter(|(link, claim)| {
+                    claim.from <= range.from && range.from < claim.ripe && load(link) < WANTS_PER_LINK
+                });
                 let chosen = able.min_by_key(|(link, claim)| (claim.n_asked, load(link)));
                 let Some((link, claim)) = chosen else {
-                    continue;
-                };
-                let load = per_link.entry(*link).or_default();
-                if *load >= WANTS_PER_LINK {
                     // Goes on when an answer comes or is overdue.
                     continue;
-                }
-                *load += 1;
+                };
+                *per_link.entry(*link).or_default() += 1;
                 self.n_requests = self.n_requests.wrapping_add(1);
                 let range = Range { to: range.to.min(claim.ripe - 1), ..range };
                 let tree = claim.tree;

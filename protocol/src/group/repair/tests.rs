@@ -145,3 +145,24 @@ fn a_liar_does_not_keep_real_gaps_open() {
     repair.forget(&LOG);
     assert!(repair.claimed_by.is_empty());
 }
+
+/// Goal: who claims more than it can be asked for at once is not waited for where others have it too, though these were
+/// late before. Method: an honest neighbour is asked and late; a liar claims the same, and logs without end.
+#[test]
+fn a_busy_liar_is_not_waited_for() {
+    let mut repair = Repair::default();
+    let at = Timestamp::from_micros;
+    let on_tree = STAR + 1;
+    repair.claim(A, LOG, 0, 10, (at(0), on_tree));
+    assert_eq!(ask(&mut repair, 0, &[(7, 7)]), [(A, 7, 7)]);
+    let late = limits::WANT_PATIENCE_BRIEF.as_micros() as u64;
+    for n in 0..2 * WANTS_PER_LINK as u8 {
+        // They come before the log in question.
+        let made_up = LogId { author: PeerId([0, n].repeat(16).try_into().expect("32 bytes")), ..LOG };
+        repair.claim(B, made_up, 0, 10, (at(0), STAR));
+    }
+    repair.claim(B, LOG, 0, 100, (at(0), STAR));
+    let asks = ask(&mut repair, late, &[(7, 7)]);
+    assert_eq!(asks.iter().filter(|(link, ..)| *link == B).count(), WANTS_PER_LINK);
+    assert_eq!(asks.last(), Some(&(A, 7, 7)));
+}
