@@ -24,6 +24,11 @@ fn a_short_burst_does_not_hold_a_stream_for_seconds() {
 }
 
 #[test]
+fn a_liar_that_is_busy_is_not_waited_for() {
+    assert_good(include_str!("regressions/a-busy-liar-is-waited-for.toml"));
+}
+
+#[test]
 fn who_was_suspect_over_a_cut_is_not_gone_after_it() {
     assert_good(include_str!("regressions/suspected-over-a-cut.toml"));
 }

@@ -178,19 +178,17 @@ impl Repair {
                 .map(|want| (want.range.from, want.range.to))
                 .collect();
             for range in pieces(*log, &claimed_gaps(&gaps, claims), &asked) {
-                let able =
-                    claims.iter().filter(|(_, claim)| claim.from <= range.from && range.from < claim.ripe);
                 let load = |link: &LinkId| per_link.get(link).copied().unwrap_or(0);
+                // One that is busy is not waited for: it may be a liar with thousands of logs.
+                let able = claims.iter().filter(|(link, claim)| {
+                    claim.from <= range.from && range.from < claim.ripe && load(link) < WANTS_PER_LINK
+                });
                 let chosen = able.min_by_key(|(link, claim)| (claim.n_asked, load(link)));
                 let Some((link, claim)) = chosen else {
-                    continue;
-                };
-                let load = per_link.entry(*link).or_default();
-                if *load >= WANTS_PER_LINK {
                     // Goes on when an answer comes or is overdue.
                     continue;
-                }
-                *load += 1;
+                };
+                *per_link.entry(*link).or_default() += 1;
                 self.n_requests = self.n_requests.wrapping_add(1);
                 let range = Range { to: range.to.min(claim.ripe - 1), ..range };
                 let tree = claim.tree;
@@ -447,153 +445,4 @@ fn pieces(log: LogId, gaps: &[(Seq, Seq)], asked: &BTreeSet<(Seq, Seq)>) -> Vec<
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::id::{Lane, PeerId};
-
-    const LOG: LogId = LogId { author: PeerId([1; 32]), lane: Lane::Durable };
-    const A: LinkId = LinkId(1);
-    const B: LinkId = LinkId(2);
-
-    fn ask(repair: &mut Repair, now: u64, gaps: &[(Seq, Seq)]) -> Vec<(LinkId, Seq, Seq)> {
-        let asks = repair.poll(Timestamp::from_micros(now), |_, end| {
-            gaps.iter()
-                .filter(|(from, _)| *from < end)
-                .map(|(from, to)| (*from, (*to).min(end - 1)))
-                .collect()
-        });
-        asks.iter().map(|ask| (ask.link, ask.range.from, ask.range.to)).collect()
-    }
-
-    #[test]
-    fn a_claim_is_asked_for_when_it_is_due_and_once() {
-        let mut repair = Repair::default();
-        repair.claim(A, LOG, 0, 10, (Timestamp::from_micros(100), STAR));
-        assert_eq!(ask(&mut repair, 50, &[(3, 20)]), []);
-        assert_eq!(repair.next_deadline(), Some(Timestamp::from_micros(100)));
-        assert_eq!(ask(&mut repair, 100, &[(3, 20)]), [(A, 3, 9)]);
-        repair.claim(A, LOG, 0, 10, (Timestamp::from_micros(100), STAR));
-        assert_eq!(ask(&mut repair, 101, &[(3, 20)]), []);
-    }
-
-    #[test]
-    fn the_next_holder_is_asked_when_one_is_silent_or_has_nothing() {
-        let mut repair = Repair::default();
-        let soon = Timestamp::ZERO;
-        repair.claim(A, LOG, 0, 5, (soon, STAR));
-        repair.claim(B, LOG, 0, 5, (soon, STAR));
-        assert_eq!(ask(&mut repair, 0, &[(0, 4)]), [(A, 0, 4)]);
-        let late = (soon + limits::WANT_PATIENCE + Duration::from_millis(1)).as_micros();
-        assert_eq!(ask(&mut repair, late, &[(0, 4)]), [(B, 0, 4)]);
-        repair.on_served(Timestamp::from_micros(late), B, 2);
-        assert_eq!(ask(&mut repair, late, &[(0, 4)]), [], "nobody is left who claims to have it");
-    }
-
-    /// Goal: where payloads take longer than announcements they are given more time, and less again later.
-    #[test]
-    fn who_was_hasty_waits_longer_for_a_while() {
-        let mut repair = Repair::default();
-        let at = Timestamp::ZERO;
-        repair.claim(A, LOG, 0, 5, (at, STAR));
-        assert_eq!(ask(&mut repair, 0, &[(0, 4)]), [(A, 0, 4)]);
-        repair.on_pushed(at, &LOG, 5);
-        assert_eq!(repair.delay(at), limits::REPAIR_DELAY, "nobody asked for that");
-        repair.on_pushed(at, &LOG, 3);
-        repair.on_pulled(LOG, 4);
-        repair.on_pushed(at, &LOG, 4);
-        assert_eq!(repair.delay(at), limits::REPAIR_DELAY * 2, "a burst counts once");
-        let mut now = at;
-        for _ in 0..20 {
-            now = now + repair.delay(now);
-            repair.on_hasty(now);
-        }
-        assert_eq!(repair.delay(now), limits::REPAIR_DELAY_MAX);
-        assert_eq!(repair.delay(now + limits::REPAIR_EASES), limits::REPAIR_DELAY_MAX / 2);
-        assert_eq!(repair.delay(now + limits::REPAIR_EASES * 100), limits::REPAIR_DELAY);
-    }
-
-    /// Goal: an answer of which the log took nothing is not asked for again at once, whatever it was said to hold.
-    #[test]
-    fn an_answer_that_did_not_help_is_none() {
-        let mut repair = Repair::default();
-        let at = Timestamp::ZERO;
-        repair.claim(A, LOG, 0, 100, (at, STAR));
-        assert_eq!(ask(&mut repair, 0, &[(0, 63)]), [(A, 0, 63)]);
-        // One that says that the whole range was skipped.
-        repair.on_placed(&LOG, 0, 64);
-        repair.on_served(at, A, 1);
-        assert_eq!(ask(&mut repair, 0, &[(70, 99)]), [(A, 70, 99)], "it helped");
-        assert!(repair.on_progress(at, A, &LOG, 75).is_some(), "an envelope came, and had no place");
-        repair.on_placed(&LOG, 0, 69);
-        repair.on_served(at, A, 2);
-        assert_eq!(ask(&mut repair, 0, &[(70, 99)]), []);
-    }
-
-    /// An announcement is given its time even if an earlier one of the same neighbour has had its own.
-    #[test]
-    fn a_longer_claim_waits_anew_for_what_is_new() {
-        let mut repair = Repair::default();
-        let at = Timestamp::from_micros;
-        repair.claim(A, LOG, 0, 5, (at(100), STAR));
-        repair.claim(A, LOG, 0, 6, (at(170), STAR));
-        assert_eq!(ask(&mut repair, 100, &[(5, 5)]), []);
-        assert_eq!(repair.next_deadline(), Some(at(170)));
-        assert_eq!(ask(&mut repair, 170, &[(5, 5)]), [(A, 5, 5)]);
-        for n in 0..100 {
-            repair.claim(B, LOG, 0, 10 + n, (at(200 + n), STAR));
-        }
-        let steps = repair.claims[&LOG][&B].steps.len();
-        assert_eq!(steps, CLAIM_STEPS_MAX);
-        assert_eq!(repair.claimed().collect::<Vec<_>>(), [(LOG, 0, 109)]);
-    }
-
-    /// Of a live log only what was announced can be had: the rest of a gap is not asked for.
-    #[test]
-    fn nothing_is_asked_for_that_nobody_claims() {
-        let mut repair = Repair::default();
-        let soon = Timestamp::ZERO;
-        repair.claim(A, LOG, 10, 11, (soon, STAR));
-        repair.claim(B, LOG, 5, 7, (soon, STAR));
-        assert_eq!(ask(&mut repair, 0, &[(0, 100)]), [(B, 5, 6), (A, 10, 10)]);
-        assert_eq!(repair.first_claimed(&LOG), Some(5));
-    }
-
-    #[test]
-    fn long_ranges_are_cut_and_shared_among_holders() {
-        let mut repair = Repair::default();
-        repair.claim(A, LOG, 0, 1000, (Timestamp::ZERO, STAR));
-        repair.claim(B, LOG, 0, 1000, (Timestamp::ZERO, STAR));
-        let asks = ask(&mut repair, 0, &[(0, 999)]);
-        assert_eq!(asks.len(), 2 * WANTS_PER_LINK);
-        assert!(asks.iter().all(|(_, from, to)| to - from < limits::FETCH_RANGE_MAX));
-        assert_eq!(asks.iter().filter(|(link, ..)| *link == A).count(), WANTS_PER_LINK);
-    }
-
-    /// Goal: who claims logs that do not exist keeps nobody else's from being repaired. Method: 5,000 of one neighbour,
-    /// and one of another.
-    #[test]
-    fn a_liar_does_not_keep_real_gaps_open() {
-        let mut repair = Repair::default();
-        let made_up = |n: u64| {
-            let mut id = [0; 32];
-            id[..8].copy_from_slice(&n.to_le_bytes());
-            LogId { author: PeerId(id), lane: Lane::Durable }
-        };
-        for n in 0..5000 {
-            repair.claim(A, made_up(n), 0, 10, (Timestamp::ZERO, STAR));
-        }
-        assert_eq!(repair.n_logs(), limits::AUTHORS_MAX);
-        assert_eq!(ask(&mut repair, 0, &[(0, 9)]).len(), WANTS_PER_LINK);
-        let soon = Timestamp::ZERO + POLL_PAUSE;
-        repair.claim(B, LOG, 0, 10, (Timestamp::ZERO, STAR));
-        assert_eq!((repair.n_logs(), repair.next_deadline()), (limits::AUTHORS_MAX, Some(soon)));
-        assert_eq!(ask(&mut repair, soon.as_micros(), &[(0, 9)]), [(B, 0, 9)]);
-        // Nor does it take room back from who claims less, and what it says is gone with it.
-        repair.claim(A, made_up(5000), 0, 10, (Timestamp::ZERO, STAR));
-        assert!(!repair.claims.contains_key(&made_up(5000)) && repair.claims.contains_key(&LOG));
-        repair.link_down(soon, A);
-        assert_eq!((repair.n_logs(), repair.claimed_by.len()), (1, 1));
-        repair.forget(&LOG);
-        assert!(repair.claimed_by.is_empty());
-    }
-}
+mod tests;
