@@ -139,7 +139,7 @@ pub fn run_world(
     let mut mesh = None;
     let quiet = Timestamp::ZERO + scenario.quiet_at().max(scenario.joins);
     let settled = Timestamp::ZERO + scenario.quiet_at() + scenario.settle;
-    let mut rest = Rest::default();
+    let mut rest = Rest::since(quiet);
     let mut next = world.now() + Duration::from_secs(1);
     while next < end {
         if scenario.nodes <= MESH_NODES_MAX {

@@ -106,6 +106,8 @@ pub struct World {
     by_id: BTreeMap<GroupId, usize>,
     /// Which groups a node joins when it starts.
     memberships: Vec<Vec<usize>>,
+    /// Roots that a fault has struck.
+    dead_roots: Vec<NodeIx>,
     /// Makes the application of each node that starts.
     maker: Option<Maker>,
     listener: Option<Listener>,
@@ -133,6 +135,7 @@ impl World {
             groups: Vec::new(),
             by_id: BTreeMap::new(),
             memberships: Vec::new(),
+            dead_roots: Vec::new(),
             maker: None,
             listener: None,
             ledger: Ledger::default(),
