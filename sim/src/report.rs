@@ -19,6 +19,7 @@ pub use self::series::Sample;
 use crate::baseline::{self, Protocol};
 use crate::ledger::Violation;
 use crate::scenario::Scenario;
+use crate::shard::beacons;
 use crate::world::World;
 use crate::world::overlay::OverlayReport;
 use crate::world::rest::{self, Rest};
@@ -81,6 +82,8 @@ pub struct Report {
     pub message_bytes_per_node_second: f64,
     /// Bytes a second and node for who is there, from the first message on.
     pub presence_bytes_per_node_second: f64,
+    /// Bytes of beacons, the same; none where there are no segments.
+    pub discovery_bytes_per_node_second: f64,
     /// And for everything else in that time: links, overlay, trees, comparing logs.
     pub background_bytes_per_node_second: f64,
     /// Everything on the wire, a node and second.
@@ -272,7 +275,10 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>, before:
         message_bytes_ratio: ratio(spent.messages, ledger.sealed),
         message_bytes_per_node_second: per_node(spent.messages),
         presence_bytes_per_node_second: per_node(spent.presence),
-        background_bytes_per_node_second: per_node(spent.all - spent.presence - spent.messages),
+        discovery_bytes_per_node_second: per_node(spent.discovery),
+        background_bytes_per_node_second: per_node(
+            spent.all - spent.presence - spent.messages - spent.discovery,
+        ),
         bytes_per_payload_byte: ratio(world.wire_bytes(), ledger.payload),
         wire_bytes_per_node_second: world.wire_bytes() as f64 / scenario.nodes as f64 / seconds,
         mesh_seconds: mesh.map(|time| time.as_secs_f64()),
@@ -303,6 +309,7 @@ struct Bytes {
     all: u64,
     messages: u64,
     presence: u64,
+    discovery: u64,
 }
 
 impl Bytes {
@@ -315,6 +322,7 @@ impl Bytes {
                 _ => world.wire_bytes_of(&CARRIED_KINDS),
             },
             presence: world.wire_bytes_of(&PRESENCE_KINDS),
+            discovery: world.wire_bytes_of(&[beacons::KIND]),
         }
     }
 
@@ -324,6 +332,7 @@ impl Bytes {
             all: self.all - before.all,
             messages: self.messages - before.messages,
             presence: self.presence - before.presence,
+            discovery: self.discovery - before.discovery,
         }
     }
 }
@@ -377,6 +386,10 @@ impl fmt::Display for Report {
                 self.background_bytes_per_node_second
             ),
         )?;
+        if self.discovery_bytes_per_node_second > 0.0 {
+            let bytes = self.discovery_bytes_per_node_second;
+            line("of which for beacons", format!("{bytes:.0}, beside presence and background"))?;
+        }
         let mesh = self.mesh_seconds.map_or("never".to_owned(), |s| format!("{s:.3} s"));
         line("full mesh after", mesh)?;
         let overlay = &self.overlay;

@@ -26,7 +26,7 @@ use crate::world::{Fault, World, WorldConfig};
 const LARGE: usize = 1000;
 
 /// Scenarios that are compiled in, by name.
-pub const SHIPPED: [(&str, &str); 20] = [
+pub const SHIPPED: [(&str, &str); 21] = [
     ("lan-30", include_str!("../scenarios/lan-30.toml")),
     ("office-200-wifi", include_str!("../scenarios/office-200-wifi.toml")),
     ("campus-1k", include_str!("../scenarios/campus-1k.toml")),
@@ -43,6 +43,7 @@ pub const SHIPPED: [(&str, &str); 20] = [
     ("faults-12", include_str!("../scenarios/faults-12.toml")),
     ("mesh-1000", include_str!("../scenarios/mesh-1000.toml")),
     ("many-groups-10k", include_str!("../scenarios/many-groups-10k.toml")),
+    ("segments-60", include_str!("../scenarios/segments-60.toml")),
     ("root-election", include_str!("../scenarios/root-election.toml")),
     ("hand-over", include_str!("../scenarios/hand-over.toml")),
     ("lying-root", include_str!("../scenarios/lying-root.toml")),
