@@ -91,6 +91,8 @@ pub struct Report {
     pub message_bytes_per_node_second: f64,
     /// Bytes a second and node for who is there, from the first message on.
     pub presence_bytes_per_node_second: f64,
+    /// Bytes of beacons, the same; none where there are no segments.
+    pub discovery_bytes_per_node_second: f64,
     /// And for everything else in that time: links, overlay, trees, comparing logs.
     pub background_bytes_per_node_second: f64,
     /// The same without what transports add.
@@ -152,7 +154,7 @@ pub fn run_world(
     let mut mesh = None;
     let quiet = Timestamp::ZERO + scenario.quiet_at().max(scenario.joins);
     let settled = Timestamp::ZERO + scenario.quiet_at() + scenario.settle;
-    let mut rest = Rest::default();
+    let mut rest = Rest::since(quiet);
     let mut next = world.now() + Duration::from_secs(1);
     while next < end {
         if scenario.nodes <= MESH_NODES_MAX {
@@ -305,7 +307,10 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>, before:
         message_bytes_ratio_bare: ratio(spent.messages_bare, spent.sealed),
         message_bytes_per_node_second: per_node(spent.messages),
         presence_bytes_per_node_second: per_node(spent.presence),
-        background_bytes_per_node_second: per_node(spent.all - spent.presence - spent.messages),
+        discovery_bytes_per_node_second: per_node(spent.discovery),
+        background_bytes_per_node_second: per_node(
+            spent.all - spent.presence - spent.messages - spent.discovery,
+        ),
         background_bytes_per_node_second_bare: per_node(spent.background_bare),
         bytes_per_payload_byte: ratio(world.wire_bytes(), ledger.payload),
         wire_bytes_per_node_second: world.wire_bytes() as f64 / scenario.nodes as f64 / seconds,
@@ -372,6 +377,10 @@ impl fmt::Display for Report {
                 self.background_bytes_per_node_second_bare
             ),
         )?;
+        if self.discovery_bytes_per_node_second > 0.0 {
+            let bytes = self.discovery_bytes_per_node_second;
+            line("of which for beacons", format!("{bytes:.0}, beside presence and background"))?;
+        }
         let mesh = self.mesh_seconds.map_or("never".to_owned(), |s| format!("{s:.3} s"));
         line("full mesh after", mesh)?;
         let overlay = &self.overlay;

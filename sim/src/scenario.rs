@@ -12,7 +12,7 @@ use core::time::Duration;
 use djembe_protocol::time::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
-pub use self::faults::{Churn, DiskTrouble, Flap, Partition, Starvation, Wave};
+pub use self::faults::{Churn, DiskTrouble, FallOfRoots, Flap, Partition, Starvation, Wave};
 pub use self::messages::{Authors, Messages};
 pub use self::network::{BurstText, PathText, SiteText};
 use crate::attack::Kind;
@@ -26,7 +26,7 @@ use crate::world::{Fault, World, WorldConfig};
 const LARGE: usize = 1000;
 
 /// Scenarios that are compiled in, by name.
-pub const SHIPPED: [(&str, &str); 17] = [
+pub const SHIPPED: [(&str, &str); 21] = [
     ("lan-30", include_str!("../scenarios/lan-30.toml")),
     ("office-200-wifi", include_str!("../scenarios/office-200-wifi.toml")),
     ("campus-1k", include_str!("../scenarios/campus-1k.toml")),
@@ -43,6 +43,10 @@ pub const SHIPPED: [(&str, &str); 17] = [
     ("faults-12", include_str!("../scenarios/faults-12.toml")),
     ("mesh-1000", include_str!("../scenarios/mesh-1000.toml")),
     ("many-groups-10k", include_str!("../scenarios/many-groups-10k.toml")),
+    ("segments-60", include_str!("../scenarios/segments-60.toml")),
+    ("root-election", include_str!("../scenarios/root-election.toml")),
+    ("hand-over", include_str!("../scenarios/hand-over.toml")),
+    ("lying-root", include_str!("../scenarios/lying-root.toml")),
     ("forest-200", include_str!("../scenarios/forest-200.toml")),
 ];
 
@@ -162,6 +166,9 @@ pub struct Scenario {
     /// Many that go together.
     #[serde(default)]
     pub waves: Vec<Wave>,
+    /// Roots of trees that die together.
+    #[serde(default)]
+    pub roots: Vec<FallOfRoots>,
     /// Nodes that come and go all the time.
     #[serde(default)]
     pub churn: Option<Churn>,
@@ -350,6 +357,7 @@ impl Scenario {
         if let Some(starvation) = &self.starvation {
             faults::starvation(&mut plan, starvation, self.seed, self.nodes, spared);
         }
+        faults::roots(&mut plan, &self.roots);
         faults::disks(&mut plan, &self.disks);
         for Crash { node, at, restart, power_off, lost_commits } in self.crashes.iter().cloned() {
             plan.push((at, if power_off { Fault::PowerOff(node) } else { Fault::Crash(node) }));

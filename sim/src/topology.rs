@@ -82,6 +82,8 @@ pub struct Site {
     pub down: u64,
     /// Who can dial a node there from elsewhere.
     pub nat: Nat,
+    /// A node there hears the beacons of all others there.
+    pub is_segment: bool,
 }
 
 /// Who can dial a node from another site.
@@ -156,6 +158,8 @@ pub struct Topology {
     pub places: Vec<Place>,
     /// Who each node is.
     pub peers: Vec<PeerId>,
+    /// The nodes of each site that is a segment.
+    segments: BTreeMap<u8, Vec<NodeIx>>,
     /// Nodes that do not listen at an address of their own.
     housed: BTreeMap<NodeIx, Address>,
     by_housed: BTreeMap<Address, NodeIx>,
@@ -173,6 +177,7 @@ impl Topology {
             seed,
             places: Vec::new(),
             peers: Vec::new(),
+            segments: BTreeMap::new(),
             housed: BTreeMap::new(),
             by_housed: BTreeMap::new(),
             cuts: BTreeSet::new(),
@@ -192,6 +197,23 @@ impl Topology {
         let lot = (mix(mix(self.seed) ^ mix(node as u64)) >> 11) as f64 / (1u64 << 53) as f64;
         let site = self.conditions.sites.iter().position(|site| lot < site.upto);
         u8::try_from(site.unwrap_or(self.conditions.sites.len().saturating_sub(1))).unwrap_or(u8::MAX)
+    }
+
+    /// A new node of this site.
+    pub(crate) fn put_on_segment(&mut self, node: NodeIx, site: u8) {
+        if self.conditions.sites.get(usize::from(site)).is_some_and(|site| site.is_segment) {
+            self.segments.entry(site).or_default().push(node);
+        }
+    }
+
+    /// Nodes find each other by beacons, and not as if by magic.
+    pub fn has_segments(&self) -> bool {
+        self.conditions.sites.iter().any(|site| site.is_segment)
+    }
+
+    /// Who hears a node's beacons, itself among them; none if it is not on a segment.
+    pub fn segment(&self, node: NodeIx) -> Option<&[NodeIx]> {
+        self.segments.get(&self.places[node].site).map(Vec::as_slice)
     }
 
     /// Where a node is, if it is anywhere in particular.
@@ -350,7 +372,7 @@ mod tests {
 
     fn site(upto: f64, ways: [u64; 2], nat: Nat) -> Site {
         let ways = ways.map(|ms| (Duration::from_millis(ms), Duration::ZERO)).to_vec();
-        Site { upto, ways, up: 0, down: 0, nat }
+        Site { upto, ways, up: 0, down: 0, nat, is_segment: false }
     }
 
     /// Goal: nodes are spread over sites by their shares, and as far apart as those.

@@ -106,6 +106,8 @@ pub struct World {
     by_id: BTreeMap<GroupId, usize>,
     /// Which groups a node joins when it starts.
     memberships: Vec<Vec<usize>>,
+    /// Roots that a fault has struck.
+    dead_roots: Vec<NodeIx>,
     /// Makes the application of each node that starts.
     maker: Option<Maker>,
     listener: Option<Listener>,
@@ -133,6 +135,7 @@ impl World {
             groups: Vec::new(),
             by_id: BTreeMap::new(),
             memberships: Vec::new(),
+            dead_roots: Vec::new(),
             maker: None,
             listener: None,
             ledger: Ledger::default(),
@@ -216,6 +219,7 @@ impl World {
         let hosts = &mut self.shards[shard].hosts;
         let home = (shard as u16, u32::try_from(hosts.len()).unwrap_or(u32::MAX));
         let site = self.topology.draw_site(ix);
+        self.topology.put_on_segment(ix, site);
         self.topology.places.push(Place { home, site, is_hostile, ..Place::default() });
         self.topology.peers.push(host.peer);
         self.ledger.add_node(host.peer);
@@ -269,10 +273,14 @@ impl World {
             self.host_mut(node).app = Some(app);
             self.with_shard(node, |shard, topology, local| shard.start_app(topology, local));
         }
+        self.with_shard(node, |shard, topology, local| shard.start_beacons(topology, local));
         if let Some(contact) = self.config.contact {
             if contact != node {
                 self.discover_soon(node, contact, Duration::ZERO);
             }
+            return;
+        }
+        if self.topology.has_segments() {
             return;
         }
         for other in 0..self.n_nodes() {

@@ -11,6 +11,7 @@ mod censor;
 mod claims;
 mod crowd;
 mod flood;
+mod lure;
 mod near;
 mod replay;
 mod storm;
@@ -49,6 +50,8 @@ pub enum Kind {
     Claims,
     /// Says that it is next to every root, and forwards nothing.
     Near,
+    /// Is a root, says that it is next to every other, and forwards nothing.
+    Root,
     /// Asks to be sent everything on every tree, and takes it back, over and over.
     Grafts,
     /// Takes every place in every tree back, over and over.
@@ -65,13 +68,14 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, with the name under which they are asked for.
-    pub const ALL: [(Self, &'static str); 12] = [
+    pub const ALL: [(Self, &'static str); 13] = [
         (Self::Silent, "silent"),
         (Self::Junk, "junk"),
         (Self::Flood, "flood"),
         (Self::Authors, "authors"),
         (Self::Claims, "claims"),
         (Self::Near, "near"),
+        (Self::Root, "root"),
         (Self::Grafts, "grafts"),
         (Self::Prunes, "prunes"),
         (Self::Sybil, "sybil"),
@@ -88,6 +92,7 @@ impl Kind {
             Self::Authors => Box::new(flood::Authors),
             Self::Claims => Box::new(claims::Claims::default()),
             Self::Near => Box::new(near::Near),
+            Self::Root => Box::new(lure::Lure),
             Self::Grafts => Box::new(storm::Storm::grafts()),
             Self::Prunes => Box::new(storm::Storm::prunes()),
             Self::Sybil => Box::new(crowd::Crowd::sybil()),

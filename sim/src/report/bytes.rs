@@ -1,6 +1,7 @@
 //! What has been put on the wire, by purpose, so that two times can be compared.
 
 use crate::baseline::{self, Protocol};
+use crate::shard::beacons;
 use crate::world::World;
 
 /// Frames for messages: with envelopes, that announce, ask, acknowledge, give credit, and shape the trees along which they
@@ -19,6 +20,7 @@ pub(super) struct Bytes {
     pub(super) all: u64,
     pub(super) messages: u64,
     pub(super) presence: u64,
+    pub(super) discovery: u64,
     /// Without what transports add.
     pub(super) messages_bare: u64,
     /// What is neither for messages nor for presence, the same way.
@@ -47,8 +49,9 @@ impl Bytes {
             all: world.wire_bytes(),
             messages: world.wire_bytes_of(kinds),
             presence: world.wire_bytes_of(&PRESENCE_KINDS),
+            discovery: world.wire_bytes_of(&[beacons::KIND]),
             messages_bare,
-            background_bare: all_bare - messages_bare - bare(&PRESENCE_KINDS),
+            background_bare: all_bare - messages_bare - bare(&PRESENCE_KINDS) - bare(&[beacons::KIND]),
             copies: world.ledger.n_copies,
             envelopes: world.ledger.n_envelopes,
             sealed: world.ledger.sealed,
@@ -61,6 +64,7 @@ impl Bytes {
             all: self.all - before.all,
             messages: self.messages - before.messages,
             presence: self.presence - before.presence,
+            discovery: self.discovery - before.discovery,
             messages_bare: self.messages_bare - before.messages_bare,
             background_bare: self.background_bare - before.background_bare,
             copies: self.copies - before.copies,

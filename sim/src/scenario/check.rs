@@ -88,6 +88,9 @@ impl Scenario {
                 return Err(format!("waves: a share of {}, expected 0 to 1", wave.share));
             }
         }
+        if let Some(fall) = self.roots.iter().find(|fall| fall.percent > 100) {
+            return Err(format!("roots: {} in a hundred", fall.percent));
+        }
         if let Some(churn) = &self.churn {
             in_order("churn", churn.at, churn.until)?;
             if !(0.0..=10.0).contains(&churn.rate) {

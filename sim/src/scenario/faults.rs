@@ -73,6 +73,20 @@ pub struct Wave {
     pub back: Option<Duration>,
 }
 
+/// Roots that die together.
+#[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct FallOfRoots {
+    /// Of those that are roots then, but the contact, so many in a hundred.
+    pub percent: u8,
+    /// When.
+    #[serde(deserialize_with = "time")]
+    pub at: Duration,
+    /// They are back after so long.
+    #[serde(default, deserialize_with = "some_time")]
+    pub back: Option<Duration>,
+}
+
 /// Nodes that come and go all the time.
 #[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -226,6 +240,13 @@ pub(super) fn starvation(plan: &mut Plan, starvation: &Starvation, seed: u64, n_
             plan.push((until, Fault::Resume(node)));
             at = until + rng.exponential(starvation.every);
         }
+    }
+}
+
+pub(super) fn roots(plan: &mut Plan, falls: &[FallOfRoots]) {
+    for FallOfRoots { percent, at, back } in falls.iter().cloned() {
+        plan.push((at, Fault::RootsDie(percent)));
+        plan.extend(back.map(|back| (at + back, Fault::RootsRise)));
     }
 }
 

@@ -31,6 +31,10 @@ pub struct SiteText {
     /// Who can dial a node there from elsewhere.
     #[serde(default)]
     pub nat: Nat,
+    /// It is a segment of a LAN: nodes there hear each other's beacons, one in a period of `beacon`. Where one site is,
+    /// `discovery` is not, and who is on none learns of others from the contact and its neighbours only.
+    #[serde(default)]
+    pub segment: bool,
 }
 
 /// What lies between two sites.
@@ -113,7 +117,7 @@ pub(super) fn sites(sites: &[SiteText], paths: &[PathText]) -> Result<Vec<Site>,
             });
             upto += site.share / total;
             let ways = ways.collect::<Result<Vec<_>, String>>()?;
-            Ok(Site { upto, ways, up: site.up, down: site.down, nat: site.nat })
+            Ok(Site { upto, ways, up: site.up, down: site.down, nat: site.nat, is_segment: site.segment })
         })
         .collect()
 }

@@ -76,7 +76,7 @@ fn toml_of(json: Json) -> Option<Value> {
 fn field(key: String, value: Json) -> Option<(String, Value)> {
     let value = match (key.as_str(), value) {
         // In lists there is nothing to compare with: these are what is meant if nothing is said.
-        ("power_off" | "one_way" | "goodbye", Json::Bool(false)) => return None,
+        ("power_off" | "one_way" | "goodbye" | "segment", Json::Bool(false)) => return None,
         ("lost_commits", Json::Number(n)) if n.as_u64() == Some(0) => return None,
         // The only name that is the protocol's, and not written as it is read here.
         ("lane", Json::String(lane)) => Json::String(lane.to_lowercase()),

@@ -11,7 +11,11 @@ use djembe_protocol::id::Lane;
 use crate::attack::Kind;
 use crate::bug::Bug;
 use crate::rng::{Purpose, Rng};
-use crate::scenario::{BurstText, Crash, DiskTrouble, Flap, Messages, Partition, Scenario, Span};
+use crate::scenario::{
+    BurstText, Churn, Crash, DiskTrouble, Flap, Messages, Partition, PathText, Scenario, SiteText, Span,
+    Starvation, Wave,
+};
+use crate::topology::Nat;
 
 /// Attackers that cost a run little.
 const CHEAP: [Kind; 7] =
@@ -61,6 +65,7 @@ pub fn draw(seed: u64, bounds: &Bounds) -> Scenario {
     let mut rng = Rng::split(seed, 0, 0, Purpose::Scenario);
     let mut scenario = size(seed, bounds, &mut rng);
     network(&mut scenario, &mut rng);
+    sites(&mut scenario, &mut rng);
     talk(&mut scenario, bounds, &mut rng);
     if rng.chance(0.15) && scenario.nodes >= 8 {
         let attack = CHEAP[rng.below(CHEAP.len() as u64) as usize];
@@ -71,6 +76,7 @@ pub fn draw(seed: u64, bounds: &Bounds) -> Scenario {
         scenario.attack_at = between(&mut rng, secs(3), scenario.messages.stop);
     }
     faults(&mut scenario, &mut rng);
+    crowds(&mut scenario, &mut rng);
     uplinks(&mut scenario, &mut rng);
     scenario
 }
@@ -129,6 +135,36 @@ fn network(scenario: &mut Scenario, rng: &mut Rng) {
     scenario.contact = rng.chance(0.35).then_some(0);
     scenario.joins = if rng.chance(0.5) { between(rng, millis(10), secs(8)) } else { Duration::ZERO };
     scenario.persist = between(rng, millis(1), millis(20));
+}
+
+/// Two or three places, each near in itself and farther from the others; some of them segments, if there is a contact.
+fn sites(scenario: &mut Scenario, rng: &mut Rng) {
+    if !rng.chance(0.25) {
+        return;
+    }
+    let n = 2 + rng.below(2) as usize;
+    let near = scenario.latency.max(micros(100));
+    let far = scenario.spread.max(near * 2);
+    let is_segmented = scenario.contact.is_some() && rng.chance(0.4);
+    for site in 0..n {
+        scenario.sites.push(SiteText {
+            name: format!("site-{site}"),
+            share: (1 + rng.below(4)) as f64,
+            latency: between(rng, near, near * 2),
+            spread: Duration::ZERO,
+            up: 0,
+            down: 0,
+            nat: Nat::Open,
+            segment: is_segmented && rng.chance(0.7),
+        });
+    }
+    for b in 1..n {
+        for a in 0..b {
+            let sites = [a, b].map(|site| format!("site-{site}"));
+            let latency = between(rng, far, far * 2);
+            scenario.paths.push(PathText { sites, latency, spread: Duration::ZERO });
+        }
+    }
 }
 
 fn talk(scenario: &mut Scenario, bounds: &Bounds, rng: &mut Rng) {
@@ -196,6 +232,53 @@ fn faults(scenario: &mut Scenario, rng: &mut Rng) {
                 let (down, up) = (between(rng, millis(100), secs(10)), between(rng, millis(100), secs(10)));
                 scenario.flaps.push(Flap { node, at, until, down, up });
             }
+        }
+    }
+}
+
+/// What strikes many: waves, churn, starvation. Such a run has none of the faults that strike one node, so that nobody is
+/// struck twice at a time; and in it all come back.
+fn crowds(scenario: &mut Scenario, rng: &mut Rng) {
+    let quiet = scenario.duration - scenario.settle;
+    let from = scenario.joins + secs(3);
+    if !rng.chance(0.2) || quiet < from + secs(10) {
+        return;
+    }
+    (scenario.crashes, scenario.pauses, scenario.stalls) = (Vec::new(), Vec::new(), Vec::new());
+    let until = quiet;
+    let at = between(rng, from, until - secs(8));
+    match rng.below(3) {
+        0 => {
+            let over = between(rng, Duration::ZERO, secs(2));
+            let back = between(rng, millis(500), (until - at - over).min(secs(40)));
+            scenario.waves.push(Wave {
+                share: (5 + rng.below(46)) as f64 / 100.0,
+                at,
+                over,
+                goodbye: rng.chance(0.3),
+                power_off: rng.chance(0.4),
+                back: Some(back),
+            });
+        }
+        1 => {
+            scenario.churn = Some(Churn {
+                rate: log_uniform(rng, 0.05, 2.0),
+                goodbye: rng.below(11) as f64 / 10.0,
+                down: between(rng, millis(500), secs(30)),
+                at,
+                until,
+            });
+        }
+        _ => {
+            let min = between(rng, millis(10), secs(1));
+            scenario.starvation = Some(Starvation {
+                share: (5 + rng.below(46)) as f64 / 100.0,
+                min,
+                max: min + between(rng, millis(10), secs(4)),
+                every: between(rng, millis(500), secs(10)),
+                at,
+                until,
+            });
         }
     }
 }
@@ -286,6 +369,11 @@ mod tests {
         share("burst", |one| one.burst.is_some());
         share("corrupt", |one| one.corrupt > 0.0);
         share("clocks", |one| one.clock_drift_ppm > 0.0);
+        share("sites", |one| !one.sites.is_empty());
+        share("segments", |one| one.sites.iter().any(|site| site.segment));
+        share("wave", |one| !one.waves.is_empty());
+        share("churn", |one| one.churn.is_some());
+        share("starvation", |one| one.starvation.is_some());
         share("no fault", |one| one.faults_end() == Duration::ZERO);
     }
 }

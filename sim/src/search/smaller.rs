@@ -25,6 +25,7 @@ enum Fault {
     Flap(usize),
     Disk(usize),
     Wave(usize),
+    Roots(usize),
     Churn,
     Starvation,
 }
@@ -97,12 +98,13 @@ fn faults(scenario: &Scenario) -> Vec<Fault> {
     let flaps = (0..scenario.flaps.len()).map(Fault::Flap);
     let disks = (0..scenario.disks.len()).map(Fault::Disk);
     let waves = (0..scenario.waves.len()).map(Fault::Wave);
+    let roots = (0..scenario.roots.len()).map(Fault::Roots);
     let some = [
         scenario.churn.as_ref().map(|_| Fault::Churn),
         scenario.starvation.as_ref().map(|_| Fault::Starvation),
     ];
     let spans = partitions.chain(crashes).chain(pauses).chain(stalls).chain(flaps);
-    spans.chain(disks).chain(waves).chain(some.into_iter().flatten()).collect()
+    spans.chain(disks).chain(waves).chain(roots).chain(some.into_iter().flatten()).collect()
 }
 
 /// All of them, halves, single ones.
@@ -134,6 +136,7 @@ fn keep(scenario: &mut Scenario, keeps: impl Fn(Fault) -> bool) {
     filter(&mut scenario.flaps, |n| keeps(Fault::Flap(n)));
     filter(&mut scenario.disks, |n| keeps(Fault::Disk(n)));
     filter(&mut scenario.waves, |n| keeps(Fault::Wave(n)));
+    filter(&mut scenario.roots, |n| keeps(Fault::Roots(n)));
     scenario.churn.take_if(|_| !keeps(Fault::Churn));
     scenario.starvation.take_if(|_| !keeps(Fault::Starvation));
 }
@@ -147,6 +150,7 @@ fn cut_off(scenario: &mut Scenario, at: Duration) {
     scenario.flaps.retain(|flap| flap.at < at);
     scenario.disks.retain(|disk| disk.at < at);
     scenario.waves.retain(|wave| wave.at < at);
+    scenario.roots.retain(|fall| fall.at < at);
     scenario.messages.stop = scenario.messages.stop.min(at.max(scenario.messages.start + FRAME_OF_TALK));
 }
 

@@ -45,6 +45,8 @@ pub(crate) enum To {
     Look,
     /// The wall clock is told.
     Wall,
+    /// It is time for the beacon of this number.
+    Beacon { n: usize },
     /// Discovery tells.
     Discover { about: NodeIx },
     /// A commit is durable.
@@ -64,6 +66,8 @@ pub(crate) enum To {
     /// What could not be read can be now.
     Drain { link: LinkId, class: Class },
     // From others.
+    /// A beacon.
+    Heard { about: NodeIx },
     /// Somebody dials.
     Dialed { from: NodeIx, link: LinkId, peer: PeerId },
     /// The answer to a dial.
@@ -105,6 +109,8 @@ impl Shard {
             To::Tick => self.on_tick(topology, local),
             To::Look => self.on_look(topology, local),
             To::Wall => self.tell_wall(topology, local),
+            To::Beacon { n } => self.on_beacon(topology, local, n),
+            To::Heard { about } => self.on_heard(topology, local, about),
             To::Discover { about } => self.discover(topology, local, about),
             To::Committed { token, ops } => {
                 let host = &mut self.hosts[local];

@@ -7,6 +7,7 @@
 
 mod apps;
 mod baseline;
+pub(crate) mod beacons;
 mod bugs;
 mod events;
 mod hostile;

@@ -5,6 +5,7 @@ use djembe_protocol::io::{Command, Input};
 use djembe_protocol::wire::frame::Class;
 
 use super::World;
+use crate::rng::{Purpose, Rng};
 use crate::shard::To;
 use crate::topology::{NodeIx, Rule};
 
@@ -31,6 +32,10 @@ pub enum Fault {
     Unclog(NodeIx),
     /// It says goodbye and ends.
     Shutdown(NodeIx),
+    /// Of the roots of the first group's trees so many in a hundred die, drawn by lot, but the contact.
+    RootsDie(u8),
+    /// Those that have died so start again.
+    RootsRise,
     /// These are cut off from all others.
     Partition(Vec<NodeIx>),
     /// No partition any more.
@@ -88,6 +93,12 @@ impl World {
                 self.input(node, Input::Command(Command::Shutdown));
                 self.crash(node, true);
             }
+            Fault::RootsDie(percent) => self.kill_roots(percent),
+            Fault::RootsRise => {
+                for node in std::mem::take(&mut self.dead_roots) {
+                    self.fault(Fault::Restart(node));
+                }
+            }
             Fault::Partition(nodes) => {
                 self.topology.places.iter_mut().for_each(|place| place.part = 0);
                 for node in nodes {
@@ -115,6 +126,18 @@ impl World {
             Fault::DiskFails(node) => self.host_mut(node).disk_fails = true,
             Fault::DiskWorks(node) => self.host_mut(node).disk_fails = false,
             Fault::DiskSlow(node, times) => self.host_mut(node).disk_slowness = times.max(1),
+        }
+    }
+
+    fn kill_roots(&mut self, percent: u8) {
+        let mut roots = self.roots(0);
+        roots.retain(|root| Some(*root) != self.config.contact);
+        let mut rng = Rng::split(self.config.seed, self.n_deeds as usize, 5, Purpose::Faults);
+        let n = (roots.len() * usize::from(percent)).div_ceil(100);
+        for _ in 0..n {
+            let root = roots.swap_remove(rng.below(roots.len() as u64) as usize);
+            self.fault(Fault::PowerOff(root));
+            self.dead_roots.push(root);
         }
     }
 

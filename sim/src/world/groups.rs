@@ -27,6 +27,17 @@ impl World {
         &self.memberships[node]
     }
 
+    /// The nodes of a group, attackers aside, that are roots of a tree and go on being so.
+    pub fn roots(&self, group: usize) -> Vec<NodeIx> {
+        let id = self.group_id(group);
+        let is_root = |node: &NodeIx| {
+            let host = self.host(*node);
+            let trees = host.engine.as_ref().map_or_else(Vec::new, |engine| engine.trees(id));
+            trees.iter().any(|tree| tree.root == host.peer && tree.is_tended)
+        };
+        self.honest().filter(is_root).collect()
+    }
+
     /// Of these nodes those that are in each group.
     pub(crate) fn by_group(&self, nodes: impl IntoIterator<Item = NodeIx>) -> Vec<Vec<NodeIx>> {
         let mut groups = vec![Vec::new(); self.groups.len()];

@@ -9,6 +9,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use djembe_protocol::id::{GroupId, PeerId};
+use djembe_protocol::time::Timestamp;
 
 use super::World;
 use crate::topology::NodeIx;
@@ -20,8 +21,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 const TOLD_MAX: usize = 10;
 
 /// Looks at a world that should be at rest, again and again.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub(crate) struct Rest {
+    /// Since then.
+    quiet: Timestamp,
     /// What was wrong at each look; none before the first.
     flaws: Option<BTreeSet<Flaw>>,
 }
@@ -83,9 +86,14 @@ impl fmt::Display for Flaw {
 }
 
 impl Rest {
+    /// A world in which nothing is done from outside any more from that time on.
+    pub(crate) fn since(quiet: Timestamp) -> Self {
+        Self { quiet, flaws: None }
+    }
+
     /// One look.
     pub(crate) fn look(&mut self, world: &World) {
-        let now = flaws(world);
+        let now = flaws(world, self.quiet);
         self.flaws = Some(match self.flaws.take() {
             None => now,
             Some(before) => before.intersection(&now).copied().collect(),
@@ -107,7 +115,7 @@ impl Rest {
 }
 
 /// All that is wrong now.
-fn flaws(world: &World) -> BTreeSet<Flaw> {
+fn flaws(world: &World, quiet: Timestamp) -> BTreeSet<Flaw> {
     let is_there = |node: &NodeIx| {
         let place = world.topology.places[*node];
         place.is_up && !place.is_paused && !place.is_stalled
@@ -136,7 +144,7 @@ fn flaws(world: &World) -> BTreeSet<Flaw> {
         }
         // In a tree that goes over liars anything may be.
         if !has_attackers {
-            trees(world, group, &members, &mut flaws);
+            trees(world, quiet, group, &members, &mut flaws);
         }
     }
     flaws
@@ -171,7 +179,11 @@ struct Known {
 }
 
 /// The trees of a group whose roots are there and go on: everybody is in each of them once.
-fn trees(world: &World, group: usize, members: &[NodeIx], flaws: &mut BTreeSet<Flaw>) {
+///
+/// Where several have lost their parents at one time, parents may lead round, or not everybody finds one, until the root
+/// begins its next round: by their branches nodes know only roughly who is below them. So that is looked at in trees whose
+/// roots have begun a round since.
+fn trees(world: &World, quiet: Timestamp, group: usize, members: &[NodeIx], flaws: &mut BTreeSet<Flaw>) {
     let engines = members.iter().filter_map(|node| world.host(*node).engine.as_ref());
     // A mesh needs no trees, and lets those rot that it had.
     if !engines.clone().all(|engine| engine.overlay().is_partial) {
@@ -180,21 +192,22 @@ fn trees(world: &World, group: usize, members: &[NodeIx], flaws: &mut BTreeSet<F
     let id: GroupId = world.group_id(group);
     let node_of = |peer: &PeerId| world.ledger.nodes_of(peer).first().copied();
     let mut all: BTreeMap<NodeIx, Vec<Known>> = BTreeMap::new();
-    let mut tended = BTreeSet::new();
+    let mut tended = BTreeMap::new();
     for (node, engine) in members.iter().copied().zip(engines) {
         for tree in engine.trees(id) {
             let Some(root) = node_of(&tree.root) else { continue };
             if root == node && tree.is_tended {
-                tended.insert(root);
+                tended.insert(root, tree.heard_at >= quiet);
             }
             let parent = tree.parent.as_ref().and_then(node_of);
             let children = tree.children.iter().filter_map(node_of).collect();
             all.entry(root).or_default().push(Known { node, parent, children });
         }
     }
-    for root in tended {
+    for (root, is_new) in tended {
         let known = all.remove(&root).unwrap_or_default();
-        let twisted = twists(root, members, &known);
+        let mut twisted = twists(root, members, &known);
+        twisted.retain(|(_, twist)| is_new || !matches!(twist, Twist::Loop | Twist::NoParent));
         flaws.extend(twisted.into_iter().map(|(node, twist)| Flaw::Tree(node, group, root, twist)));
     }
 }

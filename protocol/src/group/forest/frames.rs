@@ -109,7 +109,7 @@ impl Forest {
             };
             match ix {
                 Some(ix) => {
-                    self.bind(ground.now, link, advert.tree, ix);
+                    self.bind(ground, link, advert.tree, ix);
                     self.on_advert(ground, link, ix, advert)?;
                 }
                 None if advert.dist != UNREACHABLE => unknown.push(advert.tree),
@@ -181,22 +181,25 @@ impl Forest {
     }
 
     /// A neighbour's number stands for a tree.
-    pub(super) fn bind(&mut self, now: Timestamp, link: LinkId, theirs: TreeIx, ix: TreeIx) {
+    pub(super) fn bind(&mut self, ground: &Ground<'_>, link: LinkId, theirs: TreeIx, ix: TreeIx) {
         let Some(tree) = self.trees.get_mut(&ix) else { return };
         let via = tree.via(link);
         via.knows_anchor = true;
         let old = via.theirs.replace(theirs);
         if old.is_none() {
-            self.apply(now, ix, link);
+            self.apply(ground.now, ix, link);
         }
         if old == Some(theirs) && self.theirs.get(&(link, theirs)) == Some(&ix) {
             return;
         }
         if let Some(old) = old.filter(|old| *old != theirs) {
             self.theirs.remove(&(link, old));
-            // It had forgotten the tree, and whose child it was.
+            // It had forgotten the tree, whose child it was, and who was a child of its own.
             if let Some(tree) = self.trees.get_mut(&ix) {
                 tree.via(link).is_child = false;
+                if tree.parent == Some(link) {
+                    self.facts.push((link, Graft { group: ground.group, mine: ix, yours: theirs }.into()));
+                }
             }
         }
         if let Some(other) = self.theirs.insert((link, theirs), ix)
@@ -266,7 +269,7 @@ impl Forest {
             self.facts.push((link, Adverts { group: ground.group, trees: vec![gone] }.into()));
             return;
         }
-        self.bind(ground.now, link, graft.mine, graft.yours);
+        self.bind(ground, link, graft.mine, graft.yours);
         let Some(tree) = self.trees.get_mut(&graft.yours) else { return };
         tree.via(link).is_child = true;
         if tree.parent == Some(link) {

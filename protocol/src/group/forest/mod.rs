@@ -165,6 +165,7 @@ impl Forest {
                 root: tree.chain.anchor.root,
                 parent: tree.parent.as_ref().and_then(peer),
                 children: tree.children().filter_map(|link| peer(&link)).collect(),
+                heard_at: tree.heard_at,
                 is_tended: own.map_or(is_fresh, Own::is_tended),
             }
         };

@@ -98,3 +98,18 @@ fn a_no_that_crosses_the_question_leaves_no_stranger() {
     wood.assert_agreed(0);
     wood.assert_whole(0);
 }
+
+/// Goal: a parent that forgets a tree for a while, and learns of it again, has its children back.
+#[test]
+fn a_parent_that_has_forgotten_hears_of_its_children_again() {
+    let mut wood = Wood::grown(53);
+    let parents: BTreeSet<usize> = (1..40).filter_map(|i| wood.parent(i, 0)).filter(|i| *i != 0).collect();
+    let root = wood.nodes[0].identity.peer_id();
+    for parent in parents {
+        wood.at(parent, |forest, ground| forest.root_gone(ground, &root));
+    }
+    // Nobody told them of it again until the next round.
+    wood.run(limits::ADVERT_MIN * 5 / 4);
+    wood.assert_agreed(0);
+    wood.assert_whole(0);
+}

@@ -118,7 +118,7 @@ fn who_brings_nothing_is_left_alone_in_all_trees() {
         // It tells its trees anew.
         for (n, ix) in scene.trees.into_iter().enumerate() {
             let theirs = n as TreeIx + 100;
-            scene.wood.at(node, |forest, ground| forest.bind(ground.now, parent, theirs, ix));
+            scene.wood.at(node, |forest, ground| forest.bind(ground, parent, theirs, ix));
         }
         assert!(scene.is_shunned(), "whatever link it comes on");
         scene.wood.now = scene.wood.now + pause;
