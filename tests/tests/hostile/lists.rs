@@ -1,6 +1,7 @@
 //! Lists in a greeting, and of others: too long, made up, said twice, out of order, or only claimed to be there.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use djembe_protocol::id::{Incarnation, Lane, LogId, PeerId};
@@ -22,14 +23,16 @@ pub(crate) async fn greetings(scene: &mut Scene, kind: usize) {
     println!("greetings {kind}");
     type Spoil = fn(&mut Hello);
     let cases: [(&'static str, Spoil); 8] = [
-        ("oversized", |hello| hello.record.addresses = (0..9).map(nowhere).collect()),
-        ("oversized", |hello| hello.record.addresses = vec![Address(vec![4; Address::MAX + 1])]),
+        ("oversized", |hello| Arc::make_mut(&mut hello.record).addresses = (0..9).map(nowhere).collect()),
+        ("oversized", |hello| {
+            Arc::make_mut(&mut hello.record).addresses = vec![Address(vec![4; Address::MAX + 1])]
+        }),
         // In thousands of groups.
-        ("oversized", |hello| hello.record.tags = vec![[7; 8]; 8000]),
+        ("oversized", |hello| Arc::make_mut(&mut hello.record).tags = vec![[7; 8]; 8000]),
         ("oversized", |hello| hello.incarnation = Incarnation(u64::MAX)),
         ("unreadable", |hello| (hello.min, hello.max) = (2, 1)),
         // Somebody else.
-        ("out-of-turn", |hello| hello.record.peer = PeerId([1; 32])),
+        ("out-of-turn", |hello| Arc::make_mut(&mut hello.record).peer = PeerId([1; 32])),
         ("version", |hello| (hello.min, hello.max) = (90, 99)),
         ("wrong-network", |hello| hello.network = *b"elsewher"),
     ];
