@@ -312,12 +312,19 @@ pub const ORPHAN_PAUSE: Duration = Duration::from_secs(1);
 pub const SEQ_REQ_TTL: u8 = 32;
 /// An author that publishes again within this begins a tree of its own.
 pub const AUTHOR_RECENT: Duration = Duration::from_secs(60);
-/// The same where as many trees are known as are wanted: a tree costs a node some 6 bytes a second, and saves each message
-/// of its author a third of its time.
-pub const AUTHOR_BUSY: Duration = Duration::from_secs(30);
+/// The same where as many trees are known as are wanted and the root of one is near: an own tree is hardly faster then,
+/// and where all talk a little trees for all would cost more than they bring.
+pub const AUTHOR_BUSY: Duration = Duration::from_secs(2);
+/// The same where no root is near: a tree costs a node some 6 bytes a second, and saves each message of its author a third
+/// of its time.
+pub const AUTHOR_BUSY_FAR: Duration = Duration::from_secs(30);
+/// A root is near that is no farther than this one way, in 100 us.
+pub const ROOT_NEAR: u16 = 50;
 /// Where volunteers have seen to it that there are trees an author waits so long after any other new one: each costs
 /// about as much as a message to everybody.
 pub const TREE_PAUSE: Duration = Duration::from_secs(3);
+/// The same where no root is near.
+pub const TREE_PAUSE_FAR: Duration = Duration::from_secs(1);
 /// Without a message for so long a group lets its trees go, and an author its own.
 pub const FOREST_IDLE: Duration = Duration::from_secs(300);
 /// A larger envelope is not sent to everybody by everybody when nobody knows a tree, but announced.

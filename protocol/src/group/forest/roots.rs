@@ -127,8 +127,12 @@ impl Forest {
         let within = |at: Option<Timestamp>, time| at.is_some_and(|at| now - at < time);
         // Where many talk, each a little, trees for all would cost more than the messages.
         let is_enough = self.trees.len() >= self.roots.wanted(ground);
-        let often = if is_enough { limits::AUTHOR_BUSY } else { limits::AUTHOR_RECENT };
-        let is_early = !self.lacks_roots(ground) && within(self.grew_at, limits::TREE_PAUSE);
+        let (busy, pause) = match self.is_root_near(now) {
+            true => (limits::AUTHOR_BUSY, limits::TREE_PAUSE),
+            false => (limits::AUTHOR_BUSY_FAR, limits::TREE_PAUSE_FAR),
+        };
+        let often = if is_enough { busy } else { limits::AUTHOR_RECENT };
+        let is_early = !self.lacks_roots(ground) && within(self.grew_at, pause);
         if is_own && within(spoke_before, often) && !is_early && self.trees.len() < limits::TREES_OWN_MAX {
             self.become_root(ground);
         }
@@ -153,6 +157,12 @@ impl Forest {
             self.roots.news_at = Some(now);
             self.think_of_volunteering(ground);
         }
+    }
+
+    /// Whether what is sent along the tree of the nearest root is hardly later than along an own one.
+    fn is_root_near(&self, now: Timestamp) -> bool {
+        let nearest = self.choose(now).and_then(|ix| self.trees.get(&ix)).map(|tree| tree.dist);
+        nearest.is_some_and(|dist| dist <= limits::ROOT_NEAR)
     }
 
     fn think_of_volunteering(&mut self, ground: &mut Ground<'_>) {
