@@ -431,7 +431,8 @@ fn who_talks_now_and_then_is_not_root() {
     assert!((wanted * 3 / 4..wanted + wanted / 4).contains(&first), "volunteers: {first} of {wanted}");
     assert_eq!(talk(&mut wood, 160, 500), first, "of {wanted}");
     let more = talk(&mut wood, 400, 50);
-    assert!((first + 12..first + 22).contains(&more), "in 20 s one each second: {first}, {more}");
+    // Who has not heard of the last one yet does not wait for it.
+    assert!((first + 12..first + 32).contains(&more), "in 20 s one each second, about: {first}, {more}");
 }
 
 /// Goal: where the next root is near not everybody who talks is root. Method: the same on a LAN; then one of them publishes
