@@ -108,6 +108,8 @@ pub struct Ledger {
     presence: BTreeMap<(u32, u32), Said>,
     /// When a node first said that another is gone, since the other last changed.
     pub gone_at: BTreeMap<(NodeIx, PeerId), Timestamp>,
+    /// Who died when and has not been started again.
+    deaths: BTreeMap<NodeIx, Timestamp>,
     /// Everything that must never be and was.
     pub violations: Vec<Violation>,
     /// Other events of note, by node: forks, clones, gaps, store failures, drops.
@@ -139,6 +141,25 @@ impl Ledger {
         self.in_group.entry(group).or_default().insert(node);
     }
 
+    /// Of each node that died and stayed dead, how long each of these others took to know, in microseconds; none for one
+    /// that does not. It knows if it says that the node is gone, or has seen it leave a group.
+    pub fn deaths_known(&self, others: &[NodeIx]) -> Vec<Vec<Option<u64>>> {
+        let known = |died: NodeIx, at: Timestamp| {
+            let peer = self.peers[died];
+            let took = |node: NodeIx| {
+                let gone = self.gone_at.get(&(node, peer)).copied();
+                let groups = (node, GroupId([0; 32]), peer)..=(node, GroupId([0xff; 32]), peer);
+                let left =
+                    self.went.range(groups).filter(|((.., of), _)| *of == peer).map(|(_, at)| *at).min();
+                let first = gone.into_iter().chain(left).filter(|known| *known >= at).min();
+                first.map(|known| (known - at).as_micros() as u64)
+            };
+            let others = others.iter().filter(|node| **node != died && self.started[**node] <= at);
+            others.map(|node| took(*node)).collect()
+        };
+        self.deaths.iter().map(|(node, at)| known(*node, *at)).collect()
+    }
+
     /// The nodes that have a key.
     pub fn nodes_of(&self, peer: &PeerId) -> &[NodeIx] {
         self.by_peer.get(peer).map_or(&[], Vec::as_slice)
@@ -161,6 +182,7 @@ impl Ledger {
     pub(crate) fn on_start(&mut self, now: Timestamp, node: NodeIx) {
         self.on_disturbed(now, node);
         self.started[node] = now;
+        self.deaths.remove(&node);
         let peer = self.peers[node];
         self.gone_at.retain(|(_, gone), _| *gone != peer);
     }
@@ -172,6 +194,7 @@ impl Ledger {
 
     pub(crate) fn on_crash(&mut self, now: Timestamp, node: NodeIx) {
         self.on_disturbed(now, node);
+        self.deaths.insert(node, now);
         for message in &mut self.messages {
             message.this_run.remove(node);
         }

@@ -105,6 +105,12 @@ pub struct Report {
     pub presence_false_alarms: u64,
     /// Nodes declared gone, by one that watched, that came back in the same run.
     pub presence_flaps: u64,
+    /// Of nodes that died and stayed dead: how long each other node took to know.
+    pub deaths_known_ms: Quantiles,
+    /// And how long until all did.
+    pub deaths_known_to_all_ms: Quantiles,
+    /// How many nodes did not learn of a death.
+    pub deaths_unknown: u64,
     /// The overlay at the end.
     pub overlay: OverlayReport,
     /// Frames by kind, with their bytes.
@@ -278,6 +284,7 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>, before:
         }
     }
     let timing = timing::of(world, Timestamp::ZERO + scenario.messages.measured_from());
+    let deaths = timing::of_deaths(world);
     let seconds = scenario.duration.as_secs_f64();
     let spent = Bytes::of(world).since(before);
     let per_node = |bytes: u64| bytes as f64 / scenario.nodes as f64 / spent.seconds;
@@ -317,6 +324,9 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>, before:
         mesh_seconds: mesh.map(|time| time.as_secs_f64()),
         presence_false_alarms: ledger.n_false_alarms,
         presence_flaps: ledger.n_flaps,
+        deaths_known_ms: deaths.each_ms,
+        deaths_known_to_all_ms: deaths.all_ms,
+        deaths_unknown: deaths.n_unknown,
         overlay: world.overlay_report(OVERLAY_AUTHORS),
         frames: world.frames(),
         events: world.n_events(),
@@ -383,6 +393,13 @@ impl fmt::Display for Report {
         }
         let mesh = self.mesh_seconds.map_or("never".to_owned(), |s| format!("{s:.3} s"));
         line("full mesh after", mesh)?;
+        if self.deaths_known_ms != Quantiles::default() {
+            line(
+                "death known, p50/p99/max",
+                format!("{}, {} never", self.deaths_known_ms, self.deaths_unknown),
+            )?;
+            line("  to all", self.deaths_known_to_all_ms.to_string())?;
+        }
         let overlay = &self.overlay;
         line(
             "links of a node",

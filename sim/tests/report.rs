@@ -32,6 +32,20 @@ fn faults_are_survived() {
     assert!(report.mesh_seconds.is_some());
 }
 
+/// Goal: a report says how soon all knew of a death, be the connections reset or silent, in a network larger than a mesh.
+#[test]
+fn deaths_are_known_to_all() {
+    for (power_off, soonest, latest) in [(false, 100.0, 6_000.0), (true, 3_000.0, 12_000.0)] {
+        let crash = format!("crashes=[{{node=7, at=\"30s\", power_off={power_off}}}]");
+        let quiet = ["nodes=40", "duration=\"60s\"", "messages.rate=0", "settle=\"5s\"", &crash];
+        let (report, _) = shipped("lossy-presence", &quiet);
+        assert_eq!((report.violations.len(), report.deaths_unknown), (0, 0));
+        let all = report.deaths_known_to_all_ms;
+        assert!(all.p50 == all.max && report.deaths_known_ms.p50 <= all.max, "of one death");
+        assert!((soonest..latest).contains(&all.max), "{all}");
+    }
+}
+
 /// Goal: one that reads nothing for a while has everything later.
 #[test]
 fn a_slow_reader_has_everything() {

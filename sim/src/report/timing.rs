@@ -72,6 +72,27 @@ pub(super) fn of(world: &World, from: Timestamp) -> Timing {
     }
 }
 
+/// How soon others know that nodes have died.
+#[derive(Default)]
+pub(super) struct Deaths {
+    pub(super) each_ms: Quantiles,
+    pub(super) all_ms: Quantiles,
+    pub(super) n_unknown: u64,
+}
+
+pub(super) fn of_deaths(world: &World) -> Deaths {
+    let up: Vec<usize> = world.honest().filter(|node| world.host(*node).engine.is_some()).collect();
+    let known = world.ledger.deaths_known(&up);
+    let all = known
+        .iter()
+        .filter_map(|death| death.iter().copied().collect::<Option<Vec<u64>>>()?.into_iter().max());
+    Deaths {
+        each_ms: Quantiles::of(known.iter().flatten().flatten().copied().collect()),
+        all_ms: Quantiles::of(all.collect()),
+        n_unknown: known.iter().flatten().filter(|known| known.is_none()).count() as u64,
+    }
+}
+
 fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (n, sum) = values.fold((0.0f64, 0.0), |(n, sum), value| (n + 1.0, sum + value));
     sum / n.max(1.0)
