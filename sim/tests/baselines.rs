@@ -192,7 +192,7 @@ fn reports_stand_side_by_side() {
     let json = serde_json::to_value(&beside).expect("it is an object");
     assert_eq!(json["flood"]["messages"], 5);
     assert_eq!(json["djembe"]["protocol"], "djembe");
-    assert_ne!(json["djembe"]["hash"], json["flood"]["hash"]);
+    assert_ne!(json["djembe"]["trace_hash"], json["flood"]["trace_hash"]);
 }
 
 /// Goal: what cannot be compared is said, before anything runs.
