@@ -163,11 +163,11 @@ pub fn run_world(
     let mut rest = Rest::since(quiet);
     let mut next = world.now() + Duration::from_secs(1);
     while next < end {
-        if scenario.nodes <= MESH_NODES_MAX {
-            mesh = mesh.or_else(|| run_until_mesh(&mut world, scenario.joins, next));
-        }
         if before.is_none() && next >= Timestamp::ZERO + scenario.messages.measured_from() {
             before = Some(Bytes::of(&world));
+        }
+        if scenario.nodes <= MESH_NODES_MAX {
+            mesh = mesh.or_else(|| run_until_mesh(&mut world, scenario.joins, next));
         }
         world.run_until(next);
         progress(next);
