@@ -61,7 +61,9 @@ fn assert_delivers(report: &Report) {
     assert!(report.is_good(), "{protocol}: {:?}", report.violations);
     assert_eq!((report.messages, report.delivered), (15, 15 * 59), "{protocol}");
     let payloads = report.frames[&PAYLOAD];
-    assert_eq!(payloads.0 as f64 / (15.0 * 59.0), report.copies, "{protocol}: connections lose nothing");
+    // Connections lose nothing but what is on its way when a node gives a link up for a better one.
+    let lost = payloads.0 as f64 - report.copies * 15.0 * 59.0;
+    assert!((-0.001..3.0).contains(&lost), "{protocol}: {lost} lost");
     // 1 KiB in a message of 13 and a length of 4, which Padme pads to 1088, in an envelope of 320 with a tag of 16.
     let each = payloads.1 as f64 / payloads.0 as f64;
     assert!((1424.0..1600.0).contains(&each), "{protocol}: {each} bytes");
