@@ -37,7 +37,16 @@ fn faults_are_survived() {
 fn deaths_are_known_to_all() {
     for (power_off, soonest, latest) in [(false, 100.0, 6_000.0), (true, 3_000.0, 12_000.0)] {
         let crash = format!("crashes=[{{node=7, at=\"30s\", power_off={power_off}}}]");
-        let quiet = ["nodes=40", "duration=\"60s\"", "messages.rate=0", "settle=\"5s\"", &crash];
+        let stop = "messages.stop=\"30s\"";
+        let quiet = [
+            "nodes=40",
+            "duration=\"60s\"",
+            "messages.rate=0",
+            "messages.start=\"29s\"",
+            stop,
+            "settle=\"5s\"",
+            &crash,
+        ];
         let (report, _) = shipped("lossy-presence", &quiet);
         assert_eq!((report.violations.len(), report.deaths_unknown), (0, 0));
         let all = report.deaths_known_to_all_ms;

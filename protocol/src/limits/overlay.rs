@@ -34,6 +34,8 @@ pub const MESH_AGAIN: usize = 12;
 pub const MESH_LINKS_MIN: usize = 8;
 /// How long a sign of life counts when the others are counted. Longer than discovery and probing take to come round.
 pub const LIVE_FOR: Duration = Duration::from_secs(90);
+/// A node to which the network seems small asks those it knows whether they are there, and waits so long for answers.
+pub const ASK_AROUND: Duration = Duration::from_secs(10);
 /// How long a node stays in partial mode at least: it was told, or counted in a rush of newcomers, and has to find out.
 pub const PARTIAL_MIN: Duration = Duration::from_secs(30);
 /// Links wanted to random peers: they hold the network together.

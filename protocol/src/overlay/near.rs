@@ -46,11 +46,13 @@ impl Overlay {
             near.clear();
         }
         chosen.extend(self.pick(&near).map(|(_, peer)| peer));
-        for peer in chosen {
-            let addresses = self.addresses(&peer);
-            if !addresses.is_empty() {
-                self.facts.push(Fact::Probe { peer, addresses });
-            }
+        chosen.into_iter().for_each(|peer| self.probe(peer));
+    }
+
+    pub(super) fn probe(&mut self, peer: PeerId) {
+        let addresses = self.addresses(&peer);
+        if !addresses.is_empty() {
+            self.facts.push(Fact::Probe { peer, addresses });
         }
     }
 

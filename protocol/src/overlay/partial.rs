@@ -25,6 +25,8 @@ pub(super) struct Partial {
     pub(super) shuffle_at: Timestamp,
     pub(super) shuffle_pause: Duration,
     pub(super) probe_at: Timestamp,
+    /// Few seem to be there: since then others are asked whether they are.
+    pub(super) doubted_at: Option<Timestamp>,
     /// A link came or went since the last shuffle.
     pub(super) has_changed: bool,
     /// Dials to which others made us.
@@ -352,6 +354,7 @@ impl Overlay {
             shuffle_at: now,
             shuffle_pause: limits::SHUFFLE_MIN,
             probe_at: now,
+            doubted_at: None,
             has_changed: true,
             dials: Bucket::full(Timestamp::ZERO, WALK_DIALS),
         });
@@ -388,11 +391,13 @@ impl Overlay {
         }
         let n_live = self.n_live(now);
         let is_young = self.partial.as_ref().is_some_and(|partial| now - partial.since < limits::PARTIAL_MIN);
-        if n_live < limits::MESH_AGAIN && !is_young {
+        let is_small = n_live < limits::MESH_AGAIN && !is_young;
+        if is_small && self.has_asked_around(now) {
             return self.leave_partial(now);
         }
         if let Some(partial) = &mut self.partial {
             partial.tick_at = now + limits::OVERLAY_TICK;
+            partial.doubted_at = partial.doubted_at.filter(|_| is_small);
         }
         if n_live > limits::MESH_MAX {
             self.trim(now);
@@ -403,6 +408,23 @@ impl Overlay {
         self.measure(now);
         self.mix(now);
         self.facts.push(Fact::Cover);
+    }
+
+    /// Whether nobody more has answered who might be there. At rest nobody is measured any more, and who has not been seen
+    /// for long need not be gone.
+    fn has_asked_around(&mut self, now: Timestamp) -> bool {
+        let Some(partial) = &mut self.partial else { return false };
+        if let Some(at) = partial.doubted_at {
+            return now - at >= limits::ASK_AROUND;
+        }
+        partial.doubted_at = Some(now);
+        let silent = self.known.iter().filter(|(_, known)| !known.is_linked && known.dialing.is_none());
+        let mut silent: Vec<PeerId> = silent.map(|(peer, _)| *peer).collect();
+        for _ in 0..silent.len().min(limits::MESH_MAX) {
+            let ix = self.below(silent.len());
+            self.probe(silent.swap_remove(ix));
+        }
+        false
     }
 
     /// One link more than wanted goes, the youngest first: what has proved itself stays, and who comes in number

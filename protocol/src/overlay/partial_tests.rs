@@ -188,12 +188,36 @@ fn a_mesh_begins_again_when_few_are_left() {
     bench.pass(limits::PARTIAL_MIN.as_millis() as u64 - 2000);
     assert!(bench.overlay.is_partial(), "not in a hurry");
     bench.pass(4000);
+    assert!(bench.overlay.is_partial(), "others are asked first");
+    bench.pass(limits::ASK_AROUND.as_millis() as u64);
     assert!(!bench.overlay.is_partial());
     bench.walk(3, 300, true, 5);
     assert!(!bench.overlay.is_partial());
     bench.pass(2 * limits::LIVE_FOR.as_millis() as u64);
     bench.walk(3, 300, true, 5);
     assert!(bench.overlay.is_partial(), "later it may be large again");
+}
+
+/// Goal: at rest nobody is measured any more, and who has not been seen for long is not taken for gone: the network would
+/// seem small to everybody now and then. Method: twenty that are known besides five links; all answer, or none.
+#[test]
+fn who_sees_few_asks_around_first() {
+    for answers in [true, false] {
+        let mut bench = Bench::partial(5);
+        (100..120).for_each(|n| bench.overlay.learn(record(n), false));
+        for second in 0..4 * limits::LIVE_FOR.as_secs() {
+            bench.pass(1000);
+            let is_there = answers || second < 40;
+            for peer in std::mem::take(&mut bench.probes) {
+                bench.overlay.probed(bench.now, peer, is_there.then_some(Duration::from_millis(80)));
+            }
+            let dialed = std::mem::take(&mut bench.dialed);
+            (100..120).filter(|n| is_there && dialed.contains(&peer(*n))).for_each(|n| {
+                bench.answered(n);
+            });
+        }
+        assert_eq!(bench.overlay.is_partial(), answers);
+    }
 }
 
 /// Goal: each kind of link has its bound, and one past it is refused.
