@@ -14,7 +14,7 @@ use djembe_tests::source::{self, File};
 /// alone. The longest name that a module's path begins with counts.
 const LAYERS: &[&[&str]] = &[
     &["time"],
-    &["timed"],
+    &["timed", "flat"],
     &["bucket"],
     &["id"],
     &["limits"],
