@@ -32,3 +32,8 @@ fn a_liar_that_is_busy_is_not_waited_for() {
 fn who_was_suspect_over_a_cut_is_not_gone_after_it() {
     assert_good(include_str!("regressions/suspected-over-a-cut.toml"));
 }
+
+#[test]
+fn grafts_that_cross_slowly_leave_no_stray_children() {
+    assert_good(include_str!("regressions/grafts-that-cross-slowly.toml"));
+}

@@ -399,9 +399,9 @@ impl Tree {
         via.shunned_until = Some(via.shunned_until.map_or(until, |other| other.max(until)));
     }
 
-    /// The parent may not have heard yet that it is one.
+    /// The parent may not have heard yet that it is one: a Graft that takes longer finds no link any more.
     pub(super) fn was_just_adopted(&self, now: Timestamp) -> bool {
-        now - self.adopted_at < limits::ORPHAN_PAUSE
+        now - self.adopted_at < limits::SUSPECT_AFTER
     }
 
     /// When something is to be done.
