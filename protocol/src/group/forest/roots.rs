@@ -125,15 +125,7 @@ impl Forest {
             return;
         }
         let within = |at: Option<Timestamp>, time| at.is_some_and(|at| now - at < time);
-        // Where many talk, each a little, trees for all would cost more than the messages.
-        let is_enough = self.trees.len() >= self.roots.wanted(ground);
-        let (busy, pause) = match self.is_root_near(now) {
-            true => (limits::AUTHOR_BUSY, limits::TREE_PAUSE),
-            false => (limits::AUTHOR_BUSY_FAR, limits::TREE_PAUSE_FAR),
-        };
-        let often = if is_enough { busy } else { limits::AUTHOR_RECENT };
-        let is_early = !self.lacks_roots(ground) && within(self.grew_at, pause);
-        if is_own && within(spoke_before, often) && !is_early && self.trees.len() < limits::TREES_OWN_MAX {
+        if is_own && self.is_worth_a_tree(ground, spoke_before) {
             self.become_root(ground);
         }
         // One message in a while is not worth trees.
@@ -157,6 +149,21 @@ impl Forest {
             self.roots.news_at = Some(now);
             self.think_of_volunteering(ground);
         }
+    }
+
+    /// Whether this node, which speaks and has spoken before, is to have a tree of its own.
+    fn is_worth_a_tree(&self, ground: &Ground<'_>, spoke_before: Option<Timestamp>) -> bool {
+        let within = |at: Option<Timestamp>, time| at.is_some_and(|at| ground.now - at < time);
+        // Where many talk, each a little, trees for all would cost more than the messages.
+        let is_enough = self.trees.len() >= self.roots.wanted(ground);
+        let (busy, pause) = if self.is_root_near(ground.now) {
+            (limits::AUTHOR_BUSY, limits::TREE_PAUSE)
+        } else {
+            (limits::AUTHOR_BUSY_FAR, limits::TREE_PAUSE_FAR)
+        };
+        let often = if is_enough { busy } else { limits::AUTHOR_RECENT };
+        let is_early = !self.lacks_roots(ground) && within(self.grew_at, pause);
+        within(spoke_before, often) && !is_early && self.trees.len() < limits::TREES_OWN_MAX
     }
 
     /// Whether what is sent along the tree of the nearest root is hardly later than along an own one.
