@@ -214,6 +214,16 @@ impl Overlay {
         (!of.is_empty()).then(|| of[self.below(of.len())])
     }
 
+    /// Up to `n` of them.
+    fn draw<T>(&mut self, n: usize, mut of: Vec<T>) -> Vec<T> {
+        let mut drawn = Vec::with_capacity(n.min(of.len()));
+        while drawn.len() < n && !of.is_empty() {
+            let ix = self.below(of.len());
+            drawn.push(of.swap_remove(ix));
+        }
+        drawn
+    }
+
     pub(crate) fn n_known(&self) -> usize {
         self.known.len() + 1
     }

@@ -30,12 +30,8 @@ impl Overlay {
         partial.probe_at = now + if is_young { limits::OVERLAY_TICK } else { partial.shuffle_pause };
         let is_unknown = |known: &Known| !known.is_linked && known.rtt.is_none();
         let unknown = self.known.iter().filter(|(_, known)| is_unknown(known));
-        let mut peers: Vec<PeerId> = unknown.map(|(peer, _)| *peer).collect();
-        let mut chosen = Vec::with_capacity(limits::PROBES + 1);
-        for _ in 0..limits::PROBES.min(peers.len()) {
-            let ix = self.below(peers.len());
-            chosen.push(peers.swap_remove(ix));
-        }
+        let unknown = unknown.map(|(peer, _)| *peer).collect();
+        let mut chosen = self.draw(limits::PROBES, unknown);
         let near = self.kept().filter(|(_, standing)| standing.slot == Slot::Near);
         // One that was never probed first, else any: ways change.
         let is_probed = |peer: &PeerId| self.known.get(peer).is_some_and(|known| known.is_probed);

@@ -419,11 +419,8 @@ impl Overlay {
         }
         partial.doubted_at = Some(now);
         let silent = self.known.iter().filter(|(_, known)| !known.is_linked && known.dialing.is_none());
-        let mut silent: Vec<PeerId> = silent.map(|(peer, _)| *peer).collect();
-        for _ in 0..silent.len().min(limits::MESH_MAX) {
-            let ix = self.below(silent.len());
-            self.probe(silent.swap_remove(ix));
-        }
+        let silent = silent.map(|(peer, _)| *peer).collect();
+        self.draw(limits::MESH_MAX, silent).into_iter().for_each(|peer| self.probe(peer));
         false
     }
 

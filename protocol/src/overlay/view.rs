@@ -149,19 +149,11 @@ impl Overlay {
 
     /// Up to `n` records of known peers other than `to`, drawn at random.
     fn sample(&mut self, n: usize, to: &PeerId, of: impl Fn(&Known) -> bool) -> Vec<Arc<PeerRecord>> {
-        let mut peers: Vec<PeerId> = self
-            .known
-            .iter()
-            .filter(|(peer, known)| *peer != to && known.record.is_some() && of(known))
-            .map(|(peer, _)| *peer)
-            .collect();
-        let mut records = Vec::with_capacity(n.min(peers.len()));
-        while records.len() < n && !peers.is_empty() {
-            let ix = self.below(peers.len());
-            let record = self.known.get(&peers.swap_remove(ix)).and_then(|known| known.record.as_ref());
-            records.extend(record.cloned());
-        }
-        records
+        let has_it = |peer: &PeerId, known: &Known| peer != to && known.record.is_some() && of(known);
+        let peers =
+            self.known.iter().filter(|(peer, known)| has_it(peer, known)).map(|(peer, _)| *peer).collect();
+        let drawn = self.draw(n, peers);
+        drawn.iter().filter_map(|peer| self.known.get(peer)?.record.clone()).collect()
     }
 
     /// Room for one more, at the cost of a passive peer: one that failed, else any.

@@ -246,9 +246,9 @@ impl Census {
         }
         let is_here = new.is_here();
         let id = new.id;
-        let old = self.members.insert(new);
-        let was_here = old.as_ref().is_some_and(Member::is_here);
-        if let Some(old) = old.filter(Member::is_here) {
+        let old = self.members.insert(new).filter(Member::is_here);
+        let was_here = old.is_some();
+        if let Some(old) = old {
             self.tally(&peer, old.id, false);
         }
         if is_here {
