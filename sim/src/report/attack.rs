@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use djembe_protocol::time::Timestamp;
 use serde::Serialize;
 
-use super::{Report, quantile_ms};
+use super::{Report, timing};
 use crate::attack::Strain;
 use crate::scenario::Scenario;
 use crate::world::World;
@@ -91,10 +91,7 @@ pub(super) fn summarize(scenario: &Scenario, world: &World) -> Option<AttackRepo
 /// Of what was published in the second half of the talk, in milliseconds.
 pub(super) fn late_p99(scenario: &Scenario, world: &World) -> f64 {
     let from = Timestamp::ZERO + (scenario.messages.start + scenario.messages.stop) / 2;
-    let late = world.ledger.messages.iter().filter(|sent| sent.at >= from);
-    let mut latencies: Vec<u64> = late.flat_map(|sent| &sent.latencies).copied().collect();
-    latencies.sort_unstable();
-    quantile_ms(&latencies, 0.99)
+    timing::of(world, from).latency_ms.p99
 }
 
 impl AttackReport {
