@@ -391,6 +391,11 @@ impl World {
         all
     }
 
+    /// Bytes of these kinds of frames, without what is around them.
+    pub fn frame_bytes_of(&self, kinds: &[u8]) -> u64 {
+        self.sum(|tally| kinds.iter().filter_map(|kind| tally.frames.get(kind)).map(|all| all.bytes).sum())
+    }
+
     /// Bytes of these kinds of frames on the wire, with everything around them.
     pub fn wire_bytes_of(&self, kinds: &[u8]) -> u64 {
         self.sum(|tally| {

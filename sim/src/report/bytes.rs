@@ -38,11 +38,8 @@ impl Bytes {
             Protocol::Djembe => &MESSAGE_KINDS[..],
             _ => &CARRIED_KINDS,
         };
-        let frames = world.frames();
-        let bare = |kinds: &[u8]| -> u64 {
-            kinds.iter().filter_map(|kind| frames.get(kind)).map(|(_, bytes)| bytes).sum()
-        };
-        let all_bare: u64 = frames.values().map(|(_, bytes)| bytes).sum();
+        let all_bare: u64 = world.frames().values().map(|(_, bytes)| bytes).sum();
+        let bare = |kinds| world.frame_bytes_of(kinds);
         let messages_bare = bare(kinds);
         Self {
             seconds: world.now().as_micros() as f64 / 1e6,

@@ -96,8 +96,7 @@ impl World {
             sum_p99 += times.get(p99).map_or(0.0, Duration::as_secs_f64);
         }
         let degrees: Vec<usize> = up.iter().map(|node| graph[*node].len()).collect();
-        let frames = self.frames();
-        let upkeep: u64 = UPKEEP.iter().filter_map(|kind| frames.get(kind)).map(|(_, bytes)| bytes).sum();
+        let upkeep = self.frame_bytes_of(&UPKEEP);
         let each = |n: f64| n / up.len().max(1) as f64;
         let mean = |sum: f64| sum / n_authors.max(1) as f64 * 1000.0;
         OverlayReport {
