@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use djembe_protocol::bounds::Bounds;
 use tokio::sync::mpsc;
 
 use crate::control::WeakNode;
@@ -25,6 +26,7 @@ pub struct Builder {
     pub(crate) interfaces: Vec<String>,
     pub(crate) mdns: bool,
     pub(crate) key_passphrase: Option<zeroize::Zeroizing<String>>,
+    pub(crate) bounds: Bounds,
 }
 
 impl Default for Builder {
@@ -41,6 +43,7 @@ impl Default for Builder {
             interfaces: Vec::new(),
             mdns: true,
             key_passphrase: None,
+            bounds: Bounds::default(),
         }
     }
 }
@@ -114,6 +117,13 @@ impl Builder {
     #[must_use]
     pub fn mdns(mut self, yes: bool) -> Self {
         self.mdns = yes;
+        self
+    }
+
+    /// How much of others the node keeps at most: less than usual on a small device.
+    #[must_use]
+    pub fn bounds(mut self, bounds: Bounds) -> Self {
+        self.bounds = bounds;
         self
     }
 

@@ -42,6 +42,7 @@ mod subscription;
 mod transport;
 
 pub use builder::Builder;
+pub use djembe_protocol::bounds::Bounds;
 pub use djembe_protocol::error::DraftError;
 pub use djembe_protocol::id::{GroupId, Lane, MessageId, PeerId};
 pub use djembe_protocol::io::{Pace, PresenceCause, PresenceState};

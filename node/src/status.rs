@@ -63,6 +63,9 @@ pub struct GroupInfo {
     /// How many other members are there, near and far.
     #[serde(default)]
     pub member_count: usize,
+    /// There are more than this node keeps in mind.
+    #[serde(default)]
+    pub is_sample: bool,
     /// How many of them are linked.
     #[serde(default)]
     pub linked: usize,

@@ -22,6 +22,7 @@ mod talk;
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+use crate::bounds::Bounds;
 use crate::conduct::{Conduct, Toll};
 use crate::crypto::Identity;
 use crate::group::{Ctx, Group, Heard, Tokens};
@@ -49,6 +50,8 @@ pub struct Config {
     pub incarnation: Incarnation,
     /// For choices that make no difference to anybody but are to be the same in a replay.
     pub seed: u64,
+    /// How much of others it keeps.
+    pub bounds: Bounds,
 }
 
 /// Neighbours are told of a changed neighbourhood at most this often.
@@ -73,6 +76,7 @@ macro_rules! ctx_of {
             toll: &mut $engine.toll,
             is_restored: $engine.is_restored,
             incarnation: $engine.config.incarnation,
+            bounds: $engine.config.bounds,
             is_partial: $engine.overlay.is_partial(),
             n_known: $engine.overlay.n_known(),
             presence: &$engine.presence,
@@ -123,10 +127,11 @@ impl Engine {
     /// An engine that knows nobody. `secrets` fills salts and nonces.
     pub fn new(config: Config, identity: Identity, secrets: Box<dyn Secrets>) -> Self {
         let me = identity.peer_id();
+        let config = Config { bounds: config.bounds.workable(), ..config };
         Self {
             choices: Xoshiro256PlusPlus::seed_from_u64(config.seed),
             presence: Presence::new(me, config.incarnation),
-            overlay: Overlay::new(me, config.seed),
+            overlay: Overlay::new(me, config.seed).with_passive(config.bounds.peers),
             config,
             identity,
             me,

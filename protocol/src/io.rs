@@ -543,6 +543,8 @@ pub struct GroupStatus {
     pub name: String,
     /// How many other members are there, near and far.
     pub n_members: usize,
+    /// There are more than this node keeps in mind: see [`crate::bounds::Bounds::members`].
+    pub is_sample: bool,
     /// How many of them are linked.
     pub n_linked: usize,
     /// Who they are, those linked first; of a large group some, [`crate::limits::MEMBERS_TOLD_MAX`].

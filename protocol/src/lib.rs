@@ -12,6 +12,7 @@
 //! <- io <- conduct, link, overlay, presence, group <- engine`. Overlay and presence exist once per node, a group's parts
 //! once per group; they hand facts to their owner and never call each other.
 
+pub mod bounds;
 mod bucket;
 mod conduct;
 pub mod crypto;

@@ -264,8 +264,6 @@ pub const CLOCK_ENTRIES_MAX: usize = 1024;
 
 /// Trees of one group. The first ones stay: nobody can push them out, and a tree whose root is hostile is a tree.
 pub const TREES_MAX: usize = 256;
-/// With so many trees known an author does not begin one of its own; the rest is room for those who did not know.
-pub const TREES_OWN_MAX: usize = 192;
 /// Rounds of one hash chain. Checking the last of them by the anchor costs less than a signature.
 pub const CHAIN_MAX: usize = 256;
 /// Fewest roots wanted in a group that has trees. Eight are within 1.6 times the optimum at 10,000 nodes.

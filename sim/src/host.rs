@@ -6,6 +6,7 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use djembe_protocol::bounds::Bounds;
 use djembe_protocol::crypto::Identity;
 use djembe_protocol::engine::{Config, Engine};
 use djembe_protocol::id::{EnvelopeId, Incarnation, LinkId, PeerId};
@@ -43,6 +44,8 @@ pub struct Host {
     pub run: u64,
     /// The network it says it belongs to.
     pub network: [u8; 8],
+    /// How much of others it keeps.
+    pub bounds: Bounds,
     /// Nothing is given to it while it is paused; it comes all at once afterwards.
     pub is_paused: bool,
     /// Its sockets are not read.
@@ -156,6 +159,7 @@ impl Host {
             disk_fails: false,
             run: 0,
             network,
+            bounds: Bounds::default(),
             is_paused: false,
             is_stalled: false,
             is_clogged: false,
@@ -206,6 +210,7 @@ impl Host {
             network: self.network,
             incarnation: Incarnation(self.run * 1000),
             seed: split(Purpose::Choices).next_u64(),
+            bounds: self.bounds,
         };
         let secrets = Box::new(SeededSecrets(split(Purpose::Secrets)));
         let engine = Engine::new(config, self.identity(), secrets);

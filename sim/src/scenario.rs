@@ -9,6 +9,7 @@ mod write;
 use core::fmt;
 use core::time::Duration;
 
+use djembe_protocol::bounds::Bounds;
 use djembe_protocol::time::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -26,7 +27,7 @@ use crate::world::{Fault, World, WorldConfig};
 const LARGE: usize = 1000;
 
 /// Scenarios that are compiled in, by name.
-pub const SHIPPED: [(&str, &str); 21] = [
+pub const SHIPPED: [(&str, &str); 22] = [
     ("lan-30", include_str!("../scenarios/lan-30.toml")),
     ("office-200-wifi", include_str!("../scenarios/office-200-wifi.toml")),
     ("campus-1k", include_str!("../scenarios/campus-1k.toml")),
@@ -47,6 +48,7 @@ pub const SHIPPED: [(&str, &str); 21] = [
     ("root-election", include_str!("../scenarios/root-election.toml")),
     ("hand-over", include_str!("../scenarios/hand-over.toml")),
     ("lying-root", include_str!("../scenarios/lying-root.toml")),
+    ("million", include_str!("../scenarios/million.toml")),
     ("forest-200", include_str!("../scenarios/forest-200.toml")),
 ];
 
@@ -123,9 +125,15 @@ pub struct Scenario {
     /// There is no discovery: all nodes are told of this one, and of no other.
     #[serde(default)]
     pub contact: Option<usize>,
+    /// There is no discovery: each node is told of so many others, drawn by lot, as by its cache of a run before.
+    #[serde(default)]
+    pub acquaintances: usize,
     /// The nodes start one after the other over so long; the contact is first.
     #[serde(default, deserialize_with = "time")]
     pub joins: Duration,
+    /// How much of others a node keeps.
+    #[serde(default)]
+    pub bounds: Bounds,
     /// A commit takes half of this to this.
     #[serde(default = "millis_5", deserialize_with = "time")]
     pub persist: Duration,
@@ -298,6 +306,8 @@ impl Scenario {
                 discovery: self.discovery,
                 beacon: self.beacon,
                 contact: self.contact,
+                acquaintances: self.acquaintances,
+                bounds: self.bounds,
                 persist: self.persist,
                 fetch: self.fetch,
                 carry: self.carry.unwrap_or(if self.nodes > LARGE { Carry::Frames } else { Carry::Bytes }),

@@ -16,6 +16,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use djembe_protocol::bounds::Bounds;
 use djembe_protocol::crypto::GroupKey;
 use djembe_protocol::id::{GroupId, Lane, LinkId};
 use djembe_protocol::io::{CloseCause, Command, Input};
@@ -64,6 +65,10 @@ pub struct WorldConfig {
     pub protocol: Protocol,
     /// What would be fastest over the links that stand is worked out for each message.
     pub optimum: bool,
+    /// How much of others a node keeps.
+    pub bounds: Bounds,
+    /// In place of a contact a node knows so many others from before, drawn by lot.
+    pub acquaintances: usize,
     /// Nodes are spread over so many threads. It makes no difference to what happens.
     pub threads: usize,
 }
@@ -88,6 +93,8 @@ impl Default for WorldConfig {
             carry: Carry::Bytes,
             protocol: Protocol::Djembe,
             optimum: false,
+            bounds: Bounds::default(),
+            acquaintances: 0,
             threads: 1,
         }
     }
@@ -213,6 +220,7 @@ impl World {
     fn add_node_with(&mut self, key: Option<NodeIx>, network: [u8; 8], is_hostile: bool) -> NodeIx {
         let ix = self.topology.places.len();
         let mut host = Host::new(self.config.seed, ix, key.unwrap_or(ix), network);
+        host.bounds = self.config.bounds;
         host.clock = Clock::drawn(self.config.seed, ix, self.config.clock_skew, self.config.clock_drift_ppm);
         // Attackers conspire, so they are all in one shard.
         let shard = if is_hostile { 0 } else { ix % self.shards.len() };
@@ -280,7 +288,15 @@ impl World {
             }
             return;
         }
-        if self.topology.has_segments() {
+        let n = self.n_nodes();
+        for _ in 0..self.config.acquaintances {
+            let other = self.host_mut(node).discovery_rng.below(n as u64) as NodeIx;
+            if other != node {
+                let (peer, addresses) = (self.topology.peers[other], vec![self.topology.address(other)]);
+                self.input(node, Input::Found { peer, addresses });
+            }
+        }
+        if self.topology.has_segments() || self.config.acquaintances > 0 {
             return;
         }
         for other in 0..self.n_nodes() {

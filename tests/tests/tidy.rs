@@ -18,6 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["bucket"],
     &["id"],
     &["limits"],
+    &["bounds"],
     &["error"],
     &["hash"],
     &["persist"],

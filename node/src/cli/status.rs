@@ -67,7 +67,8 @@ fn verdict(status: &Status) -> String {
 
 /// `12 other members`, and how many of them are neighbours if not all are.
 fn online(group: &crate::GroupInfo) -> String {
-    let members = count(group.member_count, "other member");
+    let more = if group.is_sample { " or more" } else { "" };
+    let members = format!("{}{more}", count(group.member_count, "other member"));
     if group.linked < group.member_count { format!("{members} ({} linked)", group.linked) } else { members }
 }
 

@@ -116,6 +116,7 @@ fn group_info(group: &GroupStatus) -> GroupInfo {
     GroupInfo {
         name: group.name.clone(),
         member_count: group.n_members,
+        is_sample: group.is_sample,
         linked: group.n_linked,
         members: group.members.iter().map(ToString::to_string).collect(),
         envelopes: group.envelopes,

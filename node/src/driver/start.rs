@@ -55,6 +55,7 @@ impl Driver {
             network: NetworkTag::of(&builder.network).0,
             incarnation: Incarnation(incarnation),
             seed: getrandom::u64().map_err(|error| NodeError::Entropy(error.to_string()))?,
+            bounds: builder.bounds,
         };
         let engine = Engine::new(config, keys, Box::new(OsSecrets));
         Ok(Self {

@@ -31,6 +31,7 @@ mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::bounds::Bounds;
 use crate::conduct::Toll;
 use crate::crypto::{CheckedEnvelope, GroupKey, Identity};
 use crate::id::{GroupId, Incarnation, Lane, LinkId, LogId, PeerId, Seq, TopicTag};
@@ -74,6 +75,7 @@ pub(crate) struct Ctx<'a> {
     /// This identity is older than its store.
     pub(crate) is_restored: bool,
     pub(crate) incarnation: Incarnation,
+    pub(crate) bounds: Bounds,
     /// This node is linked to some of those it knows, not to all.
     pub(crate) is_partial: bool,
     /// Peers thought to be there.
@@ -295,6 +297,7 @@ impl Group {
             group: self.id,
             name: self.name.clone(),
             n_members,
+            is_sample: self.census.is_sample(),
             n_linked: self.mates().len(),
             members,
             envelopes: self.kept_logs().map(|(_, state)| state.log.next()).sum(),

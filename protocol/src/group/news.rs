@@ -278,6 +278,7 @@ impl Group {
             group: self.ix,
             incarnation: presence.incarnation(),
             is_partial: cx.is_partial,
+            members_max: cx.bounds.members,
             watches: &watches,
         };
         let before = self.census.digest();

@@ -236,6 +236,7 @@ impl Group {
             rtt: &rtt,
             is_partial: cx.is_partial,
             n_members,
+            trees_max: cx.bounds.trees,
         };
         let result = f(&mut self.forest, &mut ground);
         let n_checked = self.forest.take_checked();

@@ -98,6 +98,8 @@ pub(crate) struct Overlay {
     hearsay: Bucket,
     /// A record that was passed on with the frame in hand was checked.
     has_checked: bool,
+    /// Known peers without a link in partial mode, at most; those that were lost of late come on top.
+    passive_max: usize,
 }
 
 #[derive(Debug, Default)]
@@ -191,7 +193,13 @@ impl Overlay {
             allowances: allowance::Allowances::default(),
             hearsay: Bucket::full(Timestamp::ZERO, hearsay::DIALS_OF_ALL),
             has_checked: false,
+            passive_max: limits::PASSIVE_MAX,
         }
+    }
+
+    /// With a bound of its own for those known without a link.
+    pub(crate) fn with_passive(self, passive_max: usize) -> Self {
+        Self { passive_max, ..self }
     }
 
     /// Where this node listens and which groups it is in, signed by itself.
@@ -212,16 +220,6 @@ impl Overlay {
     /// One of them.
     fn pick<T: Copy>(&mut self, of: &[T]) -> Option<T> {
         (!of.is_empty()).then(|| of[self.below(of.len())])
-    }
-
-    /// Up to `n` of them.
-    fn draw<T>(&mut self, n: usize, mut of: Vec<T>) -> Vec<T> {
-        let mut drawn = Vec::with_capacity(n.min(of.len()));
-        while drawn.len() < n && !of.is_empty() {
-            let ix = self.below(of.len());
-            drawn.push(of.swap_remove(ix));
-        }
-        drawn
     }
 
     pub(crate) fn n_known(&self) -> usize {

@@ -272,7 +272,7 @@ impl Overlay {
             None => limits::KNOWN_PEERS_MAX + limits::LINKS_MAX,
             // Those being dialled and linked are beside the passive ones.
             Some(_) => {
-                let passive = limits::PASSIVE_MAX + limits::LOST_MAX;
+                let passive = self.passive_max + limits::LOST_MAX;
                 passive + limits::CONNECTIONS_MAX + limits::DIALS_MAX
             }
         };

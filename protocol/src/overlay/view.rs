@@ -147,6 +147,16 @@ impl Overlay {
         Refuse { why, peers }
     }
 
+    /// Up to `n` of them, at random.
+    pub(super) fn draw<T>(&mut self, n: usize, mut of: Vec<T>) -> Vec<T> {
+        let mut drawn = Vec::with_capacity(n.min(of.len()));
+        while drawn.len() < n && !of.is_empty() {
+            let ix = self.below(of.len());
+            drawn.push(of.swap_remove(ix));
+        }
+        drawn
+    }
+
     /// Up to `n` records of known peers other than `to`, drawn at random.
     fn sample(&mut self, n: usize, to: &PeerId, of: impl Fn(&Known) -> bool) -> Vec<Arc<PeerRecord>> {
         let has_it = |peer: &PeerId, known: &Known| peer != to && known.record.is_some() && of(known);
@@ -158,14 +168,14 @@ impl Overlay {
 
     /// Room for one more, at the cost of a passive peer: one that failed, else any.
     pub(super) fn make_room_in_view(&mut self, peer: &PeerId) -> bool {
-        if self.known.contains_key(peer) || self.n_passive() < limits::PASSIVE_MAX + limits::LOST_MAX {
+        if self.known.contains_key(peer) || self.n_passive() < self.passive_max + limits::LOST_MAX {
             return true;
         }
         self.evict()
     }
 
     pub(super) fn shrink_view(&mut self) {
-        while self.n_passive() > limits::PASSIVE_MAX + limits::LOST_MAX && self.evict() {}
+        while self.n_passive() > self.passive_max + limits::LOST_MAX && self.evict() {}
     }
 
     fn n_passive(&self) -> usize {

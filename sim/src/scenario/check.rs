@@ -60,6 +60,15 @@ impl Scenario {
         if let Some(contact) = self.contact {
             in_range("contact", contact)?;
         }
+        if self.contact.is_some() && self.acquaintances > 0 {
+            return Err("acquaintances: nodes come through the contact, or know some from before".to_owned());
+        }
+        if self.acquaintances > 64 {
+            return Err(format!("acquaintances = {}: expected 0 to 64", self.acquaintances));
+        }
+        if self.bounds.workable() != self.bounds {
+            return Err(format!("bounds: the nearest that work are {:?}", self.bounds.workable()));
+        }
         let size_max = djembe_protocol::limits::CONTENT_MAX;
         if self.messages.size > size_max {
             return Err(format!("messages.size: at most {size_max}"));

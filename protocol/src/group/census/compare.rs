@@ -38,7 +38,8 @@ impl Census {
     /// A neighbour knows so many.
     pub(crate) fn on_members_digest(&mut self, ground: &Ground<'_>, link: LinkId, theirs: MembersDigest) {
         let (now, ours) = (ground.now, self.digest());
-        if theirs == ours || ours.n == 0 && !ground.is_partial {
+        // Two samples have no more in common than by chance.
+        if theirs == ours || self.is_sample || ours.n == 0 && !ground.is_partial {
             self.compare.due.remove(&link);
             return;
         }
@@ -47,6 +48,9 @@ impl Census {
             if !is_asking {
                 self.ask(ground, link, PeerId([0; 32]));
             }
+            return;
+        }
+        if theirs.sum == MembersDigest::SAMPLE {
             return;
         }
         let soonest = self.compare.sent.get(&link).map_or(now, |at| *at + limits::SUMS_PAUSE);
@@ -147,7 +151,7 @@ impl Census {
 
     /// The page was taken in.
     pub(crate) fn on_page(&mut self, ground: &Ground<'_>, link: LinkId, more_after: Option<PeerId>) {
-        match more_after.filter(|_| self.members.len() < limits::MEMBERS_MAX) {
+        match more_after.filter(|_| self.members.len() < ground.members_max) {
             Some(after) => self.ask(ground, link, after),
             None => self.compare.asked = None,
         }

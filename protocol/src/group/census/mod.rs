@@ -41,6 +41,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) incarnation: Incarnation,
     /// Not everybody is a neighbour.
     pub(crate) is_partial: bool,
+    /// Members on the list at most.
+    pub(crate) members_max: usize,
     /// Whether presence watches a peer itself, and will say if it is gone.
     pub(crate) watches: &'a dyn Fn(&PeerId) -> bool,
 }
@@ -85,6 +87,8 @@ pub(crate) struct Census {
     n_here: usize,
     /// Of the ids of those who are there.
     sum: u64,
+    /// There was no room for somebody: who is on the list is a sample of the group, until half of them are gone.
+    is_sample: bool,
     cases: BTreeMap<PeerId, Case>,
     compare: Compare,
     heard: Vec<Heard>,
@@ -162,7 +166,13 @@ impl Census {
 
     /// How many there are, this node among them, and which, in one number.
     pub(crate) fn digest(&self) -> MembersDigest {
-        MembersDigest { n: u32::try_from(self.n_here).unwrap_or(u32::MAX), sum: self.sum }
+        let sum = if self.is_sample { MembersDigest::SAMPLE } else { self.sum };
+        MembersDigest { n: u32::try_from(self.n_here).unwrap_or(u32::MAX), sum }
+    }
+
+    /// Whether there are more in the group than on the list.
+    pub(crate) fn is_sample(&self) -> bool {
+        self.is_sample
     }
 
     /// Those who are there, this node among them if it said so.
@@ -221,13 +231,14 @@ impl Census {
                 let is_behind = record.stay == Stay::Here && !known.is_here();
                 return Ok(if is_behind { Worth::Outdated } else { Worth::Old });
             }
-        } else if self.n_here >= limits::MEMBERS_MAX {
+        } else if self.n_here >= ground.members_max {
+            self.is_sample |= record.stay == Stay::Here;
             return Ok(Worth::Old);
         }
         *toll += limits::SIGNATURE_TOLL;
         record.verify(&ground.tag).map_err(|_| Junk)?;
         if !self.members.contains(&record.peer) {
-            self.make_room();
+            self.make_room(ground.members_max);
         }
         self.put(ground.now, record);
         let may_pass = self.members.get_mut(&record.peer).is_some_and(|known| known.may_pass(ground.now));
@@ -327,8 +338,8 @@ impl Census {
     }
 
     /// Room for one more: those who are no longer there are forgotten for it, those who are there stay.
-    fn make_room(&mut self) {
-        if self.members.len() >= limits::MEMBERS_MAX {
+    fn make_room(&mut self, max: usize) {
+        if self.members.len() >= max {
             self.forget_oldest();
         }
     }
@@ -367,6 +378,7 @@ impl Census {
     /// Those who have not said for long that they are there, though everybody does now and then, and whom nobody
     /// watched: their watchers died with them.
     fn sweep(&mut self, ground: &Ground<'_>) {
+        self.is_sample &= self.n_here >= ground.members_max / 2;
         let oldest = limits::WORD_EXPIRES * self.word_pause();
         let now = seconds(ground.now);
         let is_stale =

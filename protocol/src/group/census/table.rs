@@ -26,9 +26,26 @@ struct Part {
 }
 
 impl Part {
+    /// Where a member is, or would be. Ids are public keys, as good as drawn evenly, so it is looked for around the place
+    /// that its id alone gives: in a large network each other look is at memory that no cache has.
     fn find(&self, peer: &PeerId) -> Result<usize, usize> {
-        let first = first_of(peer);
-        self.members.binary_search_by(|other| other.first.cmp(&first).then_with(|| other.peer().cmp(peer)))
+        const AROUND: usize = 8;
+        let (first, n) = (first_of(peer), self.members.len());
+        let order = |other: &Member| other.first.cmp(&first).then_with(|| other.peer().cmp(peer));
+        let share = u128::from(first << MembersSums::BUCKETS.ilog2());
+        let guess = ((share * n as u128) >> u64::BITS) as usize;
+        // Whoever has picked its id is found as well, by steps that double.
+        let (mut low, mut high) = (guess.saturating_sub(AROUND), (guess + AROUND).min(n));
+        while low > 0 && order(&self.members[low]).is_gt() {
+            low = guess.saturating_sub(2 * (guess - low));
+        }
+        while high < n && order(&self.members[high - 1]).is_lt() {
+            high = (guess + 2 * (high - guess)).min(n);
+        }
+        match self.members[low..high].binary_search_by(order) {
+            Ok(at) => Ok(low + at),
+            Err(at) => Err(low + at),
+        }
     }
 }
 
@@ -152,5 +169,30 @@ mod tests {
             assert!(table.after(*peer).map(Member::peer).eq(all[n + 1..].iter().map(|(peer, _)| peer)));
         }
         assert_eq!(table.after(PeerId([0; 32])).count(), all.len());
+    }
+
+    /// Goal: ids that somebody has picked to lie close together, at either end of a part or in its middle, are found too.
+    #[test]
+    fn picked_ids_are_found() {
+        for byte in [0, 1, 127, 254, 255] {
+            let mut table = Table::default();
+            let picked = |n: u32| {
+                let mut id = [byte; 32];
+                id[0] &= 3;
+                id[28..].copy_from_slice(&n.to_be_bytes());
+                PeerId(id)
+            };
+            for n in 0..300 {
+                // Every second one, from the middle to both ends.
+                let n = if n % 2 == 0 { 600 + 2 * n } else { 600 - 2 * n };
+                table.insert(member(picked(n), n.into()));
+            }
+            for n in 0..1300 {
+                let peer = picked(n);
+                let is_in = (0..300).any(|m| n == if m % 2 == 0 { 600 + 2 * m } else { 600 - 2 * m });
+                assert_eq!(table.get(&peer).map(|member| member.id), is_in.then_some(n.into()));
+            }
+            assert!(table.iter().map(Member::peer).is_sorted());
+        }
     }
 }

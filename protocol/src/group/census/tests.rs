@@ -17,13 +17,15 @@ struct Bench {
     me: usize,
     now: Timestamp,
     watched: Option<PeerId>,
+    members_max: usize,
     heard: Vec<Heard>,
 }
 
 impl Bench {
     fn new(me: usize) -> Self {
         let now = Timestamp::from_micros(1_000_000);
-        Self { census: Census::default(), me, now, watched: None, heard: Vec::new() }
+        let members_max = limits::MEMBERS_MAX;
+        Self { census: Census::default(), me, now, watched: None, members_max, heard: Vec::new() }
     }
 
     fn with<T>(&mut self, f: impl FnOnce(&mut Census, &Ground<'_>) -> T) -> T {
@@ -36,6 +38,7 @@ impl Bench {
             group: 1,
             incarnation: Incarnation(5),
             is_partial: true,
+            members_max: self.members_max,
             watches: &watches,
         };
         let result = f(&mut self.census, &ground);
@@ -342,6 +345,29 @@ fn the_list_is_bounded() {
     assert_eq!(bench.take(&said(9000, 5, 1, Stay::Here)), Ok(Worth::Old), "one more");
     assert!((1..=10).all(|n| bench.has(n)));
     assert!(bench.census.digest().n as usize == limits::MEMBERS_MAX);
+}
+
+/// Goal: whoever keeps few in mind says so, compares with nobody and learns no more, until half of those are gone.
+#[test]
+fn a_small_list_is_a_sample_of_a_large_group() {
+    let (mut small, mut large) = (Bench::new(0), Bench::new(99));
+    small.members_max = 20;
+    large.join(1..40);
+    let digest = large.census.digest();
+    small.with(|census, ground| census.on_members_digest(ground, LinkId(1), digest));
+    converse(&mut small, &mut large);
+    assert_eq!((small.census.n_here(), small.census.is_sample()), (20, true));
+    assert_eq!(converse(&mut small, &mut large), 0, "a sample is not compared");
+    assert_eq!(large.census.n_here(), 39);
+
+    let listed: Vec<usize> = (1..40).filter(|n| small.has(*n)).collect();
+    for n in &listed[..11] {
+        small.take(&said(*n, 5, 2, Stay::Left)).expect("signed");
+    }
+    small.pass(limits::SWEEP_EVERY);
+    assert!(!small.census.is_sample());
+    converse(&mut small, &mut large);
+    assert_eq!((small.census.n_here(), small.census.is_sample()), (20, true));
 }
 
 /// Goal: one whose neighbours died with it is gone some day, and one that says now and then that it is there is not.

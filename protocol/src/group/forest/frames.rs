@@ -122,7 +122,7 @@ impl Forest {
 
     /// Asks which trees these numbers stand for, as often as new ones may be checked.
     fn ask_for_anchors(&mut self, ground: &Ground<'_>, link: LinkId, mut unknown: Vec<TreeIx>) {
-        let room = limits::TREES_MAX.saturating_sub(self.trees.len());
+        let room = ground.trees_max.saturating_sub(self.trees.len());
         let Some(neighbour) = self.links.get_mut(&link) else { return };
         let is_early = neighbour.asked_at.is_some_and(|at| ground.now < at + limits::ANCHOR_EVERY);
         if unknown.is_empty() || is_early || room == 0 {
@@ -159,7 +159,7 @@ impl Forest {
         if tree.as_ref().is_some_and(|(_, tree)| !tree.may_begin(ground.now)) {
             return Ok(None);
         }
-        let is_full = tree.is_none() && self.trees.len() >= limits::TREES_MAX;
+        let is_full = tree.is_none() && self.trees.len() >= ground.trees_max;
         // Only a former run of ours can have signed another.
         if anchor.root == ground.me || is_full || !self.may_check(ground.now, link) {
             return Ok(None);

@@ -59,6 +59,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) is_partial: bool,
     /// Members thought to be there.
     pub(crate) n_members: usize,
+    /// Trees of the group at most.
+    pub(crate) trees_max: usize,
 }
 
 impl Ground<'_> {

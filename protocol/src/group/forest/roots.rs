@@ -87,7 +87,8 @@ impl Roots {
     /// Roots wanted now: for news alone it matters little how near the next one is.
     fn wanted(&self, ground: &Ground<'_>) -> usize {
         let talks = self.traffic[0].is_some_and(|at| ground.now - at < limits::FOREST_IDLE);
-        if talks { wanted(ground.n_members) } else { limits::NEWS_ROOTS }
+        let wanted = if talks { wanted(ground.n_members) } else { limits::NEWS_ROOTS };
+        wanted.min(ground.trees_max / 2)
     }
 
     fn is_author(&self, now: Timestamp) -> bool {
@@ -163,7 +164,7 @@ impl Forest {
         };
         let often = if is_enough { busy } else { limits::AUTHOR_RECENT };
         let is_early = !self.lacks_roots(ground) && within(self.grew_at, pause);
-        within(spoke_before, often) && !is_early && self.trees.len() < limits::TREES_OWN_MAX
+        within(spoke_before, often) && !is_early && self.trees.len() < ground.trees_max * 3 / 4
     }
 
     /// Whether what is sent along the tree of the nearest root is hardly later than along an own one.
@@ -194,7 +195,7 @@ impl Forest {
                 own.n_rounds = 0;
                 now.max(own.begun_at + limits::ADVERT_PAUSE)
             });
-        } else if !self.by_root.contains_key(&ground.me) && self.trees.len() < limits::TREES_MAX {
+        } else if !self.by_root.contains_key(&ground.me) && self.trees.len() < ground.trees_max {
             let chain = self.new_chain(ground);
             let ix = self.insert(now, Chain::new(&ground.tag, chain.anchor.clone()));
             let next_at = Some(now + limits::FIRST_ROUND);

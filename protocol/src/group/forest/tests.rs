@@ -127,6 +127,7 @@ impl Wood {
             rtt: &rtt,
             is_partial: node.is_partial,
             n_members,
+            trees_max: limits::TREES_MAX,
         };
         let result = f(&mut node.forest, &mut ground);
         let facts: Vec<Fact> = node.forest.take_facts();

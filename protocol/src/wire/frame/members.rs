@@ -118,8 +118,13 @@ pub struct Members {
 pub struct MembersDigest {
     /// Members, the sender among them.
     pub n: u32,
-    /// Of their ids.
+    /// Of their ids; [`MembersDigest::SAMPLE`] if there are more than the sender keeps in mind.
     pub sum: u64,
+}
+
+impl MembersDigest {
+    /// In place of a sum: the list is a sample, not to be compared with others.
+    pub const SAMPLE: u64 = u64::MAX;
 }
 
 /// The sums of members by the first six bits of their peer ids.
