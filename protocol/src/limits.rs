@@ -366,6 +366,16 @@ pub const PROMPT_ANSWER: Duration = Duration::from_millis(150);
 pub const EVASIVE_AFTER: Duration = Duration::from_millis(2500);
 /// Silence after which an observer casts its vote.
 pub const SUSPECT_AFTER: Duration = Duration::from_secs(4);
+/// So much longer where many packets are lost. The silent link is given up as early as elsewhere, and dialled anew.
+pub const SUSPECT_AFTER_BAD: u32 = 2;
+/// Neighbours whose silence of [`EVASIVE_AFTER`] came to an end make bad weather, if there are so many ...
+pub const STALLS_BAD: usize = 4;
+/// ... within so long.
+pub const STALLS_WINDOW: Duration = Duration::from_secs(60);
+/// Of such silences those are counted that end so long after the last one.
+pub const STALL_PAUSE: Duration = Duration::from_millis(500);
+/// So many are kept in mind.
+pub const STALLS_KEPT: usize = 16;
 /// The same after a connection that broke and cannot be made again.
 pub const SUSPECT_AFTER_RESET: Duration = Duration::from_millis(1500);
 /// The highest incarnation: far from where arithmetic ends, and beyond microseconds since 1970 for long.
@@ -388,6 +398,8 @@ pub const LAST_CALL: Duration = Duration::from_secs(5);
 pub const HEALTH_NO_VOTE: u32 = 4;
 /// So long after a node became suspect its votes are counted: by then all that fell silent with it have been noticed.
 pub const SETTLE_AFTER: Duration = Duration::from_secs(1);
+/// The same where many packets are lost: the answer of one that is not dead takes as long as all else.
+pub const SETTLE_AFTER_BAD: Duration = Duration::from_secs(2);
 /// Neighbours that fell silent within this of each other fell silent together. Beats of healthy links lie up to
 /// [`BEAT_STEADY`] apart, and when the first of them is judged all others have been silent for [`EVASIVE_AFTER`].
 pub const PARTITION_WINDOW: Duration = Duration::from_millis(2500);
@@ -397,6 +409,8 @@ pub const PARTITION_SHARE: usize = 4;
 pub const PARTITION_MIN: usize = 3;
 /// ... and so many always are one: five machines do not die by themselves within a second or two.
 pub const PARTITION_MAX: usize = 5;
+/// Where many packets are lost half of the neighbours are one, or so many times as many accused.
+pub const CUT_BAD: usize = 4;
 /// Who was lost in a partition is gone only after this: all who could vote are on one side of the cut, so that many
 /// votes say no more than one, and one waits [`SUSPICION_MAX`]. Three times that bridges a switch that starts again.
 pub const PARTITION_HOLD: Duration = Duration::from_secs(90);
@@ -449,6 +463,8 @@ pub const WORDS_WINDOW: Duration = Duration::from_secs(30);
 pub const VOTES_FLOOD_MAX: usize = 64;
 /// So long after the last vote that was needed a member is gone: its own word, on the same ways, had time to come.
 pub const REFUTE_WAIT: Duration = Duration::from_secs(1);
+/// The same where many packets are lost.
+pub const REFUTE_WAIT_BAD: Duration = Duration::from_secs(2);
 /// Who voted against a member in vain is not heard against it again for so long: until the last call of one who finds
 /// itself alone.
 pub const VOTE_AGAIN: Duration = Duration::from_secs(25);

@@ -13,6 +13,7 @@ mod judge;
 mod peer;
 mod rumours;
 mod votes;
+mod weather;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +26,7 @@ use crate::wire::frame::{Alert, Frame};
 use health::Health;
 use peer::Peer;
 use rumours::Rumours;
+use weather::Weather;
 
 /// What presence wants its owner to do.
 #[derive(Debug)]
@@ -59,6 +61,7 @@ pub(crate) struct Presence {
     incarnation: Incarnation,
     peers: BTreeMap<PeerId, Peer>,
     health: Health,
+    weather: Weather,
     /// Who observes a node need not be a neighbour of ours.
     is_partial: bool,
     rumours: Rumours,
@@ -80,6 +83,7 @@ impl Presence {
             incarnation,
             peers: BTreeMap::new(),
             health: Health::default(),
+            weather: Weather::default(),
             is_partial: false,
             rumours: Rumours::default(),
             refuted_at: None,
@@ -101,6 +105,11 @@ impl Presence {
 
     pub(crate) fn health(&self) -> u32 {
         self.health.score
+    }
+
+    /// Whether so many packets are lost that silence says little.
+    pub(crate) fn is_weather_bad(&self, now: Timestamp) -> bool {
+        self.weather.is_bad(now)
     }
 
     pub(crate) fn state(&self, peer: &PeerId) -> Option<PresenceState> {
@@ -156,6 +165,7 @@ impl Presence {
         incarnation: Incarnation,
         identity: &Identity,
     ) {
+        self.note_stall(now, &peer);
         self.make_room(now, &peer);
         let known = self.peers.entry(peer).or_insert_with(|| Peer::new(incarnation, now));
         let is_outdated = incarnation < known.incarnation
@@ -184,10 +194,20 @@ impl Presence {
 
     /// A frame came over a link to `peer`.
     pub(crate) fn heard(&mut self, now: Timestamp, peer: PeerId) {
+        self.note_stall(now, &peer);
         match self.peers.get_mut(&peer) {
             Some(known) if known.linked && known.state == PresenceState::Alive => known.last_heard = now,
             Some(known) if known.linked => self.heard_as(now, peer, PresenceCause::Heard),
             _ => {}
+        }
+    }
+
+    /// It speaks again after a silence that was not this node's own.
+    fn note_stall(&mut self, now: Timestamp, peer: &PeerId) {
+        let known = self.peers.get(peer).filter(|known| known.state != PresenceState::Gone);
+        let was_silent = known.is_some_and(|known| now - known.last_heard >= limits::EVASIVE_AFTER);
+        if was_silent && self.health.score == 0 {
+            self.weather.on_stall(now, *peer);
         }
     }
 

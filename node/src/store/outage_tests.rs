@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use djembe_protocol::bounds::Bounds;
 use djembe_protocol::crypto::{GroupKey, Identity};
 use djembe_protocol::engine::{Config, Engine};
 use djembe_protocol::id::{Incarnation, Lane, Seq};
@@ -77,7 +78,7 @@ impl Harness {
         let incarnation = Incarnation(disk.next_incarnation().expect("counted"));
         let is_full = Arc::new(AtomicBool::new(false));
         let worker = Worker::spawn(Box::new(Flaky { disk, is_full: is_full.clone() })).expect("a thread");
-        let config = Config { network: [0; 8], incarnation, seed: 1 };
+        let config = Config { network: [0; 8], incarnation, seed: 1, bounds: Bounds::default() };
         let mut node = Self {
             engine: Engine::new(config, identity, Box::new(Zeros)),
             worker,

@@ -278,6 +278,7 @@ impl Group {
             group: self.ix,
             incarnation: presence.incarnation(),
             is_partial: cx.is_partial,
+            is_weather_bad: presence.is_weather_bad(cx.now),
             members_max: cx.bounds.members,
             watches: &watches,
         };

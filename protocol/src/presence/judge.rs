@@ -37,6 +37,7 @@ impl Presence {
         observers: &impl Fn(&PeerId) -> BTreeSet<PeerId>,
     ) {
         let stretch = self.stretch(&peer);
+        let weather = if self.weather.is_bad(now) { limits::SUSPECT_AFTER_BAD } else { 1 };
         let is_vouched_for = self.is_vouched_for(&peer, observers);
         let Some(known) = self.peers.get_mut(&peer) else {
             return;
@@ -67,7 +68,8 @@ impl Presence {
                 self.look_at(now, peer, identity, observers);
             }
             PresenceState::Evasive => {
-                let silent_due = known.last_heard + limits::SUSPECT_AFTER * stretch;
+                let given_up_at = known.last_heard + limits::SUSPECT_AFTER * stretch;
+                let silent_due = known.last_heard + limits::SUSPECT_AFTER * stretch * weather;
                 let due = match known.reset_at {
                     Some(reset) if !known.linked => {
                         silent_due.min(reset + limits::SUSPECT_AFTER_RESET * stretch)
@@ -75,7 +77,13 @@ impl Presence {
                     _ => silent_due,
                 };
                 if now < due {
-                    return self.wake_at(due);
+                    // A link that is stuck may be so for long, where a new one is not.
+                    let is_linked = known.linked;
+                    if is_linked && now >= given_up_at {
+                        self.facts.push(Fact::Unlink(peer));
+                        return self.wake_at(due);
+                    }
+                    return self.wake_at(if is_linked { given_up_at.min(due) } else { due });
                 }
                 known.state = PresenceState::Suspect;
                 (known.suspected_at, known.called_at) = (Some(now), None);
@@ -133,9 +141,13 @@ impl Presence {
             .peers
             .values()
             .filter(|other| other.is_silent() && apart(other.last_heard) <= limits::PARTITION_WINDOW);
-        let share = self.n_watched() / limits::PARTITION_SHARE;
-        together.count() >= share.clamp(limits::PARTITION_MIN, limits::PARTITION_MAX)
-            || self.is_partial && self.rumours.n_accused(now) >= limits::PARTITION_MAX
+        let (share, many) = if self.weather.is_bad(now) {
+            ((self.n_watched() / 2).max(limits::PARTITION_MAX), limits::PARTITION_MAX * limits::CUT_BAD)
+        } else {
+            let share = self.n_watched() / limits::PARTITION_SHARE;
+            (share.clamp(limits::PARTITION_MIN, limits::PARTITION_MAX), limits::PARTITION_MAX)
+        };
+        together.count() >= share || self.is_partial && self.rumours.n_accused(now) >= many
     }
 
     /// Neighbours, those included that have just been lost.
@@ -174,7 +186,8 @@ impl Presence {
         };
         // A broken connection tells of one process; silence may turn out to be that of many.
         let is_counted = !is_cut_off && votes >= needed;
-        let counts_at = if settles && known.is_silent() { since + limits::SETTLE_AFTER } else { since };
+        let settle = if self.weather.is_bad(now) { limits::SETTLE_AFTER_BAD } else { limits::SETTLE_AFTER };
+        let counts_at = if settles && known.is_silent() { since + settle } else { since };
         let cause = if is_counted && now >= counts_at {
             PresenceCause::Voted
         } else if now < due {

@@ -3,6 +3,7 @@
 mod last_call;
 mod modes;
 mod partition;
+mod weather;
 
 use super::*;
 use crate::wire::frame::Alive;

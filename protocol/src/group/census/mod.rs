@@ -41,10 +41,19 @@ pub(crate) struct Ground<'a> {
     pub(crate) incarnation: Incarnation,
     /// Not everybody is a neighbour.
     pub(crate) is_partial: bool,
+    /// Many packets are lost, and what is said takes its time.
+    pub(crate) is_weather_bad: bool,
     /// Members on the list at most.
     pub(crate) members_max: usize,
     /// Whether presence watches a peer itself, and will say if it is gone.
     pub(crate) watches: &'a dyn Fn(&PeerId) -> bool,
+}
+
+impl Ground<'_> {
+    /// So long after the last vote that was needed a member is gone.
+    fn refute_wait(&self) -> Duration {
+        if self.is_weather_bad { limits::REFUTE_WAIT_BAD } else { limits::REFUTE_WAIT }
+    }
 }
 
 /// What the census has found out.

@@ -38,6 +38,7 @@ impl Bench {
             group: 1,
             incarnation: Incarnation(5),
             is_partial: true,
+            is_weather_bad: false,
             members_max: self.members_max,
             watches: &watches,
         };

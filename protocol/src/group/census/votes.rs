@@ -169,13 +169,15 @@ impl Census {
     }
 
     /// Whether so many were voted against by several at once that it is the network that is cut.
-    fn is_cut(&self, now: Timestamp) -> bool {
+    fn is_cut(&self, ground: &Ground<'_>) -> bool {
+        let now = ground.now;
         let is_fresh =
             |case: &&Case| case.risen_at.is_none() && now - case.since <= 2 * limits::PARTITION_WINDOW;
         let fresh: Vec<&Case> = self.cases.values().filter(is_fresh).collect();
         let voters: BTreeSet<PeerId> =
             fresh.iter().flat_map(|case| case.votes.iter().map(|vote| vote.observer)).collect();
         let many = limits::PARTITION_MAX.max(self.n_here / limits::PARTITION_MEMBERS_SHARE);
+        let many = if ground.is_weather_bad { many * limits::CUT_BAD } else { many };
         fresh.len() >= many && voters.len() >= limits::VOTES
     }
 
@@ -183,7 +185,7 @@ impl Census {
         let now = ground.now;
         self.judge_at = None;
         self.cases.retain(|_, case| case.risen_at.is_none_or(|at| now - at < limits::VOTE_AGAIN));
-        let is_cut = self.is_cut(now);
+        let is_cut = self.is_cut(ground);
         let open: Vec<PeerId> = self.cases.keys().filter(|peer| self.is_here(peer)).copied().collect();
         for peer in open {
             let Some(case) = self.cases.get_mut(&peer) else { continue };
@@ -205,7 +207,7 @@ impl Census {
                 let at = if now < at { at } else { due };
                 self.judge_at = Some(self.judge_at.map_or(at, |due| due.min(at)));
             }
-            let agreed = case.agreed_at.filter(|_| !case.is_cut_off).map(|at| at + limits::REFUTE_WAIT);
+            let agreed = case.agreed_at.filter(|_| !case.is_cut_off).map(|at| at + ground.refute_wait());
             let at = agreed.map_or(due, |agreed| agreed.min(due));
             if now < at {
                 self.judge_by(at);

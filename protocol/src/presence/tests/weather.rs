@@ -1,0 +1,69 @@
+//! Where many packets are lost, silence means less.
+
+use super::*;
+
+/// These neighbours, one after the other, are silent for long enough to be asked, and are heard again.
+fn stall(bench: &mut Bench, neighbours: &[usize], apart: u64) {
+    let all = bench.observers.clone();
+    for n in neighbours {
+        let silent = bench.id(*n);
+        bench.observers.remove(&silent);
+        // The target itself speaks.
+        for _ in 0..27 {
+            bench.presence.heard(bench.now, bench.id(TARGET));
+            bench.pass(100);
+        }
+        bench.observers.clone_from(&all);
+        bench.pass(apart);
+    }
+    bench.presence.heard(bench.now, bench.id(TARGET));
+    bench.settle();
+}
+
+/// Goal: after the silences of several neighbours came to an end a neighbour that is silent is dialled anew as early as
+/// ever, and voted against twice as late; a minute later all is as it was.
+#[test]
+fn silence_means_less_where_many_were_silent() {
+    let millis = |time: Duration| time.as_millis() as u64;
+    let given_up = millis(limits::SUSPECT_AFTER);
+    let mut bench = Bench::new(6);
+    stall(&mut bench, &[2, 3, 4, 5], 1000);
+    bench.pass(given_up - 100);
+    assert!(!bench.unlinked);
+    bench.pass(200);
+    assert_eq!((bench.unlinked, bench.state(), bench.n_votes()), (true, Evasive, 0));
+    bench.unlink(LinkEnd::Silent).pass(given_up - 300);
+    assert_eq!((bench.state(), bench.n_votes()), (Evasive, 0));
+    bench.pass(300);
+    assert_eq!((bench.state(), bench.n_votes()), (Suspect, 1));
+
+    // The votes of two others are enough, but its answer takes longer as well.
+    bench.vote(2, 5).vote(3, 5).pass(millis(limits::SETTLE_AFTER_BAD) - 400);
+    assert_eq!(bench.state(), Suspect);
+    bench.pass(500);
+    assert_eq!(bench.state(), Dead);
+
+    let mut bench = Bench::new(6);
+    stall(&mut bench, &[2, 3, 4, 5], 1000);
+    for _ in 0..millis(limits::STALLS_WINDOW) / 100 {
+        bench.presence.heard(bench.now, bench.id(TARGET));
+        bench.pass(100);
+    }
+    bench.pass(given_up + 100);
+    assert_eq!((bench.state(), bench.n_votes()), (Suspect, 1));
+}
+
+/// Goal: one neighbour that stalls again and again makes no weather, nor do many at one moment: that was a cut.
+#[test]
+fn one_that_stalls_and_many_at_once_change_nothing() {
+    let mut bench = Bench::new(6);
+    stall(&mut bench, &[2, 2, 2, 2, 2, 3, 4], 1000);
+    assert!(!bench.presence.is_weather_bad(bench.now));
+
+    let mut bench = Bench::new(6);
+    let all = std::mem::take(&mut bench.observers);
+    bench.pass(3000);
+    bench.observers = all;
+    bench.pass(200);
+    assert!(!bench.presence.is_weather_bad(bench.now));
+}
