@@ -366,8 +366,8 @@ pub const PROMPT_ANSWER: Duration = Duration::from_millis(150);
 pub const EVASIVE_AFTER: Duration = Duration::from_millis(2500);
 /// Silence after which an observer casts its vote.
 pub const SUSPECT_AFTER: Duration = Duration::from_secs(4);
-/// So much longer where many packets are lost. The silent link is given up as early as elsewhere, and dialled anew.
-pub const SUSPECT_AFTER_BAD: u32 = 2;
+/// The same where many packets are lost. The silent link is given up as early as elsewhere, and dialled anew.
+pub const SUSPECT_AFTER_BAD: Duration = Duration::from_secs(7);
 /// Neighbours whose silence of [`EVASIVE_AFTER`] came to an end make bad weather, if there are so many ...
 pub const STALLS_BAD: usize = 4;
 /// ... within so long.

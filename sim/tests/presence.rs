@@ -83,3 +83,30 @@ fn a_cut_is_not_so_many_deaths() {
     assert_eq!((gone, world.ledger.n_flaps), (vec![], 0));
     assert_clean(&world);
 }
+
+/// Goal: where three packets in ten are lost, streams stand still for seconds, and yet nobody who is there is declared gone,
+/// presence is not most of what is said, and a death is known. Method: eighty nodes at rest for two minutes, then one dies.
+#[test]
+fn a_network_that_loses_three_packets_in_ten_buries_nobody() {
+    let n = 80;
+    let mut world = town(1, n, 0.3);
+    world.run_for(secs(40));
+    let before = n_rumours(&world);
+    world.run_for(secs(60));
+    let each_minute = (n_rumours(&world) - before) / n as u64;
+    assert!(each_minute <= 800, "{each_minute} frames a node");
+    assert!(world.ledger.gone_at.is_empty(), "{:?}", world.ledger.gone_at);
+
+    let dead = world.host(17).peer;
+    world.fault(Fault::PowerOff(17));
+    world.run_for(secs(30));
+    let others: Vec<_> = world.ledger.gone_at.keys().filter(|(_, gone)| *gone != dead).collect();
+    assert!(others.is_empty(), "{others:?}");
+    let lists_it = |node: &NodeIx| {
+        let status = world.host(*node).engine.as_ref().map(|engine| engine.status());
+        status.is_some_and(|status| status.groups.iter().any(|group| group.members.contains(&dead)))
+    };
+    let n_unaware = (0..n).filter(lists_it).count();
+    println!("{each_minute} frames of presence a node and minute; {n_unaware} do not know of the death");
+    assert!(n_unaware <= 1, "{n_unaware} do not know of it");
+}

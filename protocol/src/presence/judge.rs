@@ -37,7 +37,8 @@ impl Presence {
         observers: &impl Fn(&PeerId) -> BTreeSet<PeerId>,
     ) {
         let stretch = self.stretch(&peer);
-        let weather = if self.weather.is_bad(now) { limits::SUSPECT_AFTER_BAD } else { 1 };
+        let suspect_after =
+            if self.weather.is_bad(now) { limits::SUSPECT_AFTER_BAD } else { limits::SUSPECT_AFTER };
         let is_vouched_for = self.is_vouched_for(&peer, observers);
         let Some(known) = self.peers.get_mut(&peer) else {
             return;
@@ -69,7 +70,7 @@ impl Presence {
             }
             PresenceState::Evasive => {
                 let given_up_at = known.last_heard + limits::SUSPECT_AFTER * stretch;
-                let silent_due = known.last_heard + limits::SUSPECT_AFTER * stretch * weather;
+                let silent_due = known.last_heard + suspect_after * stretch;
                 let due = match known.reset_at {
                     Some(reset) if !known.linked => {
                         silent_due.min(reset + limits::SUSPECT_AFTER_RESET * stretch)
