@@ -62,6 +62,8 @@ pub struct Sent {
     pub best_full: u64,
     /// How long it took to each of them but the author, in microseconds, in the order of arrival.
     pub latencies: Vec<u64>,
+    /// Those of them to nodes that stand still some time.
+    pub struck: Vec<u64>,
 }
 
 /// The other side of every checker: what is known to be true.
@@ -99,6 +101,10 @@ pub struct Ledger {
     pub n_false_alarms: u64,
     /// Nodes declared gone that came back in the same run, without a goodbye: whoever watched saw them flap.
     pub n_flaps: u64,
+    /// Nodes that stand still some time.
+    pub struck: NodeSet,
+    /// Bytes that waited for one link of a node, as far as it was looked at: the most.
+    pub queue_max: usize,
     /// When what an envelope holds was published: nobody had it before.
     published: BTreeMap<(NodeIx, Lane, Seq), Timestamp>,
     disturbed: Vec<Timestamp>,
@@ -238,6 +244,7 @@ impl Ledger {
             best_p99: 0.0,
             best_full: 0,
             latencies: Vec::new(),
+            struck: Vec::new(),
         });
         let tickets = self.tickets.entry((author, group, lane)).or_default();
         tickets.push(number);
@@ -390,6 +397,9 @@ impl Ledger {
             let took = (now - sent.at).as_micros() as u64;
             self.latencies.push(took);
             sent.latencies.push(took);
+            if self.struck.contains(&node) {
+                sent.struck.push(took);
+            }
             self.payload += sent.size as u64;
         }
         is_new

@@ -5,6 +5,7 @@ mod beside;
 mod bytes;
 pub mod html;
 mod series;
+mod stalls;
 mod timing;
 
 use core::fmt;
@@ -19,6 +20,7 @@ pub use self::attack::AttackReport;
 pub use self::beside::Beside;
 use self::bytes::Bytes;
 pub use self::series::Sample;
+pub use self::stalls::StallReport;
 pub use self::timing::Quantiles;
 use crate::baseline::Protocol;
 use crate::ledger::Violation;
@@ -123,6 +125,9 @@ pub struct Report {
     /// What an attack came to, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attack: Option<AttackReport>,
+    /// What readers that stood still came to, if there were some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stalls: Option<StallReport>,
     /// What must never be.
     pub violations: Vec<Violation>,
     /// How it went, second by second.
@@ -253,6 +258,9 @@ fn check_bounds_of(world: &mut World, nodes: Vec<usize>) {
     for node in nodes {
         let Some(engine) = &world.host(node).engine else { continue };
         for (table, n, max) in engine.table_sizes() {
+            if table == "queue of a link" {
+                world.ledger.queue_max = world.ledger.queue_max.max(n);
+            }
             if n > max {
                 world.ledger.violate(world.now(), node, "bounds", format!("{table}: {n} of {max}"));
             }
@@ -332,6 +340,7 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>, before:
         events: world.n_events(),
         hash: world.trace_hash(),
         attack: attack::summarize(scenario, world),
+        stalls: stalls::summarize(scenario, world),
         violations: ledger.violations.clone(),
         series: Vec::new(),
     }
@@ -422,6 +431,9 @@ impl fmt::Display for Report {
         line("hash", self.hash.clone())?;
         if let Some(attack) = &self.attack {
             attack.write(&mut line)?;
+        }
+        if let Some(stalls) = &self.stalls {
+            stalls.write(&mut line)?;
         }
         for violation in self.violations.iter().take(10) {
             let Violation { at, node, check, text } = violation;

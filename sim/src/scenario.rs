@@ -323,6 +323,9 @@ impl Scenario {
         world.plant(self.bug);
         self.schedule_attack(&mut world);
         self.schedule_faults(&mut world);
+        for stall in &self.stalls {
+            world.ledger.struck.insert(stall.node);
+        }
         self.schedule_messages(&mut world);
         world
     }

@@ -60,3 +60,15 @@ fn figures_do_not_get_worse() {
         assert!(is <= *most, "{what}: {is:.4}, was {was}, may be {most}");
     }
 }
+
+/// Goal: a reader that stands still for three seconds costs the others nothing, its senders little memory, and it misses
+/// nothing.
+#[test]
+fn a_slow_reader_costs_the_others_nothing() {
+    let (_, text) = SHIPPED.iter().find(|(name, _)| *name == "slow-reader").expect("shipped");
+    let scenario = Scenario::parse(text, &[]).expect("it is one");
+    let stalls = report::run(&scenario, |_| ()).stalls.expect("one stands still");
+    assert_eq!(stalls.missed, 0);
+    assert!(stalls.others_p99_ms <= 1.05 * stalls.others_p99_before_ms, "{stalls:?}");
+    assert!((1..=512 * 1024).contains(&stalls.queue_max_bytes), "{stalls:?}");
+}
