@@ -26,7 +26,7 @@ use crate::world::{Fault, World, WorldConfig};
 const LARGE: usize = 1000;
 
 /// Scenarios that are compiled in, by name.
-pub const SHIPPED: [(&str, &str); 21] = [
+pub const SHIPPED: [(&str, &str); 22] = [
     ("lan-30", include_str!("../scenarios/lan-30.toml")),
     ("office-200-wifi", include_str!("../scenarios/office-200-wifi.toml")),
     ("campus-1k", include_str!("../scenarios/campus-1k.toml")),
@@ -48,6 +48,7 @@ pub const SHIPPED: [(&str, &str); 21] = [
     ("hand-over", include_str!("../scenarios/hand-over.toml")),
     ("lying-root", include_str!("../scenarios/lying-root.toml")),
     ("forest-200", include_str!("../scenarios/forest-200.toml")),
+    ("reality-30", include_str!("../scenarios/reality-30.toml")),
 ];
 
 /// A network and what happens in it. Every field has a default but `nodes` and `duration`.
