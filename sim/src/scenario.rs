@@ -50,6 +50,7 @@ pub const SHIPPED: [(&str, &str); 22] = [
     ("lying-root", include_str!("../scenarios/lying-root.toml")),
     ("million", include_str!("../scenarios/million.toml")),
     ("forest-200", include_str!("../scenarios/forest-200.toml")),
+    ("reality-30", include_str!("../scenarios/reality-30.toml")),
 ];
 
 /// A network and what happens in it. Every field has a default but `nodes` and `duration`.

@@ -382,6 +382,11 @@ impl World {
         self.sum(|tally| tally.bytes)
     }
 
+    /// Packets put on the wire.
+    pub fn n_packets(&self) -> u64 {
+        self.sum(|tally| tally.packets)
+    }
+
     /// Hops over which an envelope came to a node that it was new to: the most.
     pub fn last_hop_max(&self) -> u8 {
         self.shards.iter().map(|shard| shard.tally.last_hop_max).max().unwrap_or(0)

@@ -6,12 +6,16 @@
 //! the machine's own network. Names begin with the test's process id; what a dead run left behind is removed by
 //! the next one.
 //!
+//! A host that is plugged into nothing can be given to an emulated network (`emulation.rs`) in place of a switch.
+//!
 //! Needs root, iproute2, nftables and tcpdump: see [`crate::skip_or_require`].
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Ipv4Addr;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Once;
@@ -23,12 +27,15 @@ use rustix::process::{Pid, Signal, kill_process};
 
 const PREFIX: &str = "djembe-test-";
 
-/// Returns from the test, saying why, when namespaces cannot be had here; panics instead when
-/// `DJEMBE_REQUIRE_NETNS=1`, so that a run that must have them cannot pass without.
+/// Returns from the test, saying why, when namespaces (or whatever else is named) cannot be had here; panics instead
+/// when `DJEMBE_REQUIRE_NETNS=1`, so that a run that must have them cannot pass without.
 #[macro_export]
 macro_rules! skip_or_require {
     () => {
-        if let Err(reason) = $crate::netns::available() {
+        $crate::skip_or_require!($crate::netns::available())
+    };
+    ($available:expr) => {
+        if let Err(reason) = $available {
             assert!(
                 std::env::var_os("DJEMBE_REQUIRE_NETNS").is_none_or(|value| value != "1"),
                 "DJEMBE_REQUIRE_NETNS=1, but {reason}"
@@ -41,10 +48,15 @@ macro_rules! skip_or_require {
 
 /// Whether a [`Lab`] can be built here, or why not.
 pub fn available() -> Result<(), String> {
+    with_tools(&[("ip", "iproute2"), ("nft", "nftables"), ("tcpdump", "tcpdump")])
+}
+
+/// Whether namespaces can be had here, and these tools of these packages, or why not.
+pub(crate) fn with_tools(tools: &[(&str, &str)]) -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Err("network namespaces need root".to_owned());
     }
-    for (tool, package) in [("ip", "iproute2"), ("nft", "nftables"), ("tcpdump", "tcpdump")] {
+    for &(tool, package) in tools {
         Command::new(tool)
             .arg(if tool == "ip" { "-V" } else { "--version" })
             .stdin(Stdio::null())
@@ -98,6 +110,16 @@ impl Bridge {
 impl Lab {
     /// `n_hosts` hosts on one switch.
     pub fn new(n_hosts: u8) -> Self {
+        let mut lab = Self::apart(n_hosts);
+        let bridge = lab.bridge();
+        for host in lab.hosts.clone() {
+            lab.plug(&host, bridge);
+        }
+        lab
+    }
+
+    /// `n_hosts` hosts that have a loopback and nothing else.
+    pub fn apart(n_hosts: u8) -> Self {
         static SWEEP: Once = Once::new();
         SWEEP.call_once(sweep_dead_runs);
         assert!(n_hosts < 250, "a /24 has no room for more");
@@ -107,14 +129,12 @@ impl Lab {
             hosts: Vec::new(),
             cables: BTreeSet::new(),
         };
-        let bridge = lab.bridge();
         for index in 0..n_hosts {
             let host = Host { namespace: format!("{}-host{index}", lab.name), index };
             run(Command::new("ip").args(["netns", "add", &host.namespace]));
             // From here on the drop of `lab` removes it.
             lab.hosts.push(host.clone());
             host.set_up();
-            lab.plug(&host, bridge);
         }
         lab
     }
@@ -159,16 +179,11 @@ impl Lab {
 
     fn lay_cable(&self, host: &Host, bridge: Bridge) {
         let (switch, port, interface) = (self.bridge_namespace(bridge), host.port(), host.interface(bridge));
-        let address = format!("{}/24", host.address_on(bridge));
-        let broadcast = bridge.broadcast().to_string();
-        let metric = (100 + u32::from(bridge.0)).to_string();
         let ns = &host.namespace;
         ip(ns, &["link", "add", &interface, "type", "veth", "peer", "name", &port, "netns", &switch]);
         ip(&switch, &["link", "set", &port, "master", "br0"]);
         ip(&switch, &["link", "set", &port, "up"]);
-        ip(ns, &["address", "add", &address, "broadcast", &broadcast, "dev", &interface]);
-        ip(ns, &["link", "set", &interface, "up"]);
-        ip(ns, &["route", "add", "224.0.0.0/4", "dev", &interface, "metric", &metric]);
+        host.address_interface(bridge);
     }
 
     /// Pulls the cable between a host and a switch out of the switch: the host keeps its interface and address.
@@ -273,6 +288,11 @@ impl Host {
         Ipv4Addr::new(10, 77, bridge.0, self.index + 1)
     }
 
+    /// Its number in its lab, from 0.
+    pub fn index(&self) -> usize {
+        self.index.into()
+    }
+
     /// Its interface to a switch.
     pub fn interface(&self, bridge: Bridge) -> String {
         format!("eth{}", bridge.0)
@@ -323,6 +343,41 @@ impl Host {
         self.ip(&["route", "delete", "224.0.0.0/4", "dev", &self.interface(bridge)]);
     }
 
+    /// Gives its interface to a switch its addresses and its route for multicast.
+    pub(crate) fn address_interface(&self, bridge: Bridge) {
+        let (interface, address) = (self.interface(bridge), format!("{}/24", self.address_on(bridge)));
+        let broadcast = bridge.broadcast().to_string();
+        let metric = (100 + u32::from(bridge.0)).to_string();
+        self.ip(&["address", "add", &address, "broadcast", &broadcast, "dev", &interface]);
+        self.ip(&["link", "set", &interface, "up"]);
+        self.ip(&["route", "add", "224.0.0.0/4", "dev", &interface, "metric", &metric]);
+    }
+
+    /// A UDP socket on this host, for the test itself.
+    #[cfg(target_os = "linux")]
+    pub fn bind_udp(&self, port: u16) -> std::io::Result<std::net::UdpSocket> {
+        let bind = || {
+            self.enter()?;
+            std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))
+        };
+        // A thread stays where it has moved, so it is one that ends. The socket is of that host wherever it is used.
+        std::thread::scope(|scope| scope.spawn(bind).join().expect("it returns its errors"))
+    }
+
+    /// Moves the calling thread, and what it opens from now on, onto this host.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn enter(&self) -> std::io::Result<()> {
+        let namespace = fs::File::open(Path::new("/run/netns").join(&self.namespace))?;
+        let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+        Ok(rustix::thread::move_into_link_name_space(namespace.as_fd(), kind)?)
+    }
+
+    /// Waits until an interface is up and something is at the other end of its cable.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn wait_until_up(&self, interface: &str) {
+        wait_for(&self.namespace, interface, "LOWER_UP");
+    }
+
     fn set_up(&self) {
         // Link-local addresses are usable at once; otherwise each waits two seconds to see whether it is unique.
         for scope in ["all", "default"] {
@@ -370,8 +425,8 @@ impl Drop for Capture {
     }
 }
 
-/// Removes the namespaces of runs whose process is no more.
-fn sweep_dead_runs() {
+/// Removes the namespaces of runs whose process is no more, and what still runs in them.
+pub fn sweep_dead_runs() {
     // Nothing there yet on a machine that never had a namespace.
     let Ok(entries) = fs::read_dir("/run/netns") else { return };
     for entry in entries.flatten() {

@@ -397,6 +397,7 @@ fn pack(compressor: &mut Compressor, frames: Vec<Transmit>, whole: usize) -> Vec
         chunk.extend_from_slice(&body[rest..]);
         let length = (chunk.len() - start - PREFIX) as u32;
         chunk[start..start + PREFIX].copy_from_slice(&length.to_le_bytes());
+        tracing::trace!(kind = head.first(), bytes = chunk.len() - start, at = start, "frame written");
     }
     chunk
 }

@@ -4,13 +4,13 @@ use crate::baseline::{self, Protocol};
 use crate::shard::beacons;
 use crate::world::World;
 
-/// Frames for messages: with envelopes, that announce, ask, acknowledge, give credit, and shape the trees along which they
-/// travel.
-const MESSAGE_KINDS: [u8; 9] = [13, 14, 15, 16, 17, 18, 42, 43, 50];
+/// Kinds of frames for messages: with envelopes, that announce, ask, acknowledge, give credit, and shape the trees along
+/// which they travel.
+pub const MESSAGE_KINDS: [u8; 9] = [13, 14, 15, 16, 17, 18, 42, 43, 50];
 /// The same of a baseline. What engines say for messages, of which they have none, is background then.
 const CARRIED_KINDS: [u8; 2] = [baseline::PAYLOAD, baseline::TALK];
-/// Frames that say who is there: beats, votes, words of members.
-const PRESENCE_KINDS: [u8; 11] = [4, 5, 6, 7, 8, 24, 25, 26, 27, 28, 29];
+/// Kinds of frames that say who is there: beats, votes, words of members.
+pub const PRESENCE_KINDS: [u8; 11] = [4, 5, 6, 7, 8, 24, 25, 26, 27, 28, 29];
 
 /// What has been put on the wire up to a time.
 #[derive(Clone, Copy, Default)]

@@ -1,6 +1,6 @@
-//! Beacons on a segment of a LAN: a datagram each, which all nodes of the segment hear but for what is lost, and nobody
-//! elsewhere. As a node does it (`node/src/discovery/pace.rs`) five leave in the first 0.7 s, then one in a period, which a
-//! scenario states here. Not here: queries and the answers to them, mDNS.
+//! Beacons on a segment of a LAN, which all nodes of the segment hear but for what is lost, and nobody elsewhere. As a
+//! node does it (`node/src/discovery/pace.rs`) five leave in the first 0.7 s, then one in a period, which a scenario states
+//! here. Not here: queries and the answers to them, mDNS.
 
 use core::time::Duration;
 
@@ -11,9 +11,10 @@ use super::{Happening, Shard, To};
 use crate::topology::{NodeIx, Topology};
 
 /// As what beacons are counted among frames.
-pub(crate) const KIND: u8 = 210;
-/// Around a datagram: Ethernet 26 with preamble and gap 12, IPv4 20, UDP 8.
-const AROUND: usize = 66;
+pub const KIND: u8 = 210;
+/// A beacon leaves three ways, since no one of them is open everywhere: to the broadcast address, to the group of IPv4,
+/// to the group of IPv6. Around each datagram: Ethernet 18, as for packets of links, IPv4 20 or IPv6 40, UDP 8.
+const AROUND: [usize; 3] = [46, 46, 66];
 /// When the first ones leave, after a start.
 const BURST: [Duration; 5] = [
     Duration::ZERO,
@@ -51,13 +52,14 @@ impl Shard {
 
     fn say_beacon(&mut self, topology: &Topology, local: usize) {
         let (now, me) = (self.now(), self.hosts[local].ix);
-        let bytes = (BEACON_LEN + AROUND) as u64;
         let kind = self.tally.frames.entry(KIND).or_default();
-        kind.frames += 1;
-        kind.bytes += BEACON_LEN as u64;
-        kind.wire_bytes += bytes;
-        self.tally.bytes += bytes;
-        self.tally.packets += 1;
+        for around in AROUND {
+            kind.frames += 1;
+            kind.bytes += BEACON_LEN as u64;
+            kind.wire_bytes += (BEACON_LEN + around) as u64;
+            self.tally.bytes += (BEACON_LEN + around) as u64;
+            self.tally.packets += 1;
+        }
         for other in topology.segment(me).unwrap_or_default() {
             if *other == me {
                 continue;
