@@ -367,7 +367,7 @@ pub const EVASIVE_AFTER: Duration = Duration::from_millis(2500);
 /// Silence after which an observer casts its vote.
 pub const SUSPECT_AFTER: Duration = Duration::from_secs(4);
 /// The same where many packets are lost. The silent link is given up as early as elsewhere, and dialled anew.
-pub const SUSPECT_AFTER_BAD: Duration = Duration::from_secs(7);
+pub const SUSPECT_AFTER_BAD: Duration = Duration::from_secs(8);
 /// Neighbours whose silence of [`EVASIVE_AFTER`] came to an end make bad weather, if there are so many ...
 pub const STALLS_BAD: usize = 4;
 /// ... within so long.
@@ -461,6 +461,8 @@ pub const WORDS_WINDOW: Duration = Duration::from_secs(30);
 /// In a group of so many votes and their answers go from everybody to everybody, which no loss of packets holds up for
 /// long: a death costs each node some 8 KB. In a larger one there are too many deaths for that, and trees have to do.
 pub const VOTES_FLOOD_MAX: usize = 64;
+/// The same where many packets are lost: along a tree each hop holds it up.
+pub const VOTES_FLOOD_BAD: usize = 512;
 /// So long after the last vote that was needed a member is gone: its own word, on the same ways, had time to come.
 pub const REFUTE_WAIT: Duration = Duration::from_secs(1);
 /// The same where many packets are lost.

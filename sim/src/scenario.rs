@@ -27,7 +27,7 @@ use crate::world::{Fault, World, WorldConfig};
 const LARGE: usize = 1000;
 
 /// Scenarios that are compiled in, by name.
-pub const SHIPPED: [(&str, &str); 22] = [
+pub const SHIPPED: [(&str, &str); 23] = [
     ("lan-30", include_str!("../scenarios/lan-30.toml")),
     ("office-200-wifi", include_str!("../scenarios/office-200-wifi.toml")),
     ("campus-1k", include_str!("../scenarios/campus-1k.toml")),

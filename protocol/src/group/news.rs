@@ -219,7 +219,9 @@ impl Group {
         let along = along.and_then(|(link, theirs)| self.forest.resolve(link, theirs));
         // Votes and their answers are in a hurry, and a tree has a hole here and there where packets are lost.
         let is_hurried = matches!(fact, Fact::Vote(_)) || self.census.was_accused(subject(fact));
-        let may_flood = is_hurried && self.census.n_here() <= limits::VOTES_FLOOD_MAX;
+        let is_weather_bad = cx.presence.is_weather_bad(cx.now);
+        let most = if is_weather_bad { limits::VOTES_FLOOD_BAD } else { limits::VOTES_FLOOD_MAX };
+        let may_flood = is_hurried && self.census.n_here() <= most;
         let tree = along.or_else(|| self.forest.choose(cx.now)).filter(|_| !may_flood);
         let about = *subject(fact);
         let links: Vec<(LinkId, PeerId)> = self.members.iter().map(|(link, peer)| (*link, *peer)).collect();

@@ -17,6 +17,8 @@ use crate::topology::NodeIx;
 /// For so long something is wrong before it is held against anybody. A root begins a round five seconds after the last
 /// one at the earliest, and is asked for it again after a second, two, four.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// Where more is lost there is no rest: streams stand still for longer than that, and some link is always dialled anew.
+pub(crate) const LOSS_MAX: f64 = 0.25;
 /// Of one check so many are told: where one thing is wrong, much else is.
 const TOLD_MAX: usize = 10;
 
