@@ -21,8 +21,8 @@ impl Scenario {
         let in_order = |what: &str, at: Duration, until: Duration| {
             if at < until { Ok(()) } else { Err(format!("{what}: ends before it begins")) }
         };
-        if !(1..=100_000).contains(&self.nodes) {
-            return Err(format!("nodes = {}: expected 1 to 100000", self.nodes));
+        if !(1..=1_000_000).contains(&self.nodes) {
+            return Err(format!("nodes = {}: expected 1 to 1000000", self.nodes));
         }
         let most = djembe_protocol::limits::GROUPS_MAX;
         if self.groups == 0 || !(1..=self.groups.min(most)).contains(&self.groups_per_node) {
