@@ -175,7 +175,7 @@ async fn a_group_left_and_joined_again_is_another() {
 /// It says so in talk, which a node that ended once did not read any more: live messages were lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shutdown_waits_until_neighbours_take_the_rest() {
-    const MESSAGES: u64 = 200;
+    const MESSAGES: u64 = 80;
     let (a, b) = (node("flush", 24506).await, node("flush", 24506).await);
     let (ga, gb) = (a.join("lobby").await.unwrap(), b.join("lobby").await.unwrap());
     let mut heard = gb.subscribe().await.unwrap();
