@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use crate::bucket::{Bucket, Rate};
 use crate::error::Reject;
+use crate::heap;
 use crate::id::PeerId;
 use crate::limits;
 use crate::time::{Duration, Timestamp};
@@ -144,6 +145,11 @@ impl Record {
 }
 
 impl Conduct {
+    /// Bytes of memory behind it, about.
+    pub(crate) fn heap(&self) -> usize {
+        heap::map(&self.peers) + heap::map(&self.neighbours)
+    }
+
     /// Puts an offence down. True if the peer is shut out from now on.
     pub(crate) fn blame(&mut self, now: Timestamp, peer: PeerId, offence: Offence) -> bool {
         self.make_room(now, &peer);

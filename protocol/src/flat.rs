@@ -3,6 +3,8 @@
 //! For tables of some dozen to some thousand entries that are read far more often than they change, and of which a
 //! node has many: a tree leaves a third of its places empty, and going through it is slow.
 
+use crate::heap;
+
 /// Room for so many more is made in a map that is full, and for an eighth of those that are there.
 const GROWTH: usize = 2;
 
@@ -21,6 +23,11 @@ impl<K, V> Default for Flat<K, V> {
 }
 
 impl<K: Ord, V> Flat<K, V> {
+    /// Bytes of memory behind it.
+    pub(crate) fn heap(&self) -> usize {
+        heap::list(&self.keys) + heap::list(&self.values)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
     }

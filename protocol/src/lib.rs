@@ -21,6 +21,7 @@ pub mod error;
 mod flat;
 mod group;
 mod hash;
+mod heap;
 pub mod id;
 pub mod io;
 pub mod limits;

@@ -11,6 +11,7 @@ pub(crate) mod slow_peers;
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::pulse::Pulse;
+use crate::heap;
 use crate::id::{GroupId, Incarnation, LinkId, PeerId};
 use crate::io::Pace;
 use crate::limits;
@@ -82,6 +83,11 @@ struct Shared {
 }
 
 impl Link {
+    /// Bytes of memory behind it, about.
+    pub(crate) fn heap(&self) -> usize {
+        heap::list(&self.shared) + heap::map(&self.unmatched) + heap::set(&self.neighbours) + self.queued()
+    }
+
     pub(crate) fn new(now: Timestamp, id: LinkId, peer: PeerId, dialed: bool, nonce: [u8; 16]) -> Self {
         Self {
             id,

@@ -18,6 +18,7 @@ mod weather;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::crypto::Identity;
+use crate::heap;
 use crate::id::{Incarnation, PeerId};
 use crate::io::{LinkEnd, PresenceCause, PresenceState};
 use crate::limits;
@@ -125,6 +126,13 @@ impl Presence {
         if let Some(known) = self.peers.get_mut(peer).filter(|known| known.linked) {
             known.n_observers = n;
         }
+    }
+
+    /// Bytes of memory behind it, about.
+    pub(crate) fn heap(&self) -> usize {
+        let of_peers =
+            self.peers.values().map(|known| heap::map(&known.alerts) + heap::set(&known.observers));
+        heap::map(&self.peers) + of_peers.sum::<usize>()
     }
 
     /// See [`crate::engine::Engine::table_sizes`].

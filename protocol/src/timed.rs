@@ -4,6 +4,7 @@
 //! it. So one of many neighbours that says something costs one question, and not one for each of the others. Parts lie
 //! in the order of their keys, and there are few enough to search and move their places.
 
+use crate::heap;
 use crate::time::Timestamp;
 
 /// Something that wants a look.
@@ -45,6 +46,11 @@ impl<K, V> Default for Timed<K, V> {
 }
 
 impl<K: Ord + Copy, V: Timer> Timed<K, V> {
+    /// Bytes of memory behind it but what its parts hold, about.
+    pub(crate) fn heap(&self) -> usize {
+        heap::list(&self.places) + self.places.len() * size_of::<V>()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.places.len()
     }

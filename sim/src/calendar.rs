@@ -68,6 +68,15 @@ impl<E> Calendar<E> {
         }
     }
 
+    /// About how many bytes of memory it takes, without what lies behind events.
+    pub(crate) fn heap(&self) -> usize {
+        let entries = self.current.capacity() + self.ring.iter().map(Vec::capacity).sum::<usize>();
+        let later = self.later.values().map(Vec::capacity).sum::<usize>();
+        let places =
+            self.events.capacity() * size_of::<Option<E>>() + self.free.capacity() * size_of::<u32>();
+        (entries + later) * size_of::<Entry>() + places
+    }
+
     /// Puts an event in.
     pub fn schedule(&mut self, key: Key, event: E) {
         let place = match self.free.pop() {

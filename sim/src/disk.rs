@@ -21,6 +21,17 @@ struct Records {
 }
 
 impl Disk {
+    /// About how many bytes of memory it takes; envelopes are shared.
+    pub(crate) fn heap(&self) -> usize {
+        let of_group = |records: &Records| {
+            records.envelopes.len() * size_of::<((LogId, Seq), StoredEnvelope)>()
+                + records.frontiers.len() * size_of::<(LogId, Frontier)>()
+        };
+        let journal =
+            self.journal.iter().map(|ops| ops.capacity() * size_of::<StoreOp>() + size_of::<Vec<StoreOp>>());
+        journal.sum::<usize>() + self.groups.values().map(of_group).sum::<usize>()
+    }
+
     /// Makes operations durable together.
     pub fn commit(&mut self, ops: Vec<StoreOp>) {
         for op in &ops {

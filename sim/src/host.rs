@@ -200,6 +200,20 @@ impl Host {
         Identity::from_seed(split_bytes(self.seed, self.key, 0, Purpose::Identity))
     }
 
+    /// About how many bytes of memory the simulator has for it.
+    pub(crate) fn memory(&self) -> [(&'static str, usize); 3] {
+        let links = self.links.len() * size_of::<(LinkId, End)>() * 3 / 2;
+        let ends = self.links.values().map(End::heap).sum::<usize>();
+        let seen = (self.seen.ids.len() + self.seen.order.capacity()) * size_of::<u64>();
+        let engine = if self.engine.is_some() { size_of::<Engine>() } else { 0 };
+        let host = size_of::<Self>() - engine + self.backlog.len() * size_of::<Input>();
+        [
+            ("simulator: connections", links + ends),
+            ("simulator: disks", self.disk.heap()),
+            ("simulator: hosts", host + seen + self.seen.hops.capacity() * size_of::<Hop>()),
+        ]
+    }
+
     /// Starts it, with a higher incarnation than before.
     pub fn start(&mut self) {
         assert!(self.engine.is_none(), "a node runs once at a time");

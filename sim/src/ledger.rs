@@ -389,6 +389,15 @@ impl Ledger {
         }
     }
 
+    /// About how many bytes of memory it takes.
+    pub(crate) fn heap(&self) -> usize {
+        let latencies = self.messages.iter().map(|sent| sent.latencies.capacity()).sum::<usize>();
+        let nodes = self.peers.len() * (size_of::<PeerId>() * 5 + size_of::<Timestamp>());
+        let said = self.presence.len() * size_of::<((u32, u32), Said)>() * 3 / 2;
+        let of_messages = self.messages.len() * (size_of::<Sent>() + 3 * self.peers.len() / 8);
+        (latencies + self.latencies.capacity()) * size_of::<u64>() + nodes + said + of_messages
+    }
+
     /// A node has a message. True if it never had it before.
     fn on_message(&mut self, now: Timestamp, node: NodeIx, number: usize) -> bool {
         let sent = &mut self.messages[number];

@@ -4,6 +4,7 @@ mod attack;
 mod beside;
 mod bytes;
 pub mod html;
+mod memory;
 mod series;
 mod stalls;
 mod timing;
@@ -20,6 +21,7 @@ pub use self::attack::AttackReport;
 pub use self::beside::Beside;
 use self::bytes::Bytes;
 pub use self::bytes::{MESSAGE_KINDS, PRESENCE_KINDS};
+pub use self::memory::memory;
 pub use self::series::Sample;
 pub use self::stalls::StallReport;
 pub use self::timing::Quantiles;
@@ -145,14 +147,19 @@ impl Report {
 }
 
 /// Runs a scenario to its end; one with attackers without them before.
-pub fn run(scenario: &Scenario, mut progress: impl FnMut(Timestamp)) -> Report {
+pub fn run(scenario: &Scenario, progress: impl FnMut(Timestamp)) -> Report {
+    run_to_end(scenario, progress).0
+}
+
+/// The same, with the world as it is then.
+pub fn run_to_end(scenario: &Scenario, mut progress: impl FnMut(Timestamp)) -> (Report, World) {
     let clean =
         scenario.attack.map(|_| run_world(scenario.clean().world(), &scenario.clean(), &mut progress).0);
-    let (mut report, _) = run_world(scenario.world(), scenario, progress);
+    let (mut report, world) = run_world(scenario.world(), scenario, progress);
     if let (Some(attack), Some(clean)) = (&mut report.attack, clean) {
         attack.compare(&clean);
     }
-    report
+    (report, world)
 }
 
 /// Runs a scenario's world to its end. The figures of an attack have nothing beside them then.

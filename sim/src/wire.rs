@@ -122,6 +122,17 @@ struct Stream {
 }
 
 impl End {
+    /// About how many bytes of memory lie behind it: what headers are elided by, and what waits to be read.
+    pub(crate) fn heap(&self) -> usize {
+        let of_stream = |stream: &Stream| {
+            let compressor = stream.compressor.as_ref().map_or(0, |all| size_of::<Compressor>() + all.heap());
+            let expander = stream.expander.as_ref().map_or(0, |all| size_of::<Expander>() + all.heap());
+            let waiting = stream.waiting.as_ref().map_or(0, |all| all.len() * size_of::<Parcel>());
+            compressor + expander + waiting
+        };
+        self.streams.iter().map(of_stream).sum()
+    }
+
     pub(crate) fn new(other: NodeIx) -> Self {
         Self {
             other,

@@ -336,6 +336,14 @@ impl World {
         self.now
     }
 
+    /// About how many bytes of memory is what all nodes have in common.
+    pub(crate) fn memory(&self) -> [(&'static str, usize); 2] {
+        [
+            ("simulator: what is to come", self.shards.iter().map(|shard| shard.calendar.heap()).sum()),
+            ("simulator: books", self.ledger.heap()),
+        ]
+    }
+
     /// How many nodes there are.
     pub fn n_nodes(&self) -> usize {
         self.topology.places.len()

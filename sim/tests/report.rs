@@ -101,3 +101,18 @@ fn a_page_needs_nothing_else() {
     assert_eq!((page.matches("<svg").count(), page.matches("</svg>").count()), (5, 5));
     assert!(!page.contains("src=") && !page.contains("href=") && !page.contains("NaN"), "{page}");
 }
+
+/// Goal: where memory goes is told by part, and what is known to grow does. Method: thirty nodes, and the same twice over.
+#[test]
+fn a_census_of_memory_names_what_grows() {
+    let (_, text) = SHIPPED.iter().find(|(name, _)| *name == "lan-30").expect("shipped");
+    let [small, large] = [30, 60].map(|nodes| {
+        let scenario = Scenario::parse(text, &[format!("nodes={nodes}")]).expect("a scenario");
+        report::memory(&report::run_to_end(&scenario, |_| ()).1)
+    });
+    for part in ["engine", "links", "known peers", "members", "trees", "logs", "simulator: connections"] {
+        assert!(small[part] > 0, "{part}: {small:?}");
+    }
+    assert!(large["members"] > small["members"], "{large:?}, {small:?}");
+    assert!(small.values().sum::<u64>() < 4_000_000, "{small:?}");
+}

@@ -14,6 +14,7 @@ use djembe_tests::source::{self, File};
 /// alone. The longest name that a module's path begins with counts.
 const LAYERS: &[&[&str]] = &[
     &["time"],
+    &["heap"],
     &["timed", "flat"],
     &["bucket"],
     &["id"],

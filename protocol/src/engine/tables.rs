@@ -11,6 +11,28 @@ const QUEUE_MAX: usize = limits::LINK_QUEUE_MAX + limits::ANSWER_QUEUE_MAX + lim
 pub type Tally = (&'static str, usize, usize);
 
 impl Engine {
+    /// About how many bytes of memory each part takes, without what is shared with other nodes of one process.
+    pub fn memory(&self) -> [(&'static str, usize); 9] {
+        let links = self.links.values().map(Link::heap).sum::<usize>();
+        let groups = self.groups.values().map(|group| group.heap());
+        let [members, trees, logs, repair] = groups.fold([0; 4], |sum, parts| {
+            let mut sum = sum;
+            sum.iter_mut().zip(parts).for_each(|(sum, part)| *sum += part);
+            sum
+        });
+        [
+            ("engine", size_of::<Self>() + self.groups.heap()),
+            ("links", self.links.heap() + links),
+            ("conduct of neighbours", self.conduct.heap()),
+            ("known peers", self.overlay.heap()),
+            ("presence", self.presence.heap()),
+            ("members", members),
+            ("trees", trees),
+            ("logs", logs),
+            ("announcements and repair", repair),
+        ]
+    }
+
     /// Every table that a peer can grow, and what waits: for links, and to be sealed.
     pub fn table_sizes(&self) -> Vec<Tally> {
         let linked = self.presence.iter().filter(|(peer, _)| self.overlay.link(peer).is_some()).count();

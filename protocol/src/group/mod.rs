@@ -34,6 +34,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::bounds::Bounds;
 use crate::conduct::Toll;
 use crate::crypto::{CheckedEnvelope, GroupKey, Identity};
+use crate::heap;
 use crate::id::{GroupId, Incarnation, Lane, LinkId, LogId, PeerId, Seq, TopicTag};
 use crate::io::{CloseCause, Counters, Event, GapStatus, GroupStatus, Outbox, Output, Secrets, TreeStatus};
 use crate::limits;
@@ -321,6 +322,13 @@ impl Group {
 
     pub(crate) fn trees(&self, now: Timestamp) -> Vec<TreeStatus> {
         self.forest.status(now)
+    }
+
+    /// About how much memory its parts take, in bytes: the list of members, trees, logs, and what is announced and asked for.
+    pub(crate) fn heap(&self) -> [usize; 4] {
+        let of_logs = self.logs.values().map(|state| heap::map(&state.held)).sum::<usize>();
+        let logs = heap::map(&self.logs) + of_logs + self.held_bytes;
+        [self.census.heap(), self.forest.heap(), logs, self.tree.heap() + self.repair.heap()]
     }
 
     /// See [`crate::engine::Engine::table_sizes`].

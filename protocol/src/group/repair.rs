@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::heap;
 use crate::id::{LinkId, LogId, Seq};
 use crate::limits;
 use crate::time::{Duration, Timestamp};
@@ -112,6 +113,13 @@ pub(crate) struct Repair {
 }
 
 impl Repair {
+    /// Bytes of memory behind it, about.
+    pub(crate) fn heap(&self) -> usize {
+        let of_claims = self.claims.values().map(heap::map).sum::<usize>();
+        let by_link = self.claimed_by.values().map(heap::set).sum::<usize>();
+        heap::map(&self.claims) + of_claims + by_link + heap::map(&self.wants) + heap::queue(&self.pulled)
+    }
+
     /// `link` has `from..end` of a log, and said so on a tree; do not ask before `due`.
     pub(crate) fn claim(
         &mut self,

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::heap;
 use crate::id::{LinkId, LogId, PeerId, Seq};
 use crate::limits;
 use crate::time::Timestamp;
@@ -46,6 +47,13 @@ struct Gathered {
 pub(crate) type Announcements = Vec<(LinkId, Vec<OnTree>)>;
 
 impl Tree {
+    /// Bytes of memory behind it, about.
+    pub(crate) fn heap(&self) -> usize {
+        let of_children = self.children.values().map(heap::set).sum::<usize>();
+        let of_news = heap::map(&self.announcements) + heap::map(&self.lately) + heap::queue(&self.late);
+        heap::map(&self.children) + of_children + heap::map(&self.parents) + of_news
+    }
+
     /// A neighbour grafts itself to us for an author.
     pub(crate) fn graft(&mut self, author: PeerId, link: LinkId) {
         if self.children.len() < limits::AUTHORS_MAX || self.children.contains_key(&author) {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::{Fact, Known, Overlay, block};
+use crate::heap;
 use crate::id::PeerId;
 use crate::io::Slot;
 use crate::limits;
@@ -145,6 +146,17 @@ impl Overlay {
     pub(super) fn refusal(&mut self, why: Refusal, to: &PeerId) -> Refuse {
         let peers = self.sample(Refuse::PEERS_MAX, to, |known| known.failures == 0);
         Refuse { why, peers }
+    }
+
+    /// Bytes of memory behind it, about; records are shared.
+    pub(crate) fn heap(&self) -> usize {
+        let of_known = |known: &Known| {
+            let addresses = known.addresses.iter().chain(&known.hearsay).map(|address| address.0.capacity());
+            heap::list(&known.addresses) + heap::list(&known.hearsay) + addresses.sum::<usize>()
+        };
+        let known = self.known.iter().map(|(_, known)| of_known(known)).sum::<usize>();
+        let named = self.named.iter().map(|(_, named)| size_of_val(&**named)).sum::<usize>();
+        self.known.heap() + known + self.named.heap() + named + self.active.heap()
     }
 
     /// Up to `n` of them, at random.

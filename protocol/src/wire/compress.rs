@@ -21,6 +21,7 @@ mod varint;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::error::DecodeError;
+use crate::heap;
 use crate::id::{EnvelopeId, EpochId, Lane, PeerId, Seq, TopicTag};
 use crate::limits::{CIPHERTEXT_MAX, ELIDED_LOGS_MAX, ELIDED_SCOPES_MAX};
 use crate::wire::envelope::{HEADER_LEN, Header, envelope_id};
@@ -133,6 +134,12 @@ struct Tables {
     told: Vec<Told>,
 }
 
+impl Tables {
+    fn heap(&self) -> usize {
+        heap::list(&self.logs) + heap::list(&self.scopes) + heap::list(&self.told)
+    }
+}
+
 /// When each entry of a table was last used: the sender's way to choose what makes room.
 #[derive(Debug, Default)]
 struct Used {
@@ -167,6 +174,11 @@ pub struct Compressor {
 }
 
 impl Compressor {
+    /// Bytes of memory behind it, about.
+    pub fn heap(&self) -> usize {
+        self.tables.heap() + heap::list(&self.logs_used.at) + heap::list(&self.told_used.at)
+    }
+
     /// Takes a frame (kind and numbers; then what [`super::frame::Encoded`] calls the body) and appends to `out`
     /// what travels of it in front of the rest of the body. Returns where that rest begins.
     pub fn elide(&mut self, head: &[u8], body: &[u8], out: &mut Vec<u8>) -> usize {
@@ -329,6 +341,11 @@ enum Front {
 }
 
 impl Expander {
+    /// Bytes of memory behind it, about.
+    pub fn heap(&self) -> usize {
+        self.tables.heap()
+    }
+
     /// How many bytes longer a frame with an envelope can become.
     pub const ROOM: usize = HEADER_LEN - ELIDED_MIN;
 

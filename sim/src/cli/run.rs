@@ -1,5 +1,6 @@
 //! `run`: a scenario by its name or from a file.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -27,6 +28,9 @@ pub(super) struct Args {
     /// Run it with these protocols too, and report all side by side.
     #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', conflicts_with = "html")]
     beside: Vec<Protocol>,
+    /// Also say how much memory each part of a node takes, about, at the end.
+    #[arg(long, conflicts_with = "beside")]
+    census: bool,
     /// Report one JSON object.
     #[arg(long)]
     json: bool,
@@ -43,7 +47,7 @@ pub(super) fn run(args: &Args) -> Done {
     let started = Instant::now();
     let is_terminal = std::io::stderr().is_terminal();
     let mut told = started;
-    let report = report::run(&scenario, |now| {
+    let (report, world) = report::run_to_end(&scenario, |now| {
         let share = 100.0 * now.as_micros() as f64 / scenario.duration.as_micros() as f64;
         if is_terminal {
             eprint!("\r{share:3.0} % of {:?}", scenario.duration);
@@ -70,7 +74,8 @@ pub(super) fn run(args: &Args) -> Done {
         eprintln!("the page is {}", file.display());
     }
     let is_good = report.is_good();
-    conclude(args, scenario.seed, &Ran::new(args, report, took), is_good)
+    let memory = args.census.then(|| report::memory(&world));
+    conclude(args, scenario.seed, &Ran { memory, ..Ran::new(args, report, took) }, is_good)
 }
 
 /// A report with what this machine made of it.
@@ -88,6 +93,9 @@ struct Ran {
     /// The same for each node.
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes_per_node: Option<u64>,
+    /// Bytes of each part of a node at the end, if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<BTreeMap<String, u64>>,
 }
 
 impl Ran {
@@ -99,6 +107,7 @@ impl Ran {
             events_per_s: report.events as f64 / took_s,
             peak_rss_bytes,
             bytes_per_node: peak_rss_bytes.map(|bytes| bytes / report.nodes.max(1) as u64),
+            memory: None,
             report,
         }
     }
@@ -115,6 +124,9 @@ impl fmt::Display for Ran {
                 peak / 1_000_000,
                 each as f64 / 1024.0
             )?;
+        }
+        for (part, bytes) in self.memory.iter().flatten() {
+            writeln!(f, "{part:<28}{:.1} KiB a node, about", *bytes as f64 / 1024.0)?;
         }
         Ok(())
     }

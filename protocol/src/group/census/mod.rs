@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::crypto::Identity;
+use crate::heap;
 use crate::id::{Incarnation, LinkId, PeerId, TopicTag};
 use crate::io::PresenceCause;
 use crate::limits;
@@ -177,6 +178,11 @@ impl Census {
     pub(crate) fn digest(&self) -> MembersDigest {
         let sum = if self.is_sample { MembersDigest::SAMPLE } else { self.sum };
         MembersDigest { n: u32::try_from(self.n_here).unwrap_or(u32::MAX), sum }
+    }
+
+    /// Bytes of memory behind it, about.
+    pub(crate) fn heap(&self) -> usize {
+        self.members.heap() + heap::map(&self.cases)
     }
 
     /// Whether there are more in the group than on the list.

@@ -4,6 +4,7 @@
 //! A part has a 64th of them, few enough to move when one comes in between.
 
 use super::{Member, first_of};
+use crate::heap;
 use crate::id::PeerId;
 use crate::wire::frame::MembersSums;
 
@@ -50,6 +51,11 @@ impl Part {
 }
 
 impl Table {
+    /// Bytes of memory behind it, about; the words are shared.
+    pub(super) fn heap(&self) -> usize {
+        heap::list(&self.parts) + self.parts.iter().map(|part| heap::list(&part.members)).sum::<usize>()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.len
     }

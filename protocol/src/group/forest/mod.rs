@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 
 use crate::bucket::{Bucket, Rate};
 use crate::crypto::Identity;
+use crate::heap;
 use crate::id::{Incarnation, LinkId, LogId, PeerId, Seq, TopicTag};
 use crate::io::{Secrets, TreeStatus};
 use crate::limits;
@@ -134,6 +135,13 @@ struct Used {
 }
 
 impl Forest {
+    /// Bytes of memory behind it, about.
+    pub(crate) fn heap(&self) -> usize {
+        let of_trees = self.trees.values().map(|tree| heap::list(&tree.vias)).sum::<usize>();
+        let numbers = heap::map(&self.by_root) + heap::map(&self.theirs);
+        heap::map(&self.trees) + of_trees + numbers + heap::map(&self.links) + heap::map(&self.left)
+    }
+
     pub(crate) fn take_facts(&mut self) -> Vec<Fact> {
         std::mem::take(&mut self.facts)
     }
