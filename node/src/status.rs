@@ -63,7 +63,7 @@ pub struct GroupInfo {
     /// How many other members are there, near and far.
     #[serde(default)]
     pub member_count: usize,
-    /// There are more than this node keeps in mind.
+    /// There may be more than this node keeps in mind.
     #[serde(default)]
     pub is_sample: bool,
     /// How many of them are linked.

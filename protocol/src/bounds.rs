@@ -10,9 +10,11 @@ use crate::limits;
 #[serde(default, deny_unknown_fields)]
 pub struct Bounds {
     /// Members of one group on its list: 16 to [`limits::MEMBERS_MAX`], some 170 bytes each. Of a larger group the list is
-    /// a sample; messages reach everybody all the same.
+    /// a sample, and what is said of others is not passed on: messages reach everybody all the same, but where some keep few
+    /// members in mind others may not hear of all.
     pub members: usize,
-    /// Peers that are known without a link, in a network larger than a mesh: 8 to [`limits::PASSIVE_MAX`].
+    /// Peers that are known without a link, in a network larger than a mesh: 8 to [`limits::PASSIVE_MAX`]. Those to which a
+    /// link broke come on top, [`limits::LOST_MAX`] at most.
     pub peers: usize,
     /// Trees of one group: 2 to [`limits::TREES_MAX`], some 600 bytes each.
     pub trees: usize,

@@ -543,7 +543,7 @@ pub struct GroupStatus {
     pub name: String,
     /// How many other members are there, near and far.
     pub n_members: usize,
-    /// There are more than this node keeps in mind: see [`crate::bounds::Bounds::members`].
+    /// There may be more than this node keeps in mind: see [`crate::bounds::Bounds::members`].
     pub is_sample: bool,
     /// How many of them are linked.
     pub n_linked: usize,

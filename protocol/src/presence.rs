@@ -173,7 +173,9 @@ impl Presence {
         incarnation: Incarnation,
         identity: &Identity,
     ) {
-        self.note_stall(now, &peer);
+        if self.peers.get(&peer).is_some_and(|known| known.incarnation >= incarnation) {
+            self.note_stall(now, &peer);
+        }
         self.make_room(now, &peer);
         let known = self.peers.entry(peer).or_insert_with(|| Peer::new(incarnation, now));
         let is_outdated = incarnation < known.incarnation
@@ -212,7 +214,7 @@ impl Presence {
 
     /// It speaks again after a silence that was not this node's own.
     fn note_stall(&mut self, now: Timestamp, peer: &PeerId) {
-        let known = self.peers.get(peer).filter(|known| known.state != PresenceState::Gone);
+        let known = self.peers.get(peer).filter(|known| known.is_silent() && !known.is_cut_off);
         let was_silent = known.is_some_and(|known| now - known.last_heard >= limits::EVASIVE_AFTER);
         if was_silent && self.health.score == 0 {
             self.weather.on_stall(now, *peer);
@@ -224,6 +226,7 @@ impl Presence {
             return;
         };
         known.last_heard = now;
+        known.is_given_up = false;
         known.suspected_at = None;
         known.called_at = None;
         known.is_cut_off = false;

@@ -5,7 +5,8 @@ mod support;
 use core::time::Duration;
 use std::collections::BTreeSet;
 
-use djembe_protocol::id::PeerId;
+use djembe_protocol::bounds::Bounds;
+use djembe_protocol::id::{Lane, PeerId};
 use djembe_sim::topology::NodeIx;
 use djembe_sim::world::{Fault, World, WorldConfig};
 use support::*;
@@ -269,4 +270,30 @@ fn measure() {
     );
     println!("trees {:?}", world.host(0).engine.as_ref().map(|engine| engine.status().groups[0].trees));
     println!("violations {:?}", world.ledger.violations.len());
+}
+
+/// Goal: nodes that keep little of others in mind are a network all the same: messages come to all of them, along trees
+/// after a while, and most say that there may be more members than they know. Method: a hundred of them, a message a second.
+#[test]
+fn nodes_that_keep_little_in_mind_hear_everything() {
+    let bounds = Bounds { members: 16, peers: 8, trees: 2 };
+    let config = WorldConfig { seed: 1, bounds, ..far_apart(0.0) };
+    let mut world = World::arriving(config, 100, secs(2));
+    world.run_for(secs(40));
+    for n in 0..40 {
+        world.publish(n % 10, 0, Lane::Live, 200);
+        world.run_for(secs(1));
+    }
+    world.run_for(secs(5));
+    assert_clean(&world);
+    assert!(world.ledger.messages.iter().all(|sent| sent.delivered.len() == 100));
+    let mut n_samples = 0;
+    for node in 0..100 {
+        let status = world.host(node).engine.as_ref().expect("it runs").status();
+        let group = &status.groups[0];
+        assert!((1..=2).contains(&group.trees), "node {node}: {} trees", group.trees);
+        n_samples += usize::from(group.is_sample);
+    }
+    // A few have neighbours who do not pass on who else there is, and a place left.
+    assert!(n_samples >= 80, "{n_samples} of a hundred");
 }

@@ -221,7 +221,7 @@ impl Group {
         let is_hurried = matches!(fact, Fact::Vote(_)) || self.census.was_accused(subject(fact));
         let is_weather_bad = cx.presence.is_weather_bad(cx.now);
         let most = if is_weather_bad { limits::VOTES_FLOOD_BAD } else { limits::VOTES_FLOOD_MAX };
-        let may_flood = is_hurried && self.census.n_here() <= most;
+        let may_flood = is_hurried && self.census.n_here() <= most && !self.census.is_sample();
         let tree = along.or_else(|| self.forest.choose(cx.now)).filter(|_| !may_flood);
         let about = *subject(fact);
         let links: Vec<(LinkId, PeerId)> = self.members.iter().map(|(link, peer)| (*link, *peer)).collect();

@@ -37,8 +37,12 @@ impl Presence {
         observers: &impl Fn(&PeerId) -> BTreeSet<PeerId>,
     ) {
         let stretch = self.stretch(&peer);
-        let suspect_after =
-            if self.weather.is_bad(now) { limits::SUSPECT_AFTER_BAD } else { limits::SUSPECT_AFTER };
+        // Where it is bad a connection that is closed may be one that the other side has given up.
+        let (suspect_after, after_reset) = if self.weather.is_bad(now) {
+            (limits::SUSPECT_AFTER_BAD, limits::SUSPECT_AFTER)
+        } else {
+            (limits::SUSPECT_AFTER, limits::SUSPECT_AFTER_RESET)
+        };
         let is_vouched_for = self.is_vouched_for(&peer, observers);
         let Some(known) = self.peers.get_mut(&peer) else {
             return;
@@ -72,19 +76,19 @@ impl Presence {
                 let given_up_at = known.last_heard + limits::SUSPECT_AFTER * stretch;
                 let silent_due = known.last_heard + suspect_after * stretch;
                 let due = match known.reset_at {
-                    Some(reset) if !known.linked => {
-                        silent_due.min(reset + limits::SUSPECT_AFTER_RESET * stretch)
-                    }
+                    Some(reset) if !known.linked => silent_due.min(reset + after_reset * stretch),
                     _ => silent_due,
                 };
                 if now < due {
                     // A link that is stuck may be so for long, where a new one is not.
-                    let is_linked = known.linked;
-                    if is_linked && now >= given_up_at {
+                    // Once: the next link may stand by then, and not have been greeted.
+                    let may_give_up = known.linked && !known.is_given_up;
+                    if may_give_up && now >= given_up_at {
+                        known.is_given_up = true;
                         self.facts.push(Fact::Unlink(peer));
                         return self.wake_at(due);
                     }
-                    return self.wake_at(if is_linked { given_up_at.min(due) } else { due });
+                    return self.wake_at(if may_give_up { given_up_at.min(due) } else { due });
                 }
                 known.state = PresenceState::Suspect;
                 (known.suspected_at, known.called_at) = (Some(now), None);
@@ -143,7 +147,7 @@ impl Presence {
             .values()
             .filter(|other| other.is_silent() && apart(other.last_heard) <= limits::PARTITION_WINDOW);
         let (share, many) = if self.weather.is_bad(now) {
-            ((self.n_watched() / 2).max(limits::PARTITION_MAX), limits::PARTITION_MAX * limits::CUT_BAD)
+            ((self.n_watched() / 2).max(limits::PARTITION_MIN), limits::PARTITION_MAX * limits::CUT_BAD)
         } else {
             let share = self.n_watched() / limits::PARTITION_SHARE;
             (share.clamp(limits::PARTITION_MIN, limits::PARTITION_MAX), limits::PARTITION_MAX)

@@ -13,6 +13,8 @@ pub(super) struct Peer {
     pub(super) incarnation: Incarnation,
     pub(super) linked: bool,
     pub(super) last_heard: Timestamp,
+    /// Its silent link was given up, and nothing heard from it since.
+    pub(super) is_given_up: bool,
     /// When its connection broke and was not made again since.
     pub(super) reset_at: Option<Timestamp>,
     /// When this node began to suspect it.
@@ -42,6 +44,7 @@ impl Peer {
             incarnation,
             linked: false,
             last_heard: now,
+            is_given_up: false,
             reset_at: None,
             suspected_at: None,
             called_at: None,

@@ -4,7 +4,7 @@
 //! twelve is spent in silences of more than four seconds (measured with TCP), and each node has neighbours that seem to be
 //! dead. Then a node counts the silences that came to an end, and gives silence more time while they are many.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 
 use crate::id::PeerId;
 use crate::limits;
@@ -13,26 +13,29 @@ use crate::time::Timestamp;
 /// Silences of neighbours that were none.
 #[derive(Debug, Default)]
 pub(super) struct Weather {
-    /// When each ended, and whose it was; the last [`limits::STALLS_KEPT`] of them.
-    stalls: VecDeque<(Timestamp, PeerId)>,
+    /// When the last one of each ended; of [`limits::STALLS_KEPT`] neighbours.
+    stalls: BTreeMap<PeerId, Timestamp>,
+    last_at: Option<Timestamp>,
 }
 
 impl Weather {
     /// A neighbour was silent for long, and was there all the same.
     pub(super) fn on_stall(&mut self, now: Timestamp, peer: PeerId) {
         // Many at once are a cut that was mended, or a host that woke up.
-        if self.stalls.back().is_some_and(|(at, _)| now - *at < limits::STALL_PAUSE) {
+        if self.last_at.is_some_and(|at| now - at < limits::STALL_PAUSE) {
             return;
         }
-        if self.stalls.len() >= limits::STALLS_KEPT {
-            self.stalls.pop_front();
+        self.last_at = Some(now);
+        self.stalls.insert(peer, now);
+        if self.stalls.len() > limits::STALLS_KEPT {
+            let oldest = self.stalls.iter().min_by_key(|(_, at)| **at).map(|(peer, _)| *peer);
+            oldest.and_then(|peer| self.stalls.remove(&peer));
         }
-        self.stalls.push_back((now, peer));
     }
 
     /// Whether there were many lately, and of several neighbours: one alone makes no weather.
     pub(super) fn is_bad(&self, now: Timestamp) -> bool {
-        let fresh = self.stalls.iter().filter(|(at, _)| now - *at < limits::STALLS_WINDOW);
-        fresh.map(|(_, peer)| peer).collect::<BTreeSet<_>>().len() >= limits::STALLS_BAD
+        let n_fresh = self.stalls.values().filter(|at| now - **at < limits::STALLS_WINDOW).count();
+        n_fresh >= limits::STALLS_BAD
     }
 }

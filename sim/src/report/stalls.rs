@@ -26,9 +26,11 @@ pub struct StallReport {
 pub(super) fn summarize(scenario: &Scenario, world: &World) -> Option<StallReport> {
     let first = Timestamp::ZERO + scenario.stalls.iter().map(|stall| stall.at).min()?;
     let all = &world.ledger.messages;
-    let stalled = || scenario.stalls.iter().map(|stall| stall.node);
-    let misses =
-        |sent: &Sent| stalled().filter(|node| sent.author != *node && !sent.delivered.contains(node)).count();
+    let struck = &world.ledger.struck;
+    let misses = |sent: &Sent| {
+        let due = struck.iter().filter(|node| sent.author != *node && sent.expected.contains(node));
+        due.filter(|node| !sent.delivered.contains(node)).count()
+    };
     Some(StallReport {
         others_p99_before_ms: others_p99(all.iter().filter(|sent| sent.at < first)),
         others_p99_ms: others_p99(all.iter().filter(|sent| sent.at >= first)),
@@ -54,11 +56,10 @@ fn others_p99<'a>(messages: impl Iterator<Item = &'a Sent>) -> f64 {
 
 impl StallReport {
     pub(super) fn write(&self, line: &mut impl FnMut(&str, String) -> fmt::Result) -> fmt::Result {
-        let rise = (self.others_p99_ms / self.others_p99_before_ms - 1.0) * 100.0;
-        line(
-            "p99 of those that read",
-            format!("{:.1} ms, {:.1} before: {rise:+.1} %", self.others_p99_ms, self.others_p99_before_ms),
-        )?;
+        let (before, now) = (self.others_p99_before_ms, self.others_p99_ms);
+        let rise =
+            if before > 0.0 { format!(": {:+.1} %", (now / before - 1.0) * 100.0) } else { String::new() };
+        line("p99 of those that read", format!("{now:.1} ms, {before:.1} before{rise}"))?;
         let text = format!("{} bytes waited for one link at the most", self.queue_max_bytes);
         line("missed by the others", format!("{}; {text}", self.missed))
     }

@@ -51,6 +51,7 @@ impl Census {
             return;
         }
         if theirs.sum == MembersDigest::SAMPLE {
+            self.compare.due.remove(&link);
             return;
         }
         let soonest = self.compare.sent.get(&link).map_or(now, |at| *at + limits::SUMS_PAUSE);
@@ -151,7 +152,7 @@ impl Census {
 
     /// The page was taken in.
     pub(crate) fn on_page(&mut self, ground: &Ground<'_>, link: LinkId, more_after: Option<PeerId>) {
-        match more_after.filter(|_| self.members.len() < ground.members_max) {
+        match more_after.filter(|_| self.n_here < ground.members_max) {
             Some(after) => self.ask(ground, link, after),
             None => self.compare.asked = None,
         }

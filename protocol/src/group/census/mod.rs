@@ -97,7 +97,7 @@ pub(crate) struct Census {
     n_here: usize,
     /// Of the ids of those who are there.
     sum: u64,
-    /// There was no room for somebody: who is on the list is a sample of the group, until half of them are gone.
+    /// The list was full: it is taken for a sample of the group, until half of those on it are gone.
     is_sample: bool,
     cases: BTreeMap<PeerId, Case>,
     compare: Compare,
@@ -247,7 +247,6 @@ impl Census {
                 return Ok(if is_behind { Worth::Outdated } else { Worth::Old });
             }
         } else if self.n_here >= ground.members_max {
-            self.is_sample |= record.stay == Stay::Here;
             return Ok(Worth::Old);
         }
         *toll += limits::SIGNATURE_TOLL;
@@ -256,6 +255,7 @@ impl Census {
             self.make_room(ground.members_max);
         }
         self.put(ground.now, record);
+        self.is_sample |= self.n_here >= ground.members_max;
         let may_pass = self.members.get_mut(&record.peer).is_some_and(|known| known.may_pass(ground.now));
         Ok(if may_pass { Worth::News } else { Worth::Noted })
     }
@@ -394,6 +394,11 @@ impl Census {
     /// watched: their watchers died with them.
     fn sweep(&mut self, ground: &Ground<'_>) {
         self.is_sample &= self.n_here >= ground.members_max / 2;
+        if self.is_sample {
+            // How often each says its word depends on how many there are, which nobody knows here.
+            self.sweep_at = Some(ground.now + limits::SWEEP_EVERY);
+            return;
+        }
         let oldest = limits::WORD_EXPIRES * self.word_pause();
         let now = seconds(ground.now);
         let is_stale =

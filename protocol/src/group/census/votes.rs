@@ -89,7 +89,9 @@ impl Census {
             return Ok(Worth::Old);
         }
         if alert.target == ground.me {
-            if alert.incarnation >= ground.incarnation && self.members.contains(&alert.observer) {
+            // Of a sample most who watch this node are not on the list.
+            let may_be_member = self.is_sample || self.members.contains(&alert.observer);
+            if alert.incarnation >= ground.incarnation && may_be_member {
                 *toll += limits::SIGNATURE_TOLL;
                 alert.check().map_err(|_| Junk)?;
                 self.heard.push(Heard::Vote(alert.clone()));
@@ -116,7 +118,9 @@ impl Census {
         };
         let is_of_now = alert.incarnation >= target.word.incarnation
             && alert.incarnation.0 - target.word.incarnation.0 <= limits::INCARNATION_JUMP_MAX;
-        let is_of_member = alert.observer == ground.me || self.members.contains(&alert.observer);
+        // Who watches a member of a sample need not be on it.
+        let may_be_member = self.is_sample || self.members.contains(&alert.observer);
+        let is_of_member = alert.observer == ground.me || may_be_member;
         let is_news = self.cases.get(&alert.target).is_none_or(|case| match case.risen_at {
             Some(at) => ground.now - at >= limits::VOTE_AGAIN || !case.has_vote_of(&alert.observer),
             None if case.incarnation < alert.incarnation => !case.has_vote_of(&alert.observer),
@@ -177,7 +181,8 @@ impl Census {
         let voters: BTreeSet<PeerId> =
             fresh.iter().flat_map(|case| case.votes.iter().map(|vote| vote.observer)).collect();
         let many = limits::PARTITION_MAX.max(self.n_here / limits::PARTITION_MEMBERS_SHARE);
-        let many = if ground.is_weather_bad { many * limits::CUT_BAD } else { many };
+        let at_most = (self.n_here / 3).max(many);
+        let many = if ground.is_weather_bad { (many * limits::CUT_BAD).min(at_most) } else { many };
         fresh.len() >= many && voters.len() >= limits::VOTES
     }
 

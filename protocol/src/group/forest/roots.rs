@@ -184,7 +184,7 @@ impl Forest {
 
     fn lacks_roots(&self, ground: &Ground<'_>) -> bool {
         let fresh = self.trees.values().filter(|tree| ground.now - tree.heard_at < limits::TREE_FRESH);
-        fresh.count() < self.roots.wanted(ground) * 3 / 4
+        fresh.count() < (self.roots.wanted(ground) * 3).div_ceil(4)
     }
 
     fn become_root(&mut self, ground: &mut Ground<'_>) {
