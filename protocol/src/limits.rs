@@ -368,6 +368,8 @@ pub const EVASIVE_AFTER: Duration = Duration::from_millis(2500);
 pub const SUSPECT_AFTER: Duration = Duration::from_secs(4);
 /// The same where many packets are lost. The silent link is given up as early as elsewhere, and dialled anew.
 pub const SUSPECT_AFTER_BAD: Duration = Duration::from_secs(8);
+/// Silence after which it does so after a connection that broke and cannot be made again.
+pub const SUSPECT_AFTER_RESET: Duration = Duration::from_millis(1500);
 /// Neighbours whose silence of [`EVASIVE_AFTER`] came to an end make bad weather, if there are so many ...
 pub const STALLS_BAD: usize = 4;
 /// ... within so long.
@@ -376,8 +378,6 @@ pub const STALLS_WINDOW: Duration = Duration::from_secs(60);
 pub const STALL_PAUSE: Duration = Duration::from_millis(500);
 /// So many are kept in mind.
 pub const STALLS_KEPT: usize = 16;
-/// The same after a connection that broke and cannot be made again.
-pub const SUSPECT_AFTER_RESET: Duration = Duration::from_millis(1500);
 /// The highest incarnation: far from where arithmetic ends, and beyond microseconds since 1970 for long.
 pub const INCARNATION_MAX: u64 = 1 << 62;
 /// A vote against this node that is further ahead of its incarnation is ignored: nobody can use them up for it.

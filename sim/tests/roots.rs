@@ -79,7 +79,8 @@ fn others_take_over_from_roots_that_die() {
 }
 
 /// Goal: an author loses and doubles nothing on the way from another's tree to its own, and its messages then take hardly
-/// longer than they must: in the mean of three seeds, as it is the way to one node of sixty that decides. (With seed 3 it is a volunteer before.)
+/// longer than they must: in the mean of three seeds, as it is the way to one node of sixty that decides. (With seed 3 it
+/// is a volunteer before.)
 #[test]
 fn an_author_moves_from_a_borrowed_tree_to_its_own() {
     let times = ["duration=85s", "messages.start=40s", "messages.stop=60s"];

@@ -17,8 +17,9 @@ fn floors(sets: &[&str]) -> Scenario {
     Scenario::parse(text, &sets).expect("a scenario")
 }
 
-/// Goal: a beacon goes as far as its segment, and costs three datagrams, as real ones do. Method: nobody knows a contact, a tenth of the
-/// beacons is lost; after ten seconds each is linked to all of its floor and to nobody else, whoever is at home to nobody.
+/// Goal: a beacon goes as far as its segment, and costs three datagrams, as real ones do. Method: nobody knows a contact,
+/// a tenth of the beacons is lost; after ten seconds each is linked to all of its floor and to nobody else, and whoever is
+/// at home to nobody.
 #[test]
 fn a_beacon_goes_as_far_as_its_segment() {
     let mut scenario = floors(&["loss=0.1", "joins=1s"]);
