@@ -60,7 +60,8 @@ pub struct Sent {
     pub best_p99: f64,
     /// And to the last of them, in microseconds.
     pub best_full: u64,
-    /// How long it took to each of them but the author, in microseconds, in the order of arrival.
+    /// How long it took to each node but the author that has run since it was published, in microseconds, in the order
+    /// of arrival.
     pub latencies: Vec<u64>,
     /// Those of them to nodes that stand still some time.
     pub struck: Vec<u64>,
@@ -85,7 +86,7 @@ pub struct Ledger {
     /// All messages, by number; the number is the message's content.
     pub messages: Vec<Sent>,
     tickets: BTreeMap<(NodeIx, GroupId, Lane), Vec<usize>>,
-    /// Time from publish to delivery, in microseconds.
+    /// Time from publish to delivery, in microseconds, of all messages.
     pub latencies: Vec<u64>,
     /// First deliveries of an envelope at another node than its author.
     pub n_envelopes: u64,
@@ -403,13 +404,16 @@ impl Ledger {
         let sent = &mut self.messages[number];
         let is_new = sent.delivered.insert(node);
         if is_new && self.peers[sent.author] != self.peers[node] {
-            let took = (now - sent.at).as_micros() as u64;
-            self.latencies.push(took);
-            sent.latencies.push(took);
-            if self.struck.contains(&node) {
-                sent.struck.push(took);
-            }
             self.payload += sent.size as u64;
+            // What was said before a node came is history to it, and as old as it is.
+            if self.started[node] <= sent.at {
+                let took = (now - sent.at).as_micros() as u64;
+                self.latencies.push(took);
+                sent.latencies.push(took);
+                if self.struck.contains(&node) {
+                    sent.struck.push(took);
+                }
+            }
         }
         is_new
     }
