@@ -19,7 +19,7 @@ use serde::Serialize;
 
 pub use self::attack::AttackReport;
 pub use self::beside::Beside;
-use self::bytes::Bytes;
+use self::bytes::{Bytes, Mark};
 pub use self::bytes::{MESSAGE_KINDS, PRESENCE_KINDS};
 pub use self::memory::memory;
 pub use self::series::Sample;
@@ -119,8 +119,10 @@ pub struct Report {
     pub deaths_unknown: u64,
     /// The overlay at the end.
     pub overlay: OverlayReport,
-    /// Frames by kind, with their bytes.
+    /// Frames by kind, with their bytes, of the whole run.
     pub frames: BTreeMap<u8, (u64, u64)>,
+    /// Frames by kind, and their bytes on the wire, of a node and second.
+    pub frames_per_node_second: BTreeMap<u8, (f64, f64)>,
     /// Events that the simulator worked off.
     pub events: u64,
     /// The hash over all of them.
@@ -178,7 +180,7 @@ pub fn run_world(
     let mut next = world.now() + Duration::from_secs(1);
     while next < end {
         if before.is_none() && next >= Timestamp::ZERO + scenario.messages.measured_from() {
-            before = Some(Bytes::of(&world));
+            before = Some(Mark::of(&world));
         }
         if scenario.nodes <= MESH_NODES_MAX {
             mesh = mesh.or_else(|| run_until_mesh(&mut world, scenario.joins, next));
@@ -279,7 +281,7 @@ fn check_bounds_of(world: &mut World, nodes: Vec<usize>) {
     }
 }
 
-fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>, before: &Bytes) -> Report {
+fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>, before: &Mark) -> Report {
     let ledger = &world.ledger;
     let (mut delivered, mut expected, mut not_sent) = (0, 0, ledger.n_refused);
     let is_up = |node: &usize| world.host(*node).engine.is_some();
@@ -305,7 +307,7 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>, before:
     let timing = timing::of(world, Timestamp::ZERO + scenario.messages.measured_from());
     let deaths = timing::of_deaths(world);
     let seconds = scenario.duration.as_secs_f64();
-    let spent = Bytes::of(world).since(before);
+    let spent = Bytes::of(world).since(&before.bytes);
     let per_node = |bytes: u64| bytes as f64 / scenario.nodes as f64 / spent.seconds;
     Report {
         protocol: scenario.protocol,
@@ -348,6 +350,7 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>, before:
         deaths_unknown: deaths.n_unknown,
         overlay: world.overlay_report(OVERLAY_AUTHORS),
         frames: world.frames(),
+        frames_per_node_second: before.rates(world, scenario.nodes, spent.seconds),
         events: world.n_events(),
         hash: world.trace_hash(),
         attack: attack::summarize(scenario, world),

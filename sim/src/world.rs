@@ -420,6 +420,16 @@ impl World {
         all
     }
 
+    /// Frames by kind: how many, and what they took on the wire.
+    pub(crate) fn frames_on_wire(&self) -> BTreeMap<u8, (u64, u64)> {
+        let mut all: BTreeMap<u8, (u64, u64)> = BTreeMap::new();
+        for (kind, traffic) in self.shards.iter().flat_map(|shard| &shard.tally.frames) {
+            let sum = all.entry(*kind).or_default();
+            *sum = (sum.0 + traffic.frames, sum.1 + traffic.wire_bytes);
+        }
+        all
+    }
+
     /// Bytes of these kinds of frames, without what is around them.
     pub fn frame_bytes_of(&self, kinds: &[u8]) -> u64 {
         self.sum(|tally| kinds.iter().filter_map(|kind| tally.frames.get(kind)).map(|all| all.bytes).sum())

@@ -1,5 +1,7 @@
 //! What has been put on the wire, by purpose, so that two times can be compared.
 
+use std::collections::BTreeMap;
+
 use crate::baseline::{self, Protocol};
 use crate::shard::beacons;
 use crate::world::World;
@@ -11,6 +13,29 @@ pub const MESSAGE_KINDS: [u8; 9] = [13, 14, 15, 16, 17, 18, 42, 43, 50];
 const CARRIED_KINDS: [u8; 2] = [baseline::PAYLOAD, baseline::TALK];
 /// Kinds of frames that say who is there: beats, votes, words of members.
 pub const PRESENCE_KINDS: [u8; 11] = [4, 5, 6, 7, 8, 24, 25, 26, 27, 28, 29];
+
+/// What has been put on the wire up to a time, by purpose and by kind of frame.
+#[derive(Default)]
+pub(super) struct Mark {
+    pub(super) bytes: Bytes,
+    kinds: BTreeMap<u8, (u64, u64)>,
+}
+
+impl Mark {
+    pub(super) fn of(world: &World) -> Self {
+        Self { bytes: Bytes::of(world), kinds: world.frames_on_wire() }
+    }
+
+    /// Frames and bytes on the wire since then, by kind, of a node and second.
+    pub(super) fn rates(&self, world: &World, nodes: usize, seconds: f64) -> BTreeMap<u8, (f64, f64)> {
+        let rate = |kind: u8, (frames, bytes): (u64, u64)| {
+            let before = self.kinds.get(&kind).copied().unwrap_or_default();
+            let per = |n: u64| n as f64 / nodes as f64 / seconds;
+            (kind, (per(frames - before.0), per(bytes - before.1)))
+        };
+        world.frames_on_wire().into_iter().map(|(kind, all)| rate(kind, all)).collect()
+    }
+}
 
 /// What has been put on the wire up to a time.
 #[derive(Clone, Copy, Default)]
