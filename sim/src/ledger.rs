@@ -79,8 +79,6 @@ pub struct Ledger {
     honest: BTreeSet<PeerId>,
     /// Messages are those of applications, and have no number in these books.
     pub(crate) has_apps: bool,
-    /// What a node has delivered last of each log in its present run, where there are applications.
-    last: BTreeMap<(NodeIx, GroupId, LogId), Seq>,
     /// Messages of others that were delivered.
     pub n_foreign: u64,
     /// All messages, by number; the number is the message's content.
@@ -111,8 +109,8 @@ pub struct Ledger {
     disturbed: Vec<Timestamp>,
     /// When each node was started last.
     started: Vec<Timestamp>,
-    /// What each node last said of each peer.
-    presence: BTreeMap<(u32, u32), Said>,
+    /// What each node sees, or saw.
+    sights: Vec<Sight>,
     /// When a node first said that another is gone, since the other last changed.
     pub gone_at: BTreeMap<(NodeIx, PeerId), Timestamp>,
     /// Who died when and has not been started again.
@@ -123,13 +121,24 @@ pub struct Ledger {
     pub notes: Vec<(Timestamp, NodeIx, String)>,
     /// What nodes said of neighbours that lag: when, who, of whom.
     pub paces: Vec<(Timestamp, NodeIx, PeerId, Pace)>,
-    /// Whom a node sees in a group.
-    members: BTreeMap<(NodeIx, GroupId), NodeSet>,
-    /// Which members a node has seen going, in its present run.
-    pub members_left: BTreeSet<(NodeIx, PeerId)>,
     /// Members that a node saw going, and coming back in the same run without having stopped or left.
     pub n_member_flaps: u64,
-    went: BTreeMap<(NodeIx, GroupId, PeerId), Timestamp>,
+}
+
+/// What one node has told its applications in its present run. Peers are named by the number of their node: everybody
+/// sees everybody go.
+#[derive(Debug, Default)]
+struct Sight {
+    /// What it delivered last of each log, where there are applications.
+    last: BTreeMap<(GroupId, LogId), Seq>,
+    /// What it last said of each peer.
+    presence: BTreeMap<u32, Said>,
+    /// Whom it sees in a group.
+    members: BTreeMap<GroupId, NodeSet>,
+    /// Which members it has seen going.
+    left: NodeSet,
+    /// And when, if it was no leaving.
+    went: BTreeMap<GroupId, BTreeMap<u32, Timestamp>>,
 }
 
 /// What a node says of another, why, and since when.
@@ -142,6 +151,7 @@ impl Ledger {
         self.honest.insert(peer);
         self.disturbed.push(Timestamp::ZERO);
         self.started.push(Timestamp::ZERO);
+        self.sights.push(Sight::default());
     }
 
     pub(crate) fn add_member(&mut self, node: NodeIx, group: GroupId) {
@@ -153,11 +163,10 @@ impl Ledger {
     pub fn deaths_known(&self, others: &[NodeIx]) -> Vec<Vec<Option<u64>>> {
         let known = |died: NodeIx, at: Timestamp| {
             let peer = self.peers[died];
+            let short = self.short(&peer);
             let took = |node: NodeIx| {
                 let gone = self.gone_at.get(&(node, peer)).copied();
-                let groups = (node, GroupId([0; 32]), peer)..=(node, GroupId([0xff; 32]), peer);
-                let left =
-                    self.went.range(groups).filter(|((.., of), _)| *of == peer).map(|(_, at)| *at).min();
+                let left = self.sights[node].went.values().filter_map(|went| went.get(&short)).copied().min();
                 let first = gone.into_iter().chain(left).filter(|known| *known >= at).min();
                 first.map(|known| (known - at).as_micros() as u64)
             };
@@ -205,12 +214,7 @@ impl Ledger {
         for message in &mut self.messages {
             message.this_run.remove(node);
         }
-        self.last.retain(|(of, ..), _| *of != node);
-        self.members.retain(|(of, _), _| *of != node);
-        self.members_left.retain(|(of, _)| *of != node);
-        self.went.retain(|(of, ..), _| *of != node);
-        let short = u32::try_from(node).unwrap_or(u32::MAX);
-        self.presence.retain(|(of, _), _| *of != short);
+        self.sights[node] = Sight::default();
         let peer = self.peers[node];
         self.gone_at.retain(|(of, gone), _| *of != node && *gone != peer);
         for message in self.messages.iter_mut().filter(|sent| sent.author == node) {
@@ -264,21 +268,24 @@ impl Ledger {
                 self.notes.push((now, node, format!("dropped: {reason}")));
             }
             Event::MemberJoined { group, peer } => {
-                let first = self.nodes_of(&peer).first().copied();
+                let (first, short) = (self.nodes_of(&peer).first().copied(), self.short(&peer));
+                let sight = &mut self.sights[node];
                 if let Some(member) = first {
-                    self.members.entry((node, group)).or_default().insert(member);
+                    sight.members.entry(group).or_default().insert(member);
                 }
-                let went = self.went.remove(&(node, group, peer));
+                let went = sight.went.get_mut(&group).and_then(|went| went.remove(&short));
                 let started = first.map(|member| self.started[member]);
                 self.n_member_flaps += u64::from(went.is_some_and(|at| started.is_some_and(|it| it < at)));
             }
             Event::MemberLeft { group, peer, cause } => {
-                if let Some(member) = self.nodes_of(&peer).first().copied() {
-                    self.members.entry((node, group)).or_default().remove(member);
+                let (first, short) = (self.nodes_of(&peer).first().copied(), self.short(&peer));
+                let sight = &mut self.sights[node];
+                if let Some(member) = first {
+                    sight.members.entry(group).or_default().remove(member);
+                    sight.left.insert(member);
                 }
-                self.members_left.insert((node, peer));
                 if !matches!(cause, PresenceCause::Left | PresenceCause::Goodbye) {
-                    self.went.insert((node, group, peer), now);
+                    sight.went.entry(group).or_default().insert(short, now);
                 }
             }
             Event::Gap { from, to, .. } => {
@@ -361,8 +368,7 @@ impl Ledger {
 
     /// An application may say what it likes; but each log comes in its order, and nothing of it twice.
     fn on_delivered_to_app(&mut self, now: Timestamp, node: NodeIx, delivered: &Delivered) {
-        let place = (node, delivered.group, delivered.log);
-        let last = self.last.insert(place, delivered.seq);
+        let last = self.sights[node].last.insert((delivered.group, delivered.log), delivered.seq);
         if last.is_some_and(|last| last >= delivered.seq) {
             let text = format!("envelope {} of {:?} after {last:?}", delivered.seq, delivered.log);
             self.violate(now, node, "order", text);
@@ -394,7 +400,11 @@ impl Ledger {
     pub(crate) fn heap(&self) -> usize {
         let latencies = self.messages.iter().map(|sent| sent.latencies.capacity()).sum::<usize>();
         let nodes = self.peers.len() * (size_of::<PeerId>() * 5 + size_of::<Timestamp>());
-        let said = self.presence.len() * size_of::<((u32, u32), Said)>() * 3 / 2;
+        let of_sight = |sight: &Sight| {
+            let went = sight.went.values().map(BTreeMap::len).sum::<usize>();
+            sight.presence.len() * size_of::<(u32, Said)>() + went * size_of::<(u32, Timestamp)>()
+        };
+        let said = self.sights.iter().map(of_sight).sum::<usize>() * 3 / 2;
         let of_messages = self.messages.len() * (size_of::<Sent>() + 3 * self.peers.len() / 8);
         (latencies + self.latencies.capacity()) * size_of::<u64>() + nodes + said + of_messages
     }
@@ -461,8 +471,8 @@ impl Ledger {
         is_there: bool,
     ) {
         let subject = self.nodes_of(&peer).to_vec();
-        let key = (u32::try_from(node).unwrap_or(u32::MAX), self.short(&peer));
-        let before = self.presence.insert(key, (said.0, said.1, now));
+        let short = self.short(&peer);
+        let before = self.sights[node].presence.insert(short, (said.0, said.1, now));
         if let Some((PresenceState::Gone, cause, at)) = before
             && said.0 == PresenceState::Alive
             && cause != PresenceCause::Goodbye
@@ -503,13 +513,18 @@ impl Ledger {
 
     /// What a node last said of a peer in its present run.
     pub fn said(&self, node: NodeIx, peer: &PeerId) -> Option<Said> {
-        let node = u32::try_from(node).ok()?;
-        self.presence.get(&(node, self.short(peer))).copied()
+        self.sights.get(node)?.presence.get(&self.short(peer)).copied()
     }
 
     /// Whom a node sees in a group.
     pub fn members(&self, node: NodeIx, group: GroupId) -> Option<&NodeSet> {
-        self.members.get(&(node, group))
+        self.sights.get(node)?.members.get(&group)
+    }
+
+    /// Which members each node has seen going, in its present run.
+    pub fn members_left(&self) -> impl Iterator<Item = (NodeIx, PeerId)> + '_ {
+        let sights = self.sights.iter().enumerate();
+        sights.flat_map(move |(node, sight)| sight.left.iter().map(move |left| (node, self.peers[left])))
     }
 
     /// Whether a message reached all of these.

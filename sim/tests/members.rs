@@ -151,7 +151,7 @@ fn a_cut_in_the_list(seed: u64, n: usize) {
     world.run_for(secs(15));
     let dead: BTreeSet<PeerId> = [3, n - 3].map(|node| world.host(node).peer).into();
     let gone = |world: &World| {
-        let left = world.ledger.members_left.iter().filter(|(_, left)| !dead.contains(left));
+        let left = world.ledger.members_left().filter(|(_, left)| !dead.contains(left));
         left.count()
     };
     assert_eq!(gone(&world), 0, "while it is cut");
