@@ -456,6 +456,7 @@ impl Engine {
             for heard in std::mem::take(&mut self.heard) {
                 match heard {
                     Heard::Vote(alert) => {
+                        let alert = (*alert).clone();
                         self.presence.alert(self.now, presence::Way::Group, alert, &self.identity);
                     }
                     Heard::Risen(peer, incarnation) => self.presence.risen(self.now, peer, incarnation),

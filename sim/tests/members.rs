@@ -193,7 +193,7 @@ fn liars_vote_in_vain() {
             let identity = world.host(liar).identity();
             let engine = world.host(30).engine.as_ref().expect("it runs");
             let incarnation = Incarnation(engine.status().incarnation.0 + round % 2);
-            let facts = vec![Fact::Vote(Alert::new(victim, incarnation, 1, &identity))];
+            let facts = vec![Fact::Vote(Alert::new(victim, incarnation, 1, &identity).into())];
             world.inject(liar, Class::Control, &News { group: 1, tree: FLOOD, facts }.into());
         }
         world.run_for(millis(200));

@@ -2,6 +2,7 @@
 //! known, from everybody to everybody; and told to the application.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::census::{Census, Ground, Heard, Junk, Worth};
 use super::{Ctx, Group};
@@ -119,8 +120,9 @@ impl Group {
         if !self.census.is_here(&alert.target) {
             return false;
         }
-        if self.in_census(cx, |census, ground| census.accuse(ground, alert)) {
-            self.pass_on(cx, &Fact::Vote(alert.clone()), None);
+        let alert = Arc::new(alert.clone());
+        if self.in_census(cx, |census, ground| census.accuse(ground, &alert)) {
+            self.pass_on(cx, &Fact::Vote(alert), None);
             self.send_news(cx);
         }
         true

@@ -19,13 +19,13 @@ fn a_refutation_goes_through_the_group_in_a_mesh_too() {
         n += 1;
         assert!(n < 300, "it goes on believing that the network is large");
         bench.pass(Duration::from_secs(1));
-        bench.say(link, Beat { n: 1, echo: 0, held: 0, ask: false });
+        bench.say(link, Beat { n: 1, echo: 0, held: 0, ask: 0 });
     }
     let kind = Frame::from(News { group: 1, tree: FLOOD, facts: Vec::new() }).kind();
     let n_news = |bench: &Bench| bench.sent.get(&kind).copied().unwrap_or_default();
     assert_eq!(n_news(&bench), 1, "that it is there");
     let vote = Alert::new(bench.engine.me, bench.engine.presence.incarnation(), 3, &far);
-    bench.say(link, News { group: 1, tree: FLOOD, facts: vec![Fact::Vote(vote)] });
+    bench.say(link, News { group: 1, tree: FLOOD, facts: vec![Fact::Vote(vote.into())] });
     assert_eq!(bench.engine.presence.incarnation(), Incarnation(8));
     assert_eq!(n_news(&bench), 2, "that it is there still");
 }

@@ -54,7 +54,7 @@ impl Chaos {
                 n: self.below(256) as u8,
                 echo: self.below(256) as u8,
                 held: self.0.next_u64() as u32,
-                ask: self.below(2) == 0,
+                ask: self.below(3) as u8,
             }
             .into(),
             3 => Alert::new(me, self.incarnation(), 3, hostile).into(),
@@ -108,7 +108,7 @@ impl Chaos {
                 let (incarnation, seq) = (self.incarnation(), self.below(9) as u32);
                 let word = MemberRecord::new(&key().topic_tag(), incarnation, seq, stay, hostile);
                 let vote = Alert::new(me, self.incarnation(), 1, hostile);
-                let facts = vec![Fact::Said(word.into()), Fact::Vote(vote)];
+                let facts = vec![Fact::Said(word.into()), Fact::Vote(vote.into())];
                 News { group, tree: [0, 1, u16::MAX][self.below(3) as usize], facts }.into()
             }
             30 => MembersAsk { group, after: log(self.below(9)).author }.into(),

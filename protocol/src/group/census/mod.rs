@@ -65,9 +65,9 @@ pub(crate) enum Heard {
     /// And is not any more.
     Left(PeerId, PresenceCause),
     /// A member votes against another, or against us.
-    Vote(Alert),
+    Vote(Arc<Alert>),
     /// A vote of ours is to be said again.
-    Repeat(Alert),
+    Repeat(Arc<Alert>),
     /// A member has risen above votes against it.
     Risen(PeerId, Incarnation),
 }
@@ -99,7 +99,10 @@ pub(crate) struct Census {
     sum: u64,
     /// The list was full: it is taken for a sample of the group, until half of those on it are gone.
     is_sample: bool,
+    /// What is said against those who are there, or were until a moment ago.
     cases: BTreeMap<PeerId, Case>,
+    /// The votes by which others were found to be gone.
+    proofs: BTreeMap<PeerId, Vec<Arc<Alert>>>,
     compare: Compare,
     heard: Vec<Heard>,
     frames: Vec<(LinkId, Class, Frame)>,
@@ -182,7 +185,7 @@ impl Census {
 
     /// Bytes of memory behind it, about.
     pub(crate) fn heap(&self) -> usize {
-        self.members.heap() + heap::map(&self.cases)
+        self.members.heap() + heap::map(&self.cases) + heap::map(&self.proofs)
     }
 
     /// Whether there are more in the group than on the list.
@@ -317,8 +320,7 @@ impl Census {
             if self.leave_sum(&peer) {
                 self.heard.push(Heard::Left(peer, PresenceCause::TimedOut));
             }
-            self.members.remove(&peer);
-            self.cases.remove(&peer);
+            self.forget(&peer);
         }
     }
 
@@ -326,8 +328,8 @@ impl Census {
     pub(crate) fn facts_about(&self, peer: &PeerId) -> Vec<Fact> {
         let Some(member) = self.members.get(peer) else { return Vec::new() };
         if member.is_gone {
-            let votes = self.cases.get(peer).map(|case| case.votes.iter());
-            return votes.into_iter().flatten().cloned().map(Fact::Vote).collect();
+            let proof = self.cases.get(peer).map(|case| &case.votes).or_else(|| self.proofs.get(peer));
+            return proof.into_iter().flatten().cloned().map(Fact::Vote).collect();
         }
         vec![Fact::Said(member.word.clone())]
     }
@@ -364,12 +366,17 @@ impl Census {
         while self.members.len() - self.n_here > limits::GONE_MAX && self.forget_oldest() {}
     }
 
+    fn forget(&mut self, peer: &PeerId) {
+        self.members.remove(peer);
+        self.cases.remove(peer);
+        self.proofs.remove(peer);
+    }
+
     fn forget_oldest(&mut self) -> bool {
         let absent = self.members.iter().filter(|member| !member.is_here());
         let oldest = absent.min_by_key(|member| member.changed_at).map(|member| *member.peer());
         if let Some(oldest) = oldest {
-            self.members.remove(&oldest);
-            self.cases.remove(&oldest);
+            self.forget(&oldest);
         }
         oldest.is_some()
     }
@@ -410,8 +417,7 @@ impl Census {
                     self.set_gone(ground.now, &peer, PresenceCause::TimedOut);
                 }
             } else {
-                self.members.remove(&peer);
-                self.cases.remove(&peer);
+                self.forget(&peer);
             }
         }
         if self.members.len() > 0 {

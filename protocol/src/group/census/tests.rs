@@ -82,7 +82,7 @@ fn said(n: usize, incarnation: u64, seq: u32, stay: Stay) -> Fact {
 
 fn vote(observer: usize, target: usize, incarnation: u64, observers: usize) -> Fact {
     let target = identity(target).peer_id();
-    Fact::Vote(Alert::new(target, Incarnation(incarnation), observers, &identity(observer)))
+    Fact::Vote(Alert::new(target, Incarnation(incarnation), observers, &identity(observer)).into())
 }
 
 /// Carries frames between two until neither has anything to say. Returns the bytes.
@@ -231,6 +231,37 @@ fn votes_in_vain_are_not_heard_again() {
     assert_eq!(bench.take(&said(9, 6, 2, Stay::Here)), Ok(Worth::Outdated), "it has to rise above it");
     assert_eq!(bench.take(&said(9, 7, 1, Stay::Here)), Ok(Worth::News));
     assert!(bench.has(9));
+}
+
+/// Goal: the votes by which somebody was found gone are shown as long as it is remembered, though they are not looked at any
+/// more; when it rises nobody is told of it in vain, and its case is closed as any other.
+#[test]
+fn votes_against_the_gone_are_kept_and_not_counted_again() {
+    for rises in [false, true] {
+        let mut bench = Bench::new(0);
+        bench.join(1..10);
+        let gone = identity(9).peer_id();
+        for voter in 1..4 {
+            bench.take(&vote(voter, 9, 5, 3)).expect("signed");
+        }
+        bench.pass(limits::REFUTE_WAIT);
+        assert!(!bench.has(9) && bench.census.facts_about(&gone).len() == 3);
+        assert_eq!((bench.census.cases.len(), bench.census.proofs.len()), (1, 0), "it may be one of many");
+        bench.pass(Duration::from_secs(10));
+        // The next case has everybody looked at.
+        bench.take(&vote(1, 8, 5, 3)).expect("signed");
+        bench.pass(limits::REFUTE_WAIT);
+        assert_eq!((bench.census.cases.len(), bench.census.proofs.len()), (1, 1));
+        assert!(bench.census.facts_about(&gone).len() == 3 && bench.census.was_accused(&gone));
+        if rises {
+            assert_eq!(bench.take(&said(9, 6, 1, Stay::Here)), Ok(Worth::News));
+            assert!(bench.has(9) && bench.census.proofs.is_empty() && bench.census.was_accused(&gone));
+            assert_eq!(bench.take(&vote(1, 9, 6, 3)), Ok(Worth::Old), "not so soon again");
+        } else {
+            assert_eq!(bench.take(&said(9, 6, 1, Stay::Left)), Ok(Worth::News));
+            assert!(!bench.census.was_accused(&gone), "it says so itself");
+        }
+    }
 }
 
 /// Goal: this node's own vote goes out again if it is said again while it stands, so that whoever knows better answers;

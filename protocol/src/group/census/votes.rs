@@ -4,6 +4,7 @@
 //! votes of members, or those of all who watch it if they are fewer, and a second in which it could have spoken.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{Census, Ground, Heard, Junk, Worth};
 use crate::id::{Incarnation, PeerId};
@@ -20,7 +21,7 @@ pub(super) struct Case {
     /// Of different members, sorted by observer; at most [`limits::VOTES`], those of the lowest ids. Nobody stops one
     /// of these on its way, so everybody has the same in the end: whichever three came first are not the same three
     /// everywhere, and each would be stopped somewhere.
-    pub(super) votes: Vec<Alert>,
+    pub(super) votes: Vec<Arc<Alert>>,
     /// When the first one came.
     since: Timestamp,
     /// When there were enough.
@@ -71,7 +72,7 @@ impl Case {
 impl Census {
     /// This node's own vote. True if it is to be passed on: enough others have not voted yet, or it stands and is said
     /// again. Whoever knows better answers.
-    pub(crate) fn accuse(&mut self, ground: &Ground<'_>, alert: &Alert) -> bool {
+    pub(crate) fn accuse(&mut self, ground: &Ground<'_>, alert: &Arc<Alert>) -> bool {
         let counts = self.may_count(ground, alert);
         if counts {
             self.count(ground.now, alert);
@@ -82,7 +83,7 @@ impl Census {
     pub(super) fn take_vote(
         &mut self,
         ground: &Ground<'_>,
-        alert: &Alert,
+        alert: &Arc<Alert>,
         toll: &mut u32,
     ) -> Result<Worth, Junk> {
         if alert.observer == ground.me || alert.observer == alert.target {
@@ -129,7 +130,7 @@ impl Census {
         is_of_now && is_of_member && is_news
     }
 
-    fn count(&mut self, now: Timestamp, alert: &Alert) {
+    fn count(&mut self, now: Timestamp, alert: &Arc<Alert>) {
         let incarnation = alert.incarnation;
         let case = self.cases.entry(alert.target).or_insert_with(|| Case::new(now, incarnation));
         if case.risen_at.is_some() || case.incarnation < incarnation {
@@ -158,11 +159,16 @@ impl Census {
 
     /// Whether there were votes against a member lately.
     pub(crate) fn was_accused(&self, peer: &PeerId) -> bool {
-        self.cases.contains_key(peer)
+        self.cases.contains_key(peer) || self.proofs.contains_key(peer)
     }
 
     /// A member has spoken for itself. Who voted against it in vain is remembered for a while.
     pub(super) fn close_case(&mut self, now: Timestamp, peer: &PeerId, incarnation: Incarnation, stay: Stay) {
+        let votes = self.proofs.remove(peer).filter(|_| stay == Stay::Here);
+        if let Some(last) = votes.as_ref().and_then(|votes| votes.iter().map(|vote| vote.incarnation).max()) {
+            let case = Case { votes: votes.unwrap_or_default(), ..Case::new(now, last) };
+            self.cases.insert(*peer, case);
+        }
         let Some(case) = self.cases.get_mut(peer) else { return };
         if stay != Stay::Here {
             self.cases.remove(peer);
@@ -186,10 +192,24 @@ impl Census {
         fresh.len() >= many && voters.len() >= limits::VOTES
     }
 
+    /// Of those who are gone the votes are kept, to be shown. Each look is at all cases, and in a network where many come
+    /// and go most would be of these.
+    fn set_aside(&mut self, now: Timestamp) {
+        let is_old = |case: &Case| now - case.since > 2 * limits::PARTITION_WINDOW;
+        let old = self.cases.iter().filter(|(_, case)| is_old(case)).map(|(peer, _)| *peer);
+        let gone: Vec<PeerId> = old.filter(|peer| !self.is_here(peer)).collect();
+        for peer in gone {
+            if let Some(case) = self.cases.remove(&peer) {
+                self.proofs.insert(peer, case.votes);
+            }
+        }
+    }
+
     pub(super) fn judge_all(&mut self, ground: &Ground<'_>) {
         let now = ground.now;
         self.judge_at = None;
         self.cases.retain(|_, case| case.risen_at.is_none_or(|at| now - at < limits::VOTE_AGAIN));
+        self.set_aside(now);
         let is_cut = self.is_cut(ground);
         let open: Vec<PeerId> = self.cases.keys().filter(|peer| self.is_here(peer)).copied().collect();
         for peer in open {

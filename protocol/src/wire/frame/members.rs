@@ -78,8 +78,8 @@ pub fn member_id(peer: &PeerId, incarnation: Incarnation) -> u64 {
 pub enum Fact {
     /// Its own word, shared by who keeps it and who passes it on.
     Said(Arc<MemberRecord>),
-    /// An observer's vote that it is gone.
-    Vote(Alert),
+    /// An observer's vote that it is gone, shared likewise.
+    Vote(Arc<Alert>),
 }
 
 /// News of members on their way through the group. Signatures are checked by who did not know them.

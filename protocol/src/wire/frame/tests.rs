@@ -87,7 +87,7 @@ fn samples() -> Vec<Frame> {
         hello().into(),
         Subscribe { group: 3, proof: [6; 32] }.into(),
         Unsubscribe { group: 300 }.into(),
-        Beat { n: 255, echo: 5, held: 1_000_000, ask: true }.into(),
+        Beat { n: 255, echo: 5, held: 1_000_000, ask: 1 }.into(),
         Goodbye { incarnation: Incarnation(1) }.into(),
         alert(2).into(),
         Alive { peer: peer(1), incarnation: Incarnation(70_000), signature: Signature([8; 64]) }.into(),
@@ -107,7 +107,8 @@ fn samples() -> Vec<Frame> {
         Shuffle { reply: false, peers: vec![record()] }.into(),
         Find { tag: [2; 8], record: record(), hops: 3 }.into(),
         Found { tag: [2; 8], seeker: peer(4), record: record() }.into(),
-        News { group: 3, tree: 7, facts: vec![Fact::Said(word(5).into()), Fact::Vote(alert(2))] }.into(),
+        News { group: 3, tree: 7, facts: vec![Fact::Said(word(5).into()), Fact::Vote(alert(2).into())] }
+            .into(),
         MembersAsk { group: 3, after: peer(4) }.into(),
         Members { group: 3, facts: vec![Fact::Said(word(5).into())], more_after: Some(peer(5)) }.into(),
         MembersSums { group: 3, sums: vec![9; MembersSums::BUCKETS] }.into(),
@@ -308,7 +309,7 @@ fn lists_are_bounded_from_both_sides() {
     let anchors = |n| -> Frame {
         AnchorReq { group: u16::MAX, trees: (u16::MAX - n as u16..u16::MAX).collect() }.into()
     };
-    let vote = || Fact::Vote(Alert { incarnation: Incarnation(limits::INCARNATION_MAX), ..alert(2) });
+    let vote = || Fact::Vote(Alert { incarnation: Incarnation(limits::INCARNATION_MAX), ..alert(2) }.into());
     let news = |n| -> Frame { News { group: u16::MAX, tree: u16::MAX, facts: vec![vote(); n] }.into() };
     let more_after = Some(peer(1));
     let members = |n| -> Frame { Members { group: u16::MAX, facts: vec![vote(); n], more_after }.into() };
