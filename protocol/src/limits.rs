@@ -358,6 +358,8 @@ pub const SHUN_MAX: Duration = Duration::from_secs(600);
 pub const BEAT: Duration = Duration::from_secs(1);
 /// The same on a link whose answers have been prompt: with one packet lost twice (0.6 s) still no silence that counts.
 pub const BEAT_STEADY: Duration = Duration::from_secs(2);
+/// The same on a link that only a group needs, once it is steady: others watch whoever is at its end.
+pub const BEAT_QUIET: Duration = Duration::from_secs(8);
 /// So many prompt answers in a row make a link steady. Where every fifth packet is lost one link in a hundred is.
 pub const BEAT_STEADY_AFTER: u32 = 10;
 /// An answer that took longer was not prompt: less than the least time after which a packet is sent again.

@@ -334,6 +334,11 @@ impl Link {
         self.pulse.beat(now, ask)
     }
 
+    /// Whether it may beat slowly: others watch whoever is at the other end.
+    pub(crate) fn set_quiet(&mut self, is_quiet: bool) {
+        self.pulse.set_quiet(is_quiet);
+    }
+
     pub(crate) fn on_beat(&mut self, now: Timestamp, beat: &Beat) {
         self.pulse.on_beat(now, beat);
     }

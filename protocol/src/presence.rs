@@ -128,6 +128,14 @@ impl Presence {
         }
     }
 
+    /// Within so many seconds there is a question on the link to a neighbour, or else traffic both ways.
+    pub(crate) fn expect_by(&mut self, peer: &PeerId, secs: u8) {
+        if let Some(known) = self.peers.get_mut(peer) {
+            let pause = Duration::from_secs(secs.into()).min(limits::BEAT_QUIET);
+            known.quiet = pause.saturating_sub(limits::BEAT_STEADY);
+        }
+    }
+
     /// Bytes of memory behind it, about.
     pub(crate) fn heap(&self) -> usize {
         let of_peers =
@@ -189,6 +197,7 @@ impl Presence {
         known.alerts.retain(|observer, _| *observer == self.me);
         known.linked = true;
         known.reset_at = None;
+        known.quiet = Duration::ZERO;
         self.heard_as(now, peer, PresenceCause::Connected);
         self.tell_suspicions(peer);
     }

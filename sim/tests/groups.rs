@@ -32,6 +32,31 @@ fn a_group_is_its_members_alone() {
     }
 }
 
+/// Goal: who is in ten groups needs no thirty links, says little while nobody talks, and misses nothing, also where packets
+/// are lost, and after a cut. Method: a hundred nodes, forty groups of twenty-five.
+#[test]
+fn who_is_in_many_groups_needs_few_links() {
+    let many = ["nodes=100", "groups=40", "groups_per_node=10", "settle=15s"];
+    let cut = "partitions=[{nodes=30, at=\"71s\", until=\"77s\"}]";
+    for sets in [&[][..], &["loss=0.01", cut]] {
+        let late = ["duration=100s", "messages.start=70s", "messages.stop=80s"];
+        let outcome = attempt(&six_groups(&[&many[..], &late, sets].concat()));
+        assert_eq!(outcome.findings, [], "{sets:?}");
+        let report = outcome.report.expect("it did not panic");
+        assert_eq!((report.messages, report.expected, report.delivered), (20, 20 * 24, 20 * 24), "{sets:?}");
+        if sets.is_empty() {
+            let second = &report.series[66];
+            let idle = second.presence_bytes + second.background_bytes;
+            assert!(
+                report.overlay.degree_mean < 22.0 && report.overlay.degree_max <= 32,
+                "{:?}",
+                report.overlay
+            );
+            assert!(idle < 1_500.0, "{second:?}");
+        }
+    }
+}
+
 /// Goal: an envelope that turns up in another group is noticed.
 #[test]
 fn a_message_in_another_group_is_found() {

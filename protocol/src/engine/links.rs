@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rand_core::Rng;
 
 use super::Engine;
+use crate::group::Group;
 use crate::id::{LinkId, PeerId};
 use crate::io::{CloseCause, Event, LinkEnd, Output, Pace, PresenceCause};
 use crate::limits;
@@ -87,10 +88,14 @@ impl Engine {
     /// Tells the overlay which members of our groups are linked.
     pub(super) fn cover_groups(&mut self) {
         self.own_record();
-        let loaded = self.groups.values().filter(|group| group.is_loaded());
-        let covers: Vec<Cover> =
-            loaded.map(|group| Cover { topic: group.topic_tag(), mates: group.mates() }).collect();
-        self.overlay.cover(self.now, &covers);
+        let loaded: Vec<&Group> = self.groups.values().filter(|group| group.is_loaded()).collect();
+        let cover = |group: &&Group| Cover { topic: group.topic_tag(), mates: group.mates() };
+        let covers: Vec<Cover> = loaded.iter().map(cover).collect();
+        let is_member = |place: usize, peer: &PeerId| loaded.get(place).is_some_and(|group| group.sees(peer));
+        self.overlay.cover(self.now, &covers, is_member);
+        for link in self.links.values_mut() {
+            link.set_quiet(self.overlay.is_for_group(link.id, &link.peer));
+        }
     }
 
     /// The overlay gives a link up, here or at the other end. Nobody has died.
@@ -274,7 +279,10 @@ impl Engine {
         }
         let Some(link) = self.links.get_mut(&id) else { return };
         if link.wants_beat(now) || link.wants_question(now) {
-            let beat = link.beat(now, true);
+            let (beat, peer) = (link.beat(now, true), link.peer);
+            if link.dialed {
+                self.presence.expect_by(&peer, beat.ask);
+            }
             self.cx().send(id, Class::Control, beat);
         }
     }

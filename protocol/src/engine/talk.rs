@@ -119,7 +119,10 @@ impl Engine {
                     self.overlay.measured(&peer, rtt);
                 }
                 let Some(state) = self.links.get_mut(&link) else { return };
-                if beat.ask {
+                if beat.ask > 0 {
+                    if !state.dialed {
+                        self.presence.expect_by(&peer, beat.ask);
+                    }
                     let answer = state.beat(self.now, false);
                     self.cx().send(link, Class::Control, answer);
                     self.give_credit(link, true);

@@ -406,7 +406,7 @@ fn what_comes_after_a_goodbye_is_no_sign_of_life() {
     let link = bench.member();
     let frames = [
         Frame::from(Goodbye { incarnation: Incarnation(1) }),
-        Beat { n: 1, echo: 0, held: 0, ask: false }.into(),
+        Beat { n: 1, echo: 0, held: 0, ask: 0 }.into(),
         Digest { root: [1; 32] }.into(),
     ];
     for frame in frames {

@@ -46,6 +46,11 @@ impl Group {
         mates.into_iter().collect()
     }
 
+    /// Whether somebody, linked or not, is known to be a member that is there.
+    pub(crate) fn sees(&self, peer: &PeerId) -> bool {
+        self.census.is_here(peer)
+    }
+
     /// A neighbour has proved that it knows the group's key.
     pub(crate) fn member_up(&mut self, cx: &mut Ctx<'_>, link: LinkId, theirs: GroupIx, proof: [u8; 32]) {
         let Some(state) = cx.links.get_mut(&link) else {

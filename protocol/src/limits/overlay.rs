@@ -104,6 +104,17 @@ pub const NEAR_SETTLED: Duration = Duration::from_secs(45);
 pub const NEIGHBOR_DIALS: usize = 6;
 /// Members of each group wanted among the neighbours.
 pub const GROUP_LINKS: usize = 4;
+/// Of each group, where there are more than [`MANY_GROUPS`]: three hold a group together as well, and ten groups would
+/// need forty links.
+pub const GROUP_LINKS_OF_MANY: usize = 3;
+/// So many groups are not many yet.
+pub const MANY_GROUPS: usize = 4;
+/// Neighbours in partial mode, at most, of who is in many groups: until links are found that serve several.
+pub const PARTIAL_LINKS_OF_MANY: usize = 48;
+/// So long members are told of each other often by who has more links than that.
+pub const GATHER_FOR: Duration = Duration::from_secs(180);
+/// So often.
+pub const GATHER_EVERY: Duration = Duration::from_secs(3);
 /// From so many on a link that only a group needs is given up again.
 pub const GROUP_LINKS_MAX: usize = 7;
 /// Groups for which links are looked for at one tick; the others at the next.

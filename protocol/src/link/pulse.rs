@@ -22,6 +22,10 @@ pub(super) struct Pulse {
     rtt: Option<Duration>,
     /// How many answers in a row came promptly.
     n_prompt: u32,
+    /// The link may beat slowly when it is steady.
+    is_quiet: bool,
+    /// The pause that was said with the last question.
+    said: Duration,
 }
 
 impl Pulse {
@@ -34,7 +38,14 @@ impl Pulse {
             theirs: None,
             rtt: None,
             n_prompt: 0,
+            is_quiet: false,
+            said: limits::BEAT,
         }
+    }
+
+    /// Whether others watch whoever is at the other end.
+    pub(super) fn set_quiet(&mut self, is_quiet: bool) {
+        self.is_quiet = is_quiet;
     }
 
     pub(super) fn rtt(&self) -> Option<Duration> {
@@ -49,16 +60,20 @@ impl Pulse {
     /// When to ask, if nothing else goes both ways before. `last_sent` is when anything was sent.
     pub(super) fn next_deadline(&self, last_sent: Timestamp) -> Option<Timestamp> {
         let idle_since = last_sent.min(self.last_heard).max(self.asked.0);
-        self.asks.then(|| idle_since + self.pause())
+        self.asks.then(|| idle_since + self.pause().min(self.said.max(limits::BEAT_STEADY)))
     }
 
     /// Longer where answers have been prompt for a while: on a link that loses packets a late answer must not look
     /// like silence.
     fn pause(&self) -> Duration {
-        if self.n_prompt >= limits::BEAT_STEADY_AFTER { limits::BEAT_STEADY } else { limits::BEAT }
+        match (self.n_prompt >= limits::BEAT_STEADY_AFTER, self.is_quiet) {
+            (true, true) => limits::BEAT_QUIET,
+            (true, false) => limits::BEAT_STEADY,
+            (false, _) => limits::BEAT,
+        }
     }
 
-    /// The next beat.
+    /// The next beat, which says when the one after it comes if it asks for an answer.
     pub(super) fn beat(&mut self, now: Timestamp, ask: bool) -> Beat {
         let n = self.ours.0 % u8::MAX + 1;
         self.ours = (n, now);
@@ -67,7 +82,9 @@ impl Pulse {
                 self.n_prompt = 0;
             }
             self.asked = (now, true);
+            self.said = self.pause();
         }
+        let ask = if ask { u8::try_from(self.said.as_secs()).unwrap_or(u8::MAX) } else { 0 };
         let (echo, held) = self.theirs.map_or((0, 0), |(n, at)| (n, (now - at).as_micros()));
         Beat { n, echo, held: u32::try_from(held).unwrap_or(u32::MAX), ask }
     }
@@ -144,6 +161,25 @@ mod tests {
         assert_eq!(gaps[31..], [2; 9]);
     }
 
+    /// Goal: a quiet link beats each eight seconds once it is steady, not before it has said so, and each second again
+    /// when an answer took long.
+    #[test]
+    fn a_quiet_link_says_how_slowly_it_beats() {
+        let mut rest = Rest::new();
+        rest.ends[0].set_quiet(true);
+        let (mut gaps, mut said) = (Vec::new(), Vec::new());
+        let mut last = rest.now;
+        for n in 0..16 {
+            let prompt = Duration::from_micros(500);
+            let asked = rest.exchange(if n == 13 { limits::PROMPT_ANSWER } else { prompt });
+            gaps.push((asked - last).as_secs());
+            said.push(rest.ends[0].said.as_secs());
+            last = asked;
+        }
+        assert_eq!(gaps, [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 8, 8, 8, 1, 1]);
+        assert_eq!(said, [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 8, 8, 8, 8, 1, 1]);
+    }
+
     #[test]
     fn both_sides_learn_the_round_trip() {
         let mut rest = Rest::new();
@@ -160,14 +196,14 @@ mod tests {
     fn a_foreign_echo_measures_nothing() {
         let now = Timestamp::from_micros(5_000_000);
         let mut pulse = Pulse::new(now, true);
-        pulse.on_beat(now, &Beat { n: 9, echo: 0, held: 0, ask: false });
-        pulse.on_beat(now, &Beat { n: 9, echo: 1, held: 0, ask: false });
+        pulse.on_beat(now, &Beat { n: 9, echo: 0, held: 0, ask: 0 });
+        pulse.on_beat(now, &Beat { n: 9, echo: 1, held: 0, ask: 0 });
         assert_eq!(pulse.rtt(), None);
         let beat = pulse.beat(now, true);
         assert_eq!((beat.n, beat.echo), (1, 9));
-        pulse.on_beat(now, &Beat { n: 9, echo: 200, held: u32::MAX, ask: false });
+        pulse.on_beat(now, &Beat { n: 9, echo: 200, held: u32::MAX, ask: 0 });
         assert_eq!(pulse.rtt(), None);
-        pulse.on_beat(now, &Beat { n: 9, echo: 1, held: u32::MAX, ask: false });
+        pulse.on_beat(now, &Beat { n: 9, echo: 1, held: u32::MAX, ask: 0 });
         assert_eq!(pulse.rtt(), Some(Duration::ZERO));
     }
 

@@ -10,12 +10,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Fact, Overlay};
+use super::{Fact, Overlay, mates};
 use crate::id::{PeerId, TopicTag};
-use crate::io::Slot;
 use crate::limits;
 use crate::time::{Duration, Timestamp};
-use crate::wire::frame::{Find, Found, MateTag, PeerRecord, Refusal, Walk, Why, find_tag, mate_tag};
+use crate::wire::frame::{Find, Found, MateTag, PeerRecord, Walk, Why, find_tag};
 
 /// A group of ours, as far as the overlay is concerned.
 #[derive(Clone, Debug)]
@@ -56,13 +55,20 @@ impl Overlay {
 
     /// Our groups with their linked members, told at each tick in partial mode. Looks for more where there are too
     /// few, and gives up links that no group needs any more.
-    pub(crate) fn cover(&mut self, now: Timestamp, groups: &[Cover]) {
+    pub(crate) fn cover(
+        &mut self,
+        now: Timestamp,
+        groups: &[Cover],
+        is_member: impl Fn(usize, &PeerId) -> bool,
+    ) {
         if !self.is_partial() {
             return;
         }
+        self.set_topics(groups);
+        let wanted = mates::wanted(groups.len());
         self.searches.ours.retain(|tag, _| groups.iter().any(|group| find_tag(&group.topic) == *tag));
-        let mut n_lacking = 0;
-        for group in groups {
+        let mut missing = Vec::new();
+        for (place, group) in groups.iter().enumerate() {
             let (tag, n_mates) = (find_tag(&group.topic), group.mates.len());
             let new = Search { n_mates, at: now, pause: limits::FIND_MIN };
             let search = self.searches.ours.entry(tag).or_insert(new);
@@ -70,57 +76,27 @@ impl Overlay {
                 *search =
                     Search { at: search.at.min(now + limits::FIND_MIN), n_mates, pause: limits::FIND_MIN };
             }
-            if n_mates < limits::GROUP_LINKS && search.at <= now && n_lacking < limits::COVERED_AT_ONCE {
+            if n_mates < wanted && search.at <= now && missing.len() < limits::COVERED_AT_ONCE {
                 search.at = now + search.pause;
                 search.pause = (search.pause * 2).min(limits::FIND_MAX);
-                n_lacking += 1;
-                self.look_for(now, group);
+                missing.push((place, wanted - n_mates));
             }
         }
-        self.give_up_group_links(now, groups);
+        if missing.is_empty() {
+            self.gather(now, groups);
+        } else {
+            let scarce = self.dial_mates(now, &missing);
+            scarce.into_iter().for_each(|place| self.look_for(&groups[place]));
+        }
+        self.give_up_group_link(now, groups, &is_member);
     }
 
-    fn look_for(&mut self, now: Timestamp, group: &Cover) {
-        let missing = limits::GROUP_LINKS - group.mates.len().min(limits::GROUP_LINKS);
-        let mut known = self.known_mates(now, &group.topic);
-        for _ in 0..missing.min(known.len()) {
-            let ix = self.below(known.len());
-            self.dial(now, known.swap_remove(ix), Why::Group, false);
-        }
-        let Some(record) = self.record.clone().filter(|_| known.len() < missing) else {
-            return;
-        };
+    /// Sends out for more members.
+    fn look_for(&mut self, group: &Cover) {
+        let Some(record) = self.record.clone() else { return };
         let tag = find_tag(&group.topic);
         for _ in 0..limits::FIND_WALKS {
             self.pass_find_on(Find { tag, record: record.clone(), hops: Walk::HOPS_MAX }, self.me);
-        }
-    }
-
-    /// Passive peers whose record says that they are in the group.
-    fn known_mates(&self, now: Timestamp, topic: &TopicTag) -> Vec<PeerId> {
-        let is_mate = |peer: &PeerId| {
-            let record = self.known.get(peer).and_then(|known| known.record.as_ref());
-            record.is_some_and(|record| record.tags.contains(&mate_tag(topic, peer)))
-        };
-        self.candidates(now).into_iter().filter(is_mate).collect()
-    }
-
-    /// Links that were made for a group and that none needs: the other side has none of our groups, or there are more
-    /// than enough members, and we were the one who dialled.
-    fn give_up_group_links(&mut self, now: Timestamp, groups: &[Cover]) {
-        let is_useless = |peer: &PeerId, dialed: bool| {
-            let mut shared = groups.iter().filter(|group| group.mates.contains(peer)).peekable();
-            shared.peek().is_none()
-                || dialed && shared.all(|group| group.mates.len() > limits::GROUP_LINKS_MAX)
-        };
-        let useless = self
-            .kept()
-            .filter(|(_, standing)| standing.slot == Slot::Group)
-            .filter(|(_, standing)| now - standing.up_at >= limits::HELLO_PATIENCE)
-            .find(|(peer, standing)| is_useless(peer, standing.dialed))
-            .map(|(peer, _)| peer);
-        if let Some(peer) = useless {
-            self.part(peer, Refusal::Surplus, Vec::new());
         }
     }
 
@@ -136,7 +112,7 @@ impl Overlay {
         }
         if self.searches.ours.contains_key(&find.tag) {
             let is_known = self.known.get(&seeker).is_some_and(|known| known.is_linked);
-            if !is_known && self.n_kept() < limits::PARTIAL_LINKS_MAX && self.may_dial_for_others(now) {
+            if !is_known && self.n_kept() < self.links_max() && self.may_dial_for_others(now) {
                 self.learn(find.record, self.is_on_this_host(&from));
                 self.dial(now, seeker, Why::Group, false);
                 return;
@@ -184,8 +160,8 @@ impl Overlay {
         }
         let mate = found.record.peer;
         if found.seeker == self.me {
-            let lacks =
-                self.searches.ours.get(&found.tag).is_some_and(|search| search.n_mates < limits::GROUP_LINKS);
+            let wanted = mates::wanted(self.topics.len());
+            let lacks = self.searches.ours.get(&found.tag).is_some_and(|search| search.n_mates < wanted);
             if lacks && mate != self.me && self.may_dial_for_others(now) {
                 self.learn(found.record, self.is_on_this_host(&from));
                 self.dial(now, mate, Why::Group, false);

@@ -9,8 +9,7 @@
 //! active view, and known peers without a link the passive view. Unlike there a newcomer's walk ends between two
 //! neighbours, whose link it takes the place of: so everybody can join through one contact, at any rate, and degrees
 //! stay even. [`partial`] has the modes and whom to keep, [`walk`] the walks, [`view`] the exchange of known peers,
-//! [`near`] the measuring, [`find`] the
-//! links that groups need, [`block`] what keeps identities behind one address few, [`hearsay`] what becomes of names that
+//! [`near`] the measuring, [`find`] the links that groups need, [`mates`] those that serve several of them, [`block`] what keeps identities behind one address few, [`hearsay`] what becomes of names that
 //! neighbours drop in mesh mode, [`allowance`] what a neighbour may have of this node.
 //!
 //! Not here: who is alive (presence), who belongs to a group.
@@ -19,6 +18,7 @@ mod allowance;
 mod block;
 pub(crate) mod find;
 mod hearsay;
+mod mates;
 mod near;
 mod partial;
 mod view;
@@ -33,7 +33,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use self::partial::Partial;
 use crate::bucket::{Bucket, Rate};
 use crate::flat::Flat;
-use crate::id::{LinkId, PeerId};
+use crate::id::{LinkId, PeerId, TopicTag};
 use crate::io::{CloseCause, Slot};
 use crate::limits;
 use crate::time::{Duration, Timestamp};
@@ -92,6 +92,8 @@ pub(crate) struct Overlay {
     /// When this node found itself to be one of few.
     left_at: Option<Timestamp>,
     searches: find::Searches,
+    /// What our groups are called in the tags of records.
+    topics: Vec<TopicTag>,
     siege: block::Siege,
     allowances: allowance::Allowances,
     /// Dials to whom neighbours name, all of them together.
@@ -122,6 +124,8 @@ struct Known {
     retry_at: Option<Timestamp>,
     /// What it signed of itself, to pass on.
     record: Option<Arc<PeerRecord>>,
+    /// In how many of our groups it is, as that says.
+    n_shared: u8,
     /// The record's signature was looked at, or the record came from the peer itself.
     is_verified: bool,
     /// The neighbour that named it, if nothing more than that is known of it.
@@ -189,6 +193,7 @@ impl Overlay {
             partial: None,
             left_at: None,
             searches: find::Searches::default(),
+            topics: Vec::new(),
             siege: block::Siege::default(),
             allowances: allowance::Allowances::default(),
             hearsay: Bucket::full(Timestamp::ZERO, hearsay::DIALS_OF_ALL),

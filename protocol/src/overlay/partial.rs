@@ -136,7 +136,7 @@ impl Overlay {
             self.on_crowded(now, block);
             return Err(Refusal::Full);
         }
-        if self.n_kept() >= limits::PARTIAL_LINKS_MAX {
+        if self.n_kept() >= self.links_max() {
             return Err(Refusal::Full);
         }
         let (random, near) = (self.count(Slot::Random), self.count(Slot::Near));

@@ -3,9 +3,11 @@
 mod block;
 mod dials;
 mod find;
+mod mates;
 
 use super::*;
 use crate::crypto::Identity;
+use crate::overlay::find::Cover;
 use crate::wire::frame::{Find, Found, Refusal, Shuffle, Signature, Walk};
 
 fn at(millis: u64) -> Timestamp {
@@ -90,6 +92,11 @@ impl Bench {
                 Fact::Send { .. } | Fact::Retire { .. } | Fact::Disconnect { .. } | Fact::Cover => {}
             }
         }
+    }
+
+    /// Our groups, of which nobody is a member but whoever is linked.
+    fn cover(&mut self, groups: &[Cover]) {
+        self.overlay.cover(self.now, groups, |_, _| false);
     }
 
     fn link(&mut self, n: u16, dialed: bool) -> LinkId {

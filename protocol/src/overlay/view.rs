@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Fact, Known, Overlay, block};
+use super::{Fact, Known, Overlay, block, mates};
 use crate::heap;
 use crate::id::PeerId;
 use crate::io::Slot;
@@ -13,6 +13,8 @@ use crate::wire::frame::{PeerRecord, Refusal, Refuse, Shuffle};
 
 /// Of the peers in a shuffle so many are neighbours; the sender is one more, the rest passive.
 const NEIGHBOURS_IN_SHUFFLE: usize = 3;
+/// Of those that are told to a neighbour that is one for a group so many are passive members of it.
+const MATES_IN_SHUFFLE: usize = 2;
 
 impl Overlay {
     /// What a neighbour says of itself on its own link needs no signature for us, and one for those we tell.
@@ -27,6 +29,7 @@ impl Overlay {
         if let Some(known) = self.known.get_mut(&record.peer)
             && known.record.as_ref().is_none_or(|old| old.seq <= record.seq)
         {
+            known.n_shared = mates::n_shared(&self.topics, &record);
             known.set_record(record);
             known.is_verified = true;
         }
@@ -54,6 +57,7 @@ impl Overlay {
                 return self.facts.push(Fact::Count("bad-record"));
             }
         }
+        known.n_shared = mates::n_shared(&self.topics, &record);
         known.set_record(record);
         if known.is_verified {
             known.learn_record();
@@ -91,18 +95,28 @@ impl Overlay {
             return;
         }
         let (is_young, has_changed) = (now - partial.since < limits::YOUNG_FOR, partial.has_changed);
-        let links: Vec<(PeerId, bool)> =
-            self.kept().map(|(peer, standing)| (peer, standing.slot == Slot::Random)).collect();
-        let random: Vec<PeerId> =
-            links.iter().filter(|(_, is_random)| *is_random).map(|(peer, _)| *peer).collect();
+        let links: Vec<(PeerId, Slot)> = self.kept().map(|(peer, standing)| (peer, standing.slot)).collect();
+        let of = |wanted| links.iter().filter(move |(_, slot)| *slot == wanted).map(|(peer, _)| *peer);
+        let (random, mates): (Vec<PeerId>, Vec<PeerId>) =
+            (of(Slot::Random).collect(), of(Slot::Group).collect());
         let all: Vec<PeerId> = links.iter().map(|(peer, _)| *peer).collect();
-        let Some(peer) = self.pick(if random.is_empty() { &all } else { &random }) else {
-            return;
+        // Random neighbours mix the network, those made for groups know more members.
+        let has_many = self.topics.len() > limits::MANY_GROUPS;
+        let is_crowded = self.is_crowded_by_groups(now);
+        let with_mates = has_many && !mates.is_empty() && (is_crowded || self.below(2) == 0);
+        let of = if with_mates {
+            &mates
+        } else if random.is_empty() {
+            &all
+        } else {
+            &random
         };
+        let Some(peer) = self.pick(of) else { return };
         self.send_shuffle(peer, false);
         if let Some(partial) = &mut self.partial {
             let pause = match (is_young, has_changed) {
                 (true, _) => limits::OVERLAY_TICK,
+                _ if is_crowded => limits::GATHER_EVERY,
                 (false, true) => limits::SHUFFLE_MIN,
                 (false, false) => (partial.shuffle_pause * 2).min(limits::SHUFFLE_MAX),
             };
@@ -137,6 +151,10 @@ impl Overlay {
         let Some(link) = self.link(&to) else { return };
         let mut peers: Vec<Arc<PeerRecord>> = self.record.iter().cloned().collect();
         peers.extend(self.sample(NEIGHBOURS_IN_SHUFFLE, &to, |known| known.is_linked));
+        let is_for_group = self.active.get(&to).is_some_and(|standing| standing.slot == Slot::Group);
+        if is_for_group && self.topics.len() > limits::MANY_GROUPS {
+            peers.extend(self.sample_mates(MATES_IN_SHUFFLE, &to));
+        }
         let rest = Shuffle::PEERS_MAX - peers.len();
         peers.extend(self.sample(rest, &to, |known| !known.is_linked && known.failures == 0));
         self.facts.push(Fact::Send { link, frame: Shuffle { reply, peers }.into() });
@@ -178,6 +196,15 @@ impl Overlay {
         drawn.iter().filter_map(|peer| self.known.get(peer)?.record.clone()).collect()
     }
 
+    /// Up to `n` records of passive peers that are in a group which `to` is in as well.
+    fn sample_mates(&mut self, n: usize, to: &PeerId) -> Vec<Arc<PeerRecord>> {
+        let shared = self.shared_with(to);
+        let passive = self.known.iter().filter(|(_, known)| !known.is_linked && known.failures == 0);
+        let mates = passive.filter(|(peer, _)| self.is_mate(&shared, peer)).map(|(peer, _)| *peer).collect();
+        let drawn = self.draw(n, mates);
+        drawn.iter().filter_map(|peer| self.known.get(peer)?.record.clone()).collect()
+    }
+
     /// Room for one more, at the cost of a passive peer: one that failed, else any.
     pub(super) fn make_room_in_view(&mut self, peer: &PeerId) -> bool {
         if self.known.contains_key(peer) || self.n_passive() < self.passive_max + limits::LOST_MAX {
@@ -195,7 +222,13 @@ impl Overlay {
     }
 
     fn evict(&mut self) -> bool {
-        let is_free = |known: &Known| !known.is_linked && known.dialing.is_none() && known.lost.is_none();
+        let keeps_mates = self.keeps_mates();
+        let is_free = |known: &Known| {
+            !known.is_linked
+                && known.dialing.is_none()
+                && known.lost.is_none()
+                && !(keeps_mates && known.is_mate_of_several() && known.failures == 0)
+        };
         // Drawn by its place among them: a list of them would be made for each record in a shuffle.
         let free = self.known.values().filter(|known| is_free(known));
         let (n_free, n_failed) =

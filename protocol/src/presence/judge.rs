@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::peer::Peer;
 use super::{Fact, Presence};
 use crate::crypto::Identity;
 use crate::id::PeerId;
@@ -55,7 +56,7 @@ impl Presence {
                 if is_vouched_for {
                     return self.wake_at(now + limits::EVASIVE_AFTER);
                 }
-                let due = known.last_heard + limits::EVASIVE_AFTER * stretch;
+                let due = known.last_heard + (known.quiet + limits::EVASIVE_AFTER) * stretch;
                 if now < due {
                     return self.wake_at(due);
                 }
@@ -73,8 +74,8 @@ impl Presence {
                 self.look_at(now, peer, identity, observers);
             }
             PresenceState::Evasive => {
-                let given_up_at = known.last_heard + limits::SUSPECT_AFTER * stretch;
-                let silent_due = known.last_heard + suspect_after * stretch;
+                let given_up_at = known.last_heard + (known.quiet + limits::SUSPECT_AFTER) * stretch;
+                let silent_due = known.last_heard + (known.quiet + suspect_after) * stretch;
                 let due = match known.reset_at {
                     Some(reset) if !known.linked => silent_due.min(reset + after_reset * stretch),
                     _ => silent_due,
@@ -141,11 +142,11 @@ impl Presence {
         let Some(known) = self.peers.get(peer).filter(|known| known.is_silent()) else {
             return false;
         };
-        let apart = |at: Timestamp| (at - known.last_heard).max(known.last_heard - at);
-        let together = self
-            .peers
-            .values()
-            .filter(|other| other.is_silent() && apart(other.last_heard) <= limits::PARTITION_WINDOW);
+        // A quiet one may have gone at any time until it was to be heard.
+        let gap = |a: &Peer, b: &Peer| b.last_heard - (a.last_heard + a.quiet);
+        let apart = |other: &Peer| gap(known, other).max(gap(other, known));
+        let together =
+            self.peers.values().filter(|other| other.is_silent() && apart(other) <= limits::PARTITION_WINDOW);
         let (share, many) = if self.weather.is_bad(now) {
             ((self.n_watched() / 2).max(limits::PARTITION_MIN), limits::PARTITION_MAX * limits::CUT_BAD)
         } else {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{Incarnation, PeerId};
 use crate::io::PresenceState;
-use crate::time::Timestamp;
+use crate::time::{Duration, Timestamp};
 use crate::wire::frame::Alert;
 
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub(super) struct Peer {
     pub(super) incarnation: Incarnation,
     pub(super) linked: bool,
     pub(super) last_heard: Timestamp,
+    /// By so much later than elsewhere its next sign of life may come: it said so.
+    pub(super) quiet: Duration,
     /// Its silent link was given up, and nothing heard from it since.
     pub(super) is_given_up: bool,
     /// When its connection broke and was not made again since.
@@ -44,6 +46,7 @@ impl Peer {
             incarnation,
             linked: false,
             last_heard: now,
+            quiet: Duration::ZERO,
             is_given_up: false,
             reset_at: None,
             suspected_at: None,

@@ -3,6 +3,7 @@
 mod last_call;
 mod modes;
 mod partition;
+mod quiet;
 mod weather;
 
 use super::*;

@@ -7,7 +7,7 @@ use crate::crypto::Identity;
 use crate::id::{Incarnation, PeerId};
 use crate::io::{PresenceCause, PresenceState};
 use crate::limits;
-use crate::time::Timestamp;
+use crate::time::{Duration, Timestamp};
 use crate::wire::frame::{Alert, Alive, Gone};
 
 impl Presence {
@@ -44,8 +44,13 @@ impl Presence {
             known.alerts.insert(observer, alert.clone());
         }
         if known.state == PresenceState::Alive {
-            // We hear it: let it speak for itself.
+            // We hear it: let it speak for itself. Of one that says little that is to be found out first.
             self.facts.push(Fact::Tell(peer, alert.into()));
+            if std::mem::take(&mut known.quiet) > Duration::ZERO {
+                let silent = now - known.last_heard;
+                known.last_heard = known.last_heard + silent.saturating_sub(limits::EVASIVE_AFTER);
+                self.wake_at(now);
+            }
             return;
         }
         self.wake_at(now);

@@ -79,7 +79,7 @@ fn one_that_takes_nothing_is_let_go_and_left_alone() {
             }));
         }
         if ticket % 50 == 0 {
-            bench.say(link, Beat { n: 1, echo: 0, held: 0, ask: false });
+            bench.say(link, Beat { n: 1, echo: 0, held: 0, ask: 0 });
         }
         bench.pass(Duration::from_millis(10));
         for pace in [Pace::Slow, Pace::Blocked, Pace::Closed] {

@@ -69,7 +69,7 @@ fn blame_is_forgotten() {
     for _ in 0..200 {
         bench.bytes(link, Bytes::from_static(UNREADABLE));
         bench.pass(Duration::from_secs(1));
-        let beat = Beat { n: 1, echo: 0, held: 0, ask: false };
+        let beat = Beat { n: 1, echo: 0, held: 0, ask: 0 };
         for _ in 0..7 {
             bench.say(link, beat.clone());
             bench.pass(Duration::from_secs(1));
@@ -181,7 +181,7 @@ fn made_up_authors_leave_room_for_neighbours() {
         if n % 1000 == 0 {
             // Within its measure of waste.
             bench.pass(Duration::from_millis(900));
-            let beat = Beat { n: 1, echo: 0, held: 0, ask: false };
+            let beat = Beat { n: 1, echo: 0, held: 0, ask: 0 };
             bench.say(link, beat);
         }
         let mut seed = [7; 32];
@@ -227,7 +227,7 @@ fn a_stale_log_is_told_with_who_claims_more() {
     assert_eq!((gap.log, gap.missing, gap.claimed_by, gap.is_stale), (log, 1, peer, false));
     for _ in 0..10 {
         bench.pass(Duration::from_secs(1));
-        bench.say(link, Beat { n: 1, echo: 0, held: 0, ask: false });
+        bench.say(link, Beat { n: 1, echo: 0, held: 0, ask: 0 });
     }
     assert!(gaps(&bench)[0].is_stale, "nothing came of it");
     bench.say(link, envelope);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::id::TopicTag;
-use crate::overlay::find::Cover;
+
 use crate::wire::frame::{find_tag, mate_tag};
 
 const TOPIC: TopicTag = TopicTag([3; 16]);
@@ -27,7 +27,7 @@ fn known_members_are_linked_first() {
     for n in 50..60 {
         bench.overlay.learn(if n < 53 { mate(n) } else { record(n) }, false);
     }
-    bench.overlay.cover(bench.now, &lacking());
+    bench.cover(&lacking());
     bench.drain();
     bench.dialed.sort_unstable();
     let mut mates: Vec<PeerId> = (50..53).map(peer).collect();
@@ -47,7 +47,7 @@ fn a_group_that_is_alone_searches_less_and_less() {
     let mut bench = Bench::partial(5);
     let mut searches = Vec::new();
     for second in 0..600u64 {
-        bench.overlay.cover(bench.now, &lacking());
+        bench.cover(&lacking());
         bench.drain();
         if !std::mem::take(&mut bench.finds).is_empty() {
             searches.push(second);
@@ -56,9 +56,9 @@ fn a_group_that_is_alone_searches_less_and_less() {
     }
     assert_eq!(searches, [0, 2, 6, 14, 30, 62, 126, 254, 510]);
     let one = [Cover { topic: TOPIC, mates: vec![peer(0)] }];
-    bench.overlay.cover(bench.now, &one);
+    bench.cover(&one);
     bench.now = bench.now + limits::FIND_MIN;
-    bench.overlay.cover(bench.now, &one);
+    bench.cover(&one);
     bench.drain();
     assert_eq!(bench.finds.len(), limits::FIND_WALKS, "soon again");
 }
@@ -94,7 +94,7 @@ fn two_searches_meet() {
 #[test]
 fn a_member_answers_a_search_by_dialling() {
     let mut bench = Bench::partial(5);
-    bench.overlay.cover(bench.now, &lacking());
+    bench.cover(&lacking());
     bench.overlay.find(bench.now, peer(0), find(50, 9));
     bench.drain();
     assert_eq!(bench.dialed, [peer(50)]);
@@ -127,10 +127,10 @@ fn a_link_that_no_group_needs_is_given_up() {
     bench.dialed_by(50, Why::Group);
     let with = [Cover { topic: TOPIC, mates: vec![peer(50)] }];
     bench.now = bench.now + limits::HELLO_PATIENCE;
-    bench.overlay.cover(bench.now, &with);
+    bench.cover(&with);
     bench.drain();
     assert!(bench.parted.is_empty());
-    bench.overlay.cover(bench.now, &lacking());
+    bench.cover(&lacking());
     bench.drain();
     assert_eq!(bench.parted, [(peer(50), Refusal::Surplus)]);
 }

@@ -53,8 +53,9 @@ pub struct Beat {
     pub echo: u8,
     /// How long ago that was, in microseconds; [`u32::MAX`] is that or longer.
     pub held: u32,
-    /// The sender asks for a beat at once.
-    pub ask: bool,
+    /// Not zero: the sender asks for a beat at once, and, if it dialled the link, again when nothing went one of the two
+    /// ways for so many seconds.
+    pub ask: u8,
 }
 
 /// An orderly farewell.

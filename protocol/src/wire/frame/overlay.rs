@@ -68,7 +68,7 @@ impl PeerRecord {
     /// Addresses in a record.
     pub const ADDRESSES_MAX: usize = 8;
     /// Tags in a record.
-    pub const TAGS_MAX: usize = 8;
+    pub const TAGS_MAX: usize = 16;
 
     /// A node's record of itself.
     pub fn new(identity: &Identity, seq: u64, addresses: Vec<Address>, tags: Vec<MateTag>) -> Arc<Self> {
