@@ -80,10 +80,21 @@ fn assert_mostly_quick(runs: &[(Report, AttackReport)]) {
 /// Goal: neighbours that take links and places in trees and bring nothing are gone round, also where packets are lost.
 #[test]
 fn the_silent_are_gone_round() {
-    let (report, attack) = attacked(Kind::Silent, 3, &["loss=0.01"]);
-    assert_withstood(&report, &attack);
-    assert_quick(&report, &attack);
-    assert_cheap(&attack);
+    let runs = SEEDS.map(|seed| attacked(Kind::Silent, 3, &["loss=0.01", seed]));
+    for (report, attack) in &runs {
+        assert_withstood(report, attack);
+        assert_cheap(attack);
+    }
+    // Whether the slowest hundredth has a packet that was lost is luck, with attackers and without: of twelve seeds three
+    // take three times as long in one half, and as many others half as long.
+    let middle = |factor: fn(&(Report, AttackReport)) -> f64| {
+        let mut factors: Vec<f64> = runs.iter().map(factor).collect();
+        factors.sort_by(f64::total_cmp);
+        factors[factors.len() / 2]
+    };
+    let all = middle(|(report, attack)| report.latency_p99_ms / attack.clean_p99_ms);
+    let late = middle(|(_, attack)| attack.late_p99_ms / attack.clean_late_p99_ms);
+    assert!(all <= 2.0 && late <= 2.0, "{all} times what is without them, {late} times in the second half");
 }
 
 /// Goal: bytes that are no frame and forged envelopes cost a signature each at most, and their sender its links.
