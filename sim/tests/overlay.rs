@@ -142,11 +142,12 @@ fn talk_of_forty(seed: u64, housed: &[NodeIx], loss: f64) -> (f64, u64) {
 
 /// Goal: a machine with many nodes has few links to each node elsewhere, and loses neither messages nor time by that, nor
 /// do the others. Method: of forty nodes twenty at one address, the contact among them, with and without loss. The
-/// middle of three networks is judged: over twelve they were 0.91 to 1.55 times as slow, 1.04 in the mean.
+/// middle of seven networks is judged: over sixteen without loss they were 0.92 to 1.49 times as slow, 1.13 in the mean, and
+/// with loss 0.98 to 1.16.
 #[test]
 fn many_nodes_of_one_machine_lose_nothing() {
     for loss in [0.0, 0.01] {
-        let mut ratios = [1, 2, 3].map(|seed| {
+        let mut ratios = [1, 2, 3, 4, 5, 6, 7].map(|seed| {
             let (apart, n) = talk_of_forty(seed, &[], loss);
             assert_eq!(n, 0);
             let (housed, n) = talk_of_forty(seed, &(0..20).collect::<Vec<NodeIx>>(), loss);
@@ -154,6 +155,6 @@ fn many_nodes_of_one_machine_lose_nothing() {
             housed / apart
         });
         ratios.sort_by(f64::total_cmp);
-        assert!(ratios[1] <= 1.3, "times as slow: {ratios:?}");
+        assert!(ratios[ratios.len() / 2] <= 1.3, "times as slow: {ratios:?}");
     }
 }
