@@ -78,6 +78,7 @@ pub fn draw(seed: u64, bounds: &Bounds) -> Scenario {
     faults(&mut scenario, &mut rng);
     crowds(&mut scenario, &mut rng);
     uplinks(&mut scenario, &mut rng);
+    groups(&mut scenario, &mut rng);
     scenario
 }
 
@@ -295,6 +296,17 @@ fn uplinks(scenario: &mut Scenario, rng: &mut Rng) {
     scenario.bandwidth = log_uniform(rng, 2e6, 1e8).max(least) as u64;
 }
 
+/// Several groups, of four or more each, sometimes so many that links have to serve more than one. Attackers are for one.
+fn groups(scenario: &mut Scenario, rng: &mut Rng) {
+    if scenario.nodes < 8 || scenario.attackers > 0 || !rng.chance(0.25) {
+        return;
+    }
+    let each = 1 + rng.below(8) as usize;
+    let most = (scenario.nodes * each / 4).min(24);
+    scenario.groups = each.max(2) + rng.below((most - each.max(2) + 1) as u64) as usize;
+    scenario.groups_per_node = each;
+}
+
 /// In whole milliseconds, or microseconds where it is short.
 fn between(rng: &mut Rng, least: Duration, most: Duration) -> Duration {
     least + below(rng, most.saturating_sub(least))
@@ -371,6 +383,8 @@ mod tests {
         share("clocks", |one| one.clock_drift_ppm > 0.0);
         share("sites", |one| !one.sites.is_empty());
         share("segments", |one| one.sites.iter().any(|site| site.segment));
+        share("groups", |one| one.groups > 1);
+        share("many groups", |one| one.groups_per_node > 4 && one.nodes > 17);
         share("wave", |one| !one.waves.is_empty());
         share("churn", |one| one.churn.is_some());
         share("starvation", |one| one.starvation.is_some());
