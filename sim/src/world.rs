@@ -34,7 +34,7 @@ use crate::calendar::{Calendar, Key};
 use crate::host::{Clock, Host};
 use crate::ledger::Ledger;
 use crate::report::quantile_ms;
-use crate::shard::{Rules, Shard, Tally, To};
+use crate::shard::{Rules, Shard, Tally, To, Traffic};
 use crate::topology::{Conditions, NodeIx, Place, Topology, ip4, mix};
 use crate::wire::{Carry, Content};
 
@@ -412,20 +412,19 @@ impl World {
 
     /// Frames by kind: how many, and their bytes without overhead.
     pub fn frames(&self) -> BTreeMap<u8, (u64, u64)> {
-        let mut all: BTreeMap<u8, (u64, u64)> = BTreeMap::new();
-        for (kind, traffic) in self.shards.iter().flat_map(|shard| &shard.tally.frames) {
-            let sum = all.entry(*kind).or_default();
-            *sum = (sum.0 + traffic.frames, sum.1 + traffic.bytes);
-        }
-        all
+        self.frames_with(|traffic| traffic.bytes)
     }
 
     /// Frames by kind: how many, and what they took on the wire.
     pub(crate) fn frames_on_wire(&self) -> BTreeMap<u8, (u64, u64)> {
+        self.frames_with(|traffic| traffic.wire_bytes)
+    }
+
+    fn frames_with(&self, bytes: impl Fn(&Traffic) -> u64) -> BTreeMap<u8, (u64, u64)> {
         let mut all: BTreeMap<u8, (u64, u64)> = BTreeMap::new();
         for (kind, traffic) in self.shards.iter().flat_map(|shard| &shard.tally.frames) {
             let sum = all.entry(*kind).or_default();
-            *sum = (sum.0 + traffic.frames, sum.1 + traffic.wire_bytes);
+            *sum = (sum.0 + traffic.frames, sum.1 + bytes(traffic));
         }
         all
     }
