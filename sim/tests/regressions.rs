@@ -39,7 +39,6 @@ fn grafts_that_cross_slowly_leave_no_stray_children() {
 }
 
 #[test]
-#[ignore = "not mended yet: parents lead round in the tree of an idle group"]
 fn parents_lead_to_the_root_in_idle_groups() {
     assert_good(include_str!("regressions/parents-lead-round.toml"));
 }

@@ -38,30 +38,30 @@ impl Forest {
         }
     }
 
-    /// Those who have not been told anything in this round: they may need our number.
+    /// Those who have not been told anything in this round: they may need our number. And those who brought a better way
+    /// and so were not told what came of it.
     pub(super) fn tell_the_rest(&mut self, ground: &Ground<'_>, ix: TreeIx) {
         let Some(tree) = self.trees.get(&ix) else { return };
-        let age = tree.age();
-        let is_told = |link: &LinkId| tree.find(*link).is_some_and(|via| via.told == age);
-        let rest: Vec<LinkId> = self.links.keys().copied().filter(|link| !is_told(link)).collect();
+        let rest: Vec<LinkId> = self.links.keys().copied().filter(|link| !tree.is_told(*link)).collect();
         for link in rest {
             self.tell(ground, ix, link);
         }
     }
 
-    fn tell(&mut self, ground: &Ground<'_>, ix: TreeIx, link: LinkId) {
+    pub(super) fn tell(&mut self, ground: &Ground<'_>, ix: TreeIx, link: LinkId) {
         if let Some(advert) = self.advert(ix, link, None) {
             self.facts.push((link, Adverts { group: ground.group, trees: vec![advert] }.into()));
         }
     }
 
     fn advert(&mut self, ix: TreeIx, link: LinkId, name: Option<Name>) -> Option<Advert> {
-        let (is_own, branch) = (self.roots.is_own(ix), self.links.get(&link)?.branch);
+        let from_root = self.roots.is_own(ix).then_some(self.links.get(&link)?.branch);
         let tree = self.trees.get_mut(&ix)?;
         if tree.chain.seq == 0 {
             return None;
         }
         let (age, id, anchor) = (tree.age(), tree.chain.id, tree.chain.anchor.clone());
+        let branch = from_root.unwrap_or(tree.branch);
         let via = tree.via(link);
         let name = name.unwrap_or_else(|| {
             if via.knows_ours {
@@ -75,9 +75,8 @@ impl Forest {
         if !matches!(name, Name::Id(_)) || via.knows_anchor {
             via.knows_ours = true;
         }
-        via.told = age;
+        (via.told, via.told_branch) = (age, branch);
         let (seq, key, dist) = (tree.chain.seq, tree.chain.key(), tree.dist);
-        let branch = if is_own { branch } else { tree.branch };
         Some(Advert { tree: ix, name, seq, key, dist, branch })
     }
 

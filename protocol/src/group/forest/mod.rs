@@ -278,6 +278,7 @@ impl Forest {
             return;
         }
         let Some(yours) = tree.find(link).and_then(|via| via.theirs) else { return };
+        let old = tree.parent;
         self.leave_parent(ground, ix);
         let Some(tree) = self.trees.get_mut(&ix) else { return };
         let age = tree.age();
@@ -286,6 +287,10 @@ impl Forest {
         (via.knows_ours, via.told) = (true, age);
         if must_tell {
             tree.tell_soon(ground.now);
+        }
+        // It is above us no more: what it was last told of our way may be long past.
+        if let Some(old) = old.filter(|old| !tree.is_told(*old)) {
+            self.tell(ground, ix, old);
         }
         self.look_at(ix);
         self.facts.push((link, Graft { group: ground.group, mine: ix, yours }.into()));
@@ -317,11 +322,13 @@ impl Forest {
     fn settle(&mut self, ground: &mut Ground<'_>, ix: TreeIx) {
         let Some(tree) = self.trees.get_mut(&ix) else { return };
         tree.settle_at = None;
-        match tree.best_feasible(ground) {
-            Some(best) if tree.parent != Some(best) => self.adopt(ground, ix, best),
-            Some(_) => {}
-            None if tree.parent.is_none() => self.find_parent(ground, ix),
-            None => {}
+        match (tree.best_feasible(ground), tree.parent) {
+            (Some(best), parent) if parent != Some(best) => self.adopt(ground, ix, best),
+            // While others told of the round, the best of them stood for the parent, which may be below somebody else:
+            // whoever loses its own way must not take us for one past it.
+            (_, Some(parent)) if tree.follow(ground, parent) => tree.tell_soon(ground.now),
+            (_, Some(_)) => {}
+            (_, None) => self.find_parent(ground, ix),
         }
         self.tell_the_rest(ground, ix);
     }

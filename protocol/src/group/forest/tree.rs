@@ -65,6 +65,8 @@ pub(super) struct Via {
     pub(super) knows_anchor: bool,
     /// In which round we last told it.
     pub(super) told: u32,
+    /// Where our way began, as we told it then.
+    pub(super) told_branch: u8,
     /// Of which round is what follows.
     age: u32,
     /// What it says.
@@ -87,6 +89,7 @@ impl Via {
             knows_ours: false,
             knows_anchor: false,
             told: 0,
+            told_branch: 0,
             age: 0,
             dist: UNREACHABLE,
             least: 0,
@@ -187,6 +190,14 @@ impl Tree {
         self.vias.iter().filter(|via| via.is_child).map(|via| via.link)
     }
 
+    /// Whether a neighbour knows of this round from us, and where our way begins. A parent need not: a child is no way.
+    pub(super) fn is_told(&self, link: LinkId) -> bool {
+        let is_told = |via: &Via| {
+            via.told == self.age() && (via.told_branch == self.branch || self.parent == Some(link))
+        };
+        self.find(link).is_some_and(is_told)
+    }
+
     /// Whether what travels on the tree goes over this link.
     pub(super) fn has(&self, link: LinkId) -> bool {
         self.parent == Some(link) || self.find(link).is_some_and(|via| via.is_child)
@@ -273,14 +284,17 @@ impl Tree {
             let at_once = is_first || self.n_told <= limits::READVERTS_AT_ONCE;
             return if at_once { News::TellAll } else { News::TellSoon };
         }
-        if self.parent == Some(link) && self.settle_at.is_none() {
-            self.dist = new;
-            if self.branch != branch {
-                self.branch = branch;
-                return News::TellSoon;
-            }
+        if self.parent == Some(link) && self.settle_at.is_none() && self.follow(ground, link) {
+            return News::TellSoon;
         }
         if self.parent.is_none() && self.settle_at.is_none() { News::Orphan } else { News::None }
+    }
+
+    /// Our way is the parent's and the link to it. True if it begins elsewhere now: the others have to know.
+    pub(super) fn follow(&mut self, ground: &Ground<'_>, parent: LinkId) -> bool {
+        self.dist = self.over(ground, parent);
+        let branch = self.find(parent).map_or(self.branch, |via| via.branch);
+        std::mem::replace(&mut self.branch, branch) != branch
     }
 
     /// The distance over a neighbour, as it says, unless when it told shows that it lies.
@@ -354,11 +368,8 @@ impl Tree {
         self.adopted_at = ground.now;
         self.ask_at = None;
         self.n_asked = 0;
-        self.dist = self.over(ground, link);
-        let via = self.via(link);
-        via.is_child = false;
-        let branch = via.branch;
-        std::mem::replace(&mut self.branch, branch) != branch
+        self.via(link).is_child = false;
+        self.follow(ground, link)
     }
 
     /// Sets when a change is told: not too soon after the last one.
