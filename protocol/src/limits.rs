@@ -306,6 +306,14 @@ pub const READVERT_PAUSE: Duration = Duration::from_millis(500);
 pub const READVERTS_AT_ONCE: u8 = 4;
 /// A node without a parent asks for a round so often at first, then half as often each time.
 pub const ORPHAN_PAUSE: Duration = Duration::from_secs(1);
+/// Whether parents lead round is asked so long after one was taken whose way may lead over us, then half as often each time.
+pub const LOOP_PROBE_AFTER: Duration = Duration::from_millis(500);
+/// The longest pause between two such questions.
+pub const LOOP_PROBE_MAX: Duration = Duration::from_secs(8);
+/// How often such a question is passed on: beyond the depth of any tree.
+pub const LOOP_PROBE_TTL: u8 = 64;
+/// In each tree such questions of others are passed on so far apart at the least.
+pub const LOOP_PROBE_EVERY: Duration = Duration::from_millis(100);
 /// How often a request for a round is passed on.
 pub const SEQ_REQ_TTL: u8 = 32;
 /// An author that publishes again within this begins a tree of its own.

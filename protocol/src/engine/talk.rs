@@ -8,8 +8,8 @@ use crate::io::{CloseCause, PresenceCause};
 use crate::link::{Greeting, Link};
 use crate::presence;
 use crate::wire::frame::{
-    self, Adverts, Alive, AnchorReq, Checked, CheckedFrame, Class, Frame, Graft, Hello, Members, MembersAsk,
-    MembersHave, MembersSums, MembersWant, News, Refuse, SeqReq, Subscribe, Ungraft,
+    self, Adverts, Alive, AnchorReq, Checked, CheckedFrame, Class, Frame, Graft, Hello, LoopProbe, Members,
+    MembersAsk, MembersHave, MembersSums, MembersWant, News, Refuse, SeqReq, Subscribe, Ungraft,
 };
 
 impl Engine {
@@ -172,7 +172,8 @@ impl Engine {
             | Frame::AnchorReq(AnchorReq { group, .. })
             | Frame::Graft(Graft { group, .. })
             | Frame::Ungraft(Ungraft { group, .. })
-            | Frame::SeqReq(SeqReq { group, .. }) => {
+            | Frame::SeqReq(SeqReq { group, .. })
+            | Frame::LoopProbe(LoopProbe { group, .. }) => {
                 self.with_member(link, group, |group, cx| group.on_forest_talk(cx, link, &talk));
             }
             Frame::News(News { group, .. })

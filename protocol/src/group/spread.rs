@@ -275,6 +275,7 @@ impl Group {
                 Frame::Graft(graft) => forest.on_graft(ground, link, graft),
                 Frame::Ungraft(ungraft) => forest.on_ungraft(ground, link, ungraft),
                 Frame::SeqReq(request) => forest.on_seq_req(ground, link, request),
+                Frame::LoopProbe(probe) => forest.on_loop_probe(ground, link, probe),
                 _ => return Err(Fault::OutOfTurn),
             }
             Ok(())

@@ -27,8 +27,8 @@ use crate::wire::{codec, compress};
 pub(crate) use check::Checked;
 pub use check::{CheckedFrame, check, check_frame, check_with, talk_signatures};
 pub use forest::{
-    Advert, Adverts, Anchor, AnchorId, AnchorReq, ChainKey, Graft, Name, SeqReq, UNREACHABLE, Ungraft,
-    key_before,
+    Advert, Adverts, Anchor, AnchorId, AnchorReq, ChainKey, Graft, LoopProbe, Name, SeqReq, UNREACHABLE,
+    Ungraft, key_before,
 };
 pub use link::{Beat, Credit, Goodbye, Hello, Subscribe, Unsubscribe};
 pub use members::{
@@ -207,6 +207,7 @@ frames! {
     42 => Graft,
     43 => Ungraft,
     44 => SeqReq,
+    45 => LoopProbe,
     50 => Credit,
 }
 
@@ -411,6 +412,7 @@ impl Frame {
             | Self::Graft(_)
             | Self::Ungraft(_)
             | Self::SeqReq(_)
+            | Self::LoopProbe(_)
             | Self::Credit(_) => Ok(()),
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::wire::frame::{Advert, Adverts, Anchor, AnchorReq, Graft, Name, SeqReq, Ungraft};
+use crate::wire::frame::{Advert, Adverts, Anchor, AnchorReq, Graft, LoopProbe, Name, SeqReq, Ungraft};
 
 /// A small generator of frames that are well formed and make no sense.
 struct Chaos(Xoshiro256PlusPlus);
@@ -147,6 +147,10 @@ impl Chaos {
             24 => {
                 let (seq, branch) = (self.below(300) as u16, self.below(3) as u8);
                 SeqReq { group, yours: self.below(4) as u16, seq, branch, ttl: 9 }.into()
+            }
+            27 => {
+                let nonce = [self.below(2) as u8; 8];
+                LoopProbe { group, yours: self.below(4) as u16, nonce, ttl: 9 }.into()
             }
             25 | 26 => {
                 Adverts { group, trees: (0..self.below(5)).map(|_| self.advert(hostile)).collect() }.into()

@@ -19,6 +19,7 @@
 mod blame;
 mod chain;
 mod frames;
+mod loops;
 mod roots;
 mod tree;
 
@@ -288,6 +289,8 @@ impl Forest {
         if must_tell {
             tree.tell_soon(ground.now);
         }
+        self.doubt(ground.now, ix);
+        let Some(tree) = self.trees.get(&ix) else { return };
         // It is above us no more: what it was last told of our way may be long past.
         if let Some(old) = old.filter(|old| !tree.is_told(*old)) {
             self.tell(ground, ix, old);
@@ -318,6 +321,15 @@ impl Forest {
         }
     }
 
+    /// There is none, and what seemed to be a way past us led over us: a feasible one, else the root is asked for a round.
+    fn find_sure_parent(&mut self, ground: &Ground<'_>, ix: TreeIx) {
+        let Some(tree) = self.trees.get(&ix) else { return };
+        match tree.best_feasible(ground) {
+            Some(link) => self.adopt(ground, ix, link),
+            None => self.ask_root(ground, ix, None),
+        }
+    }
+
     /// The time to choose has come: everybody who knows of the round has told us.
     fn settle(&mut self, ground: &mut Ground<'_>, ix: TreeIx) {
         let Some(tree) = self.trees.get_mut(&ix) else { return };
@@ -330,6 +342,7 @@ impl Forest {
             (_, Some(_)) => {}
             (_, None) => self.find_parent(ground, ix),
         }
+        self.doubt(ground.now, ix);
         self.tell_the_rest(ground, ix);
     }
 
@@ -371,6 +384,7 @@ impl Forest {
             if tree.ask_at.take_if(|at| *at <= now).is_some() && tree.parent.is_none() {
                 self.find_parent(ground, ix);
             }
+            self.probe_if_due(ground, ix);
             let Some(tree) = self.trees.get_mut(&ix) else { continue };
             if tree.advert_at.is_some_and(|at| at <= now) {
                 self.tell_all(ground, ix, None);

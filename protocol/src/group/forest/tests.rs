@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 mod agree;
 mod blame;
+mod loops;
 mod measure;
 
 use super::*;
@@ -178,6 +179,7 @@ impl Wood {
             Frame::Graft(graft) => forest.on_graft(ground, link, &graft),
             Frame::Ungraft(ungraft) => forest.on_ungraft(ground, link, &ungraft),
             Frame::SeqReq(request) => forest.on_seq_req(ground, link, &request),
+            Frame::LoopProbe(probe) => forest.on_loop_probe(ground, link, &probe),
             other => panic!("not the forest's: {other:?}"),
         });
     }

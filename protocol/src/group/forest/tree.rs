@@ -7,6 +7,7 @@
 
 use super::Ground;
 use super::chain::Chain;
+use super::loops::Doubt;
 use crate::id::LinkId;
 use crate::limits;
 use crate::time::{Duration, Timestamp};
@@ -51,6 +52,7 @@ pub(super) struct Tree {
     pub(super) n_asked: u32,
     /// When another's request was last passed on.
     pub(super) relayed_at: Option<Timestamp>,
+    pub(super) doubt: Doubt,
 }
 
 /// One neighbour in one tree.
@@ -152,6 +154,7 @@ impl Tree {
             ask_at: None,
             n_asked: 0,
             relayed_at: None,
+            doubt: Doubt::default(),
         }
     }
 
@@ -332,6 +335,11 @@ impl Tree {
         self.best(ground, |via| via.branch != self.branch && !via.is_child)
     }
 
+    /// Whether the way over a parent cannot lead over us.
+    pub(super) fn is_sure(&self, parent: LinkId) -> bool {
+        self.find(parent).is_some_and(|via| via.age == self.age() && via.dist < self.fd)
+    }
+
     /// Whether a parent there would not close a loop, as far as we know.
     pub(super) fn may_be_parent(&self, ground: &Ground<'_>, link: LinkId) -> bool {
         self.find(link).is_some_and(|via| {
@@ -418,7 +426,10 @@ impl Tree {
     /// When something is to be done.
     pub(super) fn next_deadline(&self) -> Timestamp {
         let expires = self.heard_at + limits::TREE_EXPIRES;
-        [self.settle_at, self.advert_at, self.ask_at].into_iter().flatten().fold(expires, Timestamp::min)
+        [self.settle_at, self.advert_at, self.ask_at, self.doubt.probe_at]
+            .into_iter()
+            .flatten()
+            .fold(expires, Timestamp::min)
     }
 
     /// The pause before the root is asked again.

@@ -175,5 +175,18 @@ pub struct SeqReq {
     pub ttl: u8,
 }
 
+/// "Whoever is above me": goes from parent to parent, and comes back if they lead round.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LoopProbe {
+    /// The group.
+    pub group: GroupIx,
+    /// The receiver's number for the tree.
+    pub yours: TreeIx,
+    /// By this whoever sent it first knows it again.
+    pub nonce: [u8; 8],
+    /// How many more may pass it on.
+    pub ttl: u8,
+}
+
 // An advert with its anchor is at most 3 + 1 + 32 + 9 + 3 + 3 + 16 + 64 + 3 + 16 + 3 + 1 bytes.
 const _: () = assert!(16 + limits::TREES_MAX * 154 < limits::FRAME_MAX);

@@ -3,7 +3,7 @@
 use super::*;
 
 impl Wood {
-    fn link_to(&self, from: usize, to: usize) -> Option<LinkId> {
+    pub(super) fn link_to(&self, from: usize, to: usize) -> Option<LinkId> {
         self.nodes[from].links.iter().find(|(_, (other, _))| *other == to).map(|(link, _)| *link)
     }
 
@@ -53,7 +53,7 @@ impl Wood {
     }
 
     /// Two neighbours in the tree of the first node, neither of them above the other.
-    fn cousins(&self) -> (usize, usize) {
+    pub(super) fn cousins(&self) -> (usize, usize) {
         let pairs = (1..self.nodes.len()).flat_map(|a| (1..a).map(move |b| (a, b)));
         let mut apart = pairs.filter(|(a, b)| self.link_to(*a, *b).is_some()).filter(|(a, b)| {
             self.parent(*a, 0) != Some(*b)
@@ -63,7 +63,7 @@ impl Wood {
         apart.next().expect("there are more links than branches")
     }
 
-    fn grown(seed: u64) -> Self {
+    pub(super) fn grown(seed: u64) -> Self {
         let mut wood = Self::new(seed, 40, 6);
         wood.plant(0);
         wood.run(ms(3000));
@@ -71,7 +71,7 @@ impl Wood {
         wood
     }
 
-    fn adopt(&mut self, child: usize, parent: usize) {
+    pub(super) fn adopt(&mut self, child: usize, parent: usize) {
         let link = self.link_to(child, parent).expect("linked");
         let ix = self.ix_of(child, 0).expect("known");
         self.at(child, |forest, ground| forest.adopt(ground, ix, link));

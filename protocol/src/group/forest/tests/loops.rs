@@ -1,0 +1,96 @@
+//! Parents that lead round are found, and only those.
+
+use super::*;
+use crate::wire::frame::LoopProbe;
+
+impl Wood {
+    /// All on the way from a node to the root, the node first.
+    fn way(&self, i: usize, root: usize) -> Vec<usize> {
+        std::iter::successors(Some(i), |i| self.parent(*i, root)).take(self.nodes.len() + 1).collect()
+    }
+
+    /// Somebody with a neighbour that is below it by at least two.
+    fn ring(&self) -> Option<(usize, usize)> {
+        let pairs = (1..self.nodes.len()).flat_map(|top| (1..self.nodes.len()).map(move |low| (top, low)));
+        let mut rings = pairs.filter(|(top, low)| {
+            let steps = self.way(*low, 0).iter().position(|node| node == top);
+            steps.is_some_and(|steps| steps >= 2) && self.link_to(*top, *low).is_some()
+        });
+        rings.next()
+    }
+}
+
+/// Goal: whoever takes a parent that is below itself, because what it knows of that one's way is old, soon finds that the
+/// way leads round, and everybody is in the tree again.
+#[test]
+fn parents_that_lead_round_are_found() {
+    let mut n_rings = 0;
+    for seed in 80..90 {
+        let mut wood = Wood::grown(seed);
+        let Some((top, low)) = wood.ring() else { continue };
+        n_rings += 1;
+        wood.adopt(top, low);
+        wood.run(ms(400));
+        assert!(wood.way(top, 0).len() > wood.nodes.len(), "parents lead round");
+        wood.run(ms(1600) + limits::ADVERT_PAUSE);
+        wood.assert_whole(0);
+    }
+    assert!(n_rings > 3, "{n_rings}");
+}
+
+/// Goal: who is sure that its parent's way is none over itself asks nothing; others ask ever less often, and no answer
+/// means that nothing is wrong.
+#[test]
+fn only_who_has_doubts_asks() {
+    let mut wood = Wood::grown(91);
+    assert_eq!(wood.n_frames.get(&45), None);
+    let ask = |wood: &mut Wood, is_sure: bool| {
+        let mut pairs = (1..40).flat_map(|a| (1..40).map(move |b| (a, b)));
+        let is_such = |(child, parent): &(usize, usize)| {
+            let Some(link) = wood.link_to(*child, *parent) else { return false };
+            let tree = &wood.nodes[*child].forest.trees[&wood.ix_of(*child, 0).expect("known")];
+            tree.parent != Some(link)
+                && tree.is_sure(link) == is_sure
+                && !wood.way(*parent, 0).contains(child)
+        };
+        let (child, parent) = pairs.find(is_such).expect("there are more links than branches");
+        let before = wood.n_frames.get(&45).copied().unwrap_or(0);
+        wood.adopt(child, parent);
+        wood.run(limits::ADVERT_MIN / 3);
+        assert_eq!(wood.parent(child, 0), Some(parent), "nothing was wrong");
+        (wood.n_frames.get(&45).copied().unwrap_or(0) - before, wood.way(parent, 0).len() as u64)
+    };
+    assert_eq!(ask(&mut wood, true).0, 0);
+    let (n_frames, depth) = ask(&mut wood, false);
+    assert_eq!(n_frames, 4 * depth, "after 0.5, 1.5, 3.5 and 7.5 s");
+    wood.assert_whole(0);
+}
+
+/// Goal: what is not a child's is not passed on, and of children's questions one in a while, for so many steps at most.
+#[test]
+fn questions_are_passed_on_in_measure() {
+    let mut wood = Wood::grown(92);
+    let child = (1..40).find(|i| wood.way(*i, 0).len() > 3).expect("a deep one");
+    let parent = wood.parent(child, 0).expect("not the root");
+    let (link, up) = (wood.link_to(parent, child).expect("linked"), wood.parent(parent, 0));
+    let ix = wood.ix_of(parent, 0).expect("known");
+    let mut asked = |link: LinkId, ttl: u8, n: u8| {
+        let before = wood.n_frames.get(&45).copied().unwrap_or(0);
+        for n in 0..n {
+            let probe = LoopProbe { group: 1, yours: ix, nonce: [n; 8], ttl };
+            wood.at(parent, |forest, ground| forest.on_loop_probe(ground, link, &probe));
+        }
+        let after = wood.n_frames.get(&45).copied().unwrap_or(0);
+        wood.run(limits::LOOP_PROBE_EVERY);
+        after - before
+    };
+    assert_eq!(asked(link, 0, 1), 0, "it has gone far enough");
+    assert_eq!(asked(link, 255, 9), 1, "one in a while");
+    assert_eq!(asked(link, 255, 1), 1);
+    assert_eq!(asked(LinkId(u64::MAX), 255, 1), 0, "nobody's");
+    let up = wood.link_to(parent, up.expect("not the root")).expect("linked");
+    let probe = LoopProbe { group: 1, yours: ix, nonce: [0; 8], ttl: 9 };
+    let before = wood.n_sent;
+    wood.at(parent, |forest, ground| forest.on_loop_probe(ground, up, &probe));
+    assert_eq!(wood.n_sent, before, "the parent is no child");
+}
