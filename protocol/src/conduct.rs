@@ -273,6 +273,7 @@ pub(crate) fn cost(frame: &Frame) -> u32 {
         // Every group's key is tried.
         Frame::Subscribe(_) => 8,
         Frame::Peers(peers) => 4 * listed(peers.peers.len(), 4),
+        Frame::PeersChange(change) => listed(change.came.len() + change.went.len(), 4),
         Frame::Roots(roots) => 4 * listed(roots.roots.len(), 8),
         Frame::Clock(clock) => 4 * listed(clock.entries.len(), 16),
         Frame::Announce(announce) => listed(announce.ranges.len(), 8),

@@ -16,12 +16,14 @@ mod conduct;
 mod credit;
 mod digest;
 mod links;
+mod neighbourhood;
 mod tables;
 mod talk;
 
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+use self::neighbourhood::Neighbourhood;
 use crate::bounds::Bounds;
 use crate::conduct::{Conduct, Toll};
 use crate::crypto::Identity;
@@ -36,9 +38,9 @@ use crate::link::Link;
 use crate::link::slow_peers::SlowPeers;
 use crate::overlay::{self, Overlay};
 use crate::presence::{self, Presence};
-use crate::time::{Duration, Hlc, Timestamp, WallTime};
+use crate::time::{Hlc, Timestamp, WallTime};
 use crate::timed::Timed;
-use crate::wire::frame::{Address, Class, Frame, Goodbye, PeerRecord, Peers};
+use crate::wire::frame::{Address, Class, Frame, Goodbye, PeerRecord};
 
 pub use tables::Tally;
 
@@ -53,11 +55,6 @@ pub struct Config {
     /// How much of others it keeps.
     pub bounds: Bounds,
 }
-
-/// Neighbours are told of a changed neighbourhood at most this often.
-const PEERS_DELAY: Duration = Duration::from_millis(250);
-/// The same in partial mode, where neighbours come and go in number at first, and nobody is dialled for it.
-const PEERS_DELAY_PARTIAL: Duration = Duration::from_secs(2);
 
 /// What groups may touch: everything but the groups. No function, so that a group can be borrowed beside it.
 macro_rules! ctx_of {
@@ -80,6 +77,7 @@ macro_rules! ctx_of {
             is_partial: $engine.overlay.is_partial(),
             n_known: $engine.overlay.n_known(),
             presence: &$engine.presence,
+            overlay: &$engine.overlay,
             n_words: &mut $engine.n_words,
             heard: &mut $engine.heard,
         }
@@ -116,7 +114,7 @@ pub struct Engine {
     n_records: u64,
     /// Groups that were loaded when the record was made.
     n_tagged: usize,
-    tell_peers_at: Option<Timestamp>,
+    neighbourhood: Neighbourhood,
     /// The next deadline, found out once after each input.
     deadline: Option<Option<Timestamp>>,
     shut_down: bool,
@@ -154,7 +152,7 @@ impl Engine {
             addresses: Vec::new(),
             n_records: 0,
             n_tagged: 0,
-            tell_peers_at: None,
+            neighbourhood: Neighbourhood::default(),
             deadline: None,
             shut_down: false,
             is_restored: false,
@@ -270,7 +268,7 @@ impl Engine {
             self.presence.next_deadline(),
             self.overlay.next_deadline(),
             self.tokens.next_deadline(),
-            self.tell_peers_at,
+            self.neighbourhood.tell_at,
         ]
         .into_iter()
         .flatten()
@@ -404,10 +402,7 @@ impl Engine {
             self.with_group(id, |group, cx| group.on_deadline(cx));
             looked_at = Some(id);
         }
-        if self.tell_peers_at.is_some_and(|at| at <= now) {
-            self.tell_peers_at = None;
-            self.tell_peers();
-        }
+        self.tell_peers_if_due();
     }
 
     /// Whoever was late itself does not hold it against its neighbours that nothing was heard of them.
@@ -415,36 +410,6 @@ impl Engine {
         let now = self.now;
         if let Some(due) = self.next_deadline().filter(|due| now - *due > limits::STOOD_STILL) {
             self.links.values_mut().for_each(|link| link.forgive(now, now - due));
-        }
-    }
-
-    fn tell_peers_soon(&mut self) {
-        let delay = if self.overlay.is_partial() { PEERS_DELAY_PARTIAL } else { PEERS_DELAY };
-        self.tell_peers_at.get_or_insert(self.now + delay);
-    }
-
-    /// Tells every neighbour whom else we are linked to.
-    fn tell_peers(&mut self) {
-        let is_greeted = |peer: &PeerId| {
-            let link = self.overlay.link(peer).and_then(|link| self.links.get(&link));
-            link.is_some_and(|link| link.hello.is_some())
-        };
-        // In partial mode it says only who observes whom.
-        let with_addresses = !self.overlay.is_partial();
-        let neighbours: Vec<(PeerId, Vec<Address>)> = self
-            .overlay
-            .neighbours()
-            .filter(|(peer, _)| is_greeted(peer))
-            .map(|(peer, addresses)| (peer, addresses.filter(|_| with_addresses).cloned().collect()))
-            .collect();
-        for (peer, _) in &neighbours {
-            let Some(link) = self.overlay.link(peer) else {
-                continue;
-            };
-            // More may have dialled us than a frame names.
-            let others = neighbours.iter().filter(|(other, _)| other != peer);
-            let peers: Vec<_> = others.take(Peers::MAX).cloned().collect();
-            self.cx().send(link, Class::Control, Peers { peers });
         }
     }
 

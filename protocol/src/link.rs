@@ -8,7 +8,7 @@ pub(crate) mod outflow;
 mod pulse;
 pub(crate) mod slow_peers;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use self::pulse::Pulse;
 use crate::heap;
@@ -48,8 +48,8 @@ pub(crate) struct Link {
     shared: Vec<Shared>,
     /// Proofs that match no group of ours, in case we join one.
     unmatched: BTreeMap<GroupIx, [u8; 32]>,
-    /// Whom it says it is linked to.
-    pub(crate) neighbours: BTreeSet<PeerId>,
+    /// It was told whom we are linked to, as far as [`crate::engine::Engine`] has told anybody.
+    pub(crate) knows_peers: bool,
     pub(crate) intake: Intake,
     outflow: Outflow,
     ladder: Ladder,
@@ -85,7 +85,7 @@ struct Shared {
 impl Link {
     /// Bytes of memory behind it, about.
     pub(crate) fn heap(&self) -> usize {
-        heap::list(&self.shared) + heap::map(&self.unmatched) + heap::set(&self.neighbours) + self.queued()
+        heap::list(&self.shared) + heap::map(&self.unmatched) + self.queued()
     }
 
     pub(crate) fn new(now: Timestamp, id: LinkId, peer: PeerId, dialed: bool, nonce: [u8; 16]) -> Self {
@@ -102,7 +102,7 @@ impl Link {
             is_parting: false,
             shared: Vec::new(),
             unmatched: BTreeMap::new(),
-            neighbours: BTreeSet::new(),
+            knows_peers: false,
             intake: Intake::new(),
             outflow: Outflow::new(),
             ladder: Ladder::default(),

@@ -135,11 +135,12 @@ impl Engine {
             Frame::Alive(alive) => self.presence.alive(self.now, peer, alive),
             Frame::Gone(gone) => self.presence.gone(self.now, peer, gone, &self.identity),
             Frame::Peers(peers) => {
-                if let Some(state) = self.links.get_mut(&link) {
-                    state.neighbours = peers.peers.iter().map(|(neighbour, _)| *neighbour).collect();
-                }
                 self.presence.watched_by(&peer, 1 + peers.peers.len());
                 self.overlay.neighbours_of(self.now, peer, peers.peers);
+            }
+            Frame::PeersChange(change) => {
+                self.overlay.neighbours_changed(&peer, &change);
+                self.presence.watched_by(&peer, 1 + self.overlay.n_named_by(&peer));
             }
             Frame::Walk(walk) => self.overlay.walk(self.now, peer, walk),
             Frame::Shuffle(shuffle) => self.overlay.shuffle(self.now, peer, shuffle),

@@ -9,6 +9,7 @@ use rand_core::Rng;
 mod flow;
 mod members;
 mod misconduct;
+mod neighbourhood;
 mod receipts;
 mod senseless;
 
@@ -19,6 +20,7 @@ use crate::id::{EnvelopeId, LogId, Seq};
 use crate::io::{Input, LinkEnd};
 use crate::message::Draft;
 use crate::persist::{Answer, GroupRecord, Query};
+use crate::time::Duration;
 use crate::wire::frame::{
     Alert, Alive, Announce, Beat, Clock, ClockEntry, Digest, Fact, Find, Found, Gone, Hello, MateTag,
     MemberRecord, Members, MembersAsk, MembersDigest, MembersHave, MembersSums, MembersWant, News, OnTree,
@@ -543,28 +545,4 @@ fn nothing_piles_up_while_the_store_fails() {
     assert_eq!(count(&bench, "Sealed"), 2, "the one that failed, and all that waited");
     bench.say(link, envelope(&Identity::from_seed([3; 32]), Lane::Durable, 0));
     assert_eq!(count(&bench, "Delivered"), 3);
-}
-
-/// Goal: a node with more neighbours than a frame names sends none that they refuse, and hold against it. Method: peers
-/// whom it dialled all at once.
-#[test]
-fn many_neighbours_are_told_of_as_many_as_a_frame_names() {
-    let mut bench = Bench::new();
-    let n_peers = Peers::MAX as u8 + 16;
-    for n in 0..n_peers {
-        let identity = Identity::from_seed([100 + n; 32]);
-        let (link, peer) = (LinkId(n.into()), identity.peer_id());
-        bench.input(Input::LinkUp { link, peer, dialed: true, address: None });
-        let record = PeerRecord::new(&identity, 1, Vec::new(), Vec::new());
-        bench.say(link, Hello { record, ..bench.hello() });
-    }
-    bench.engine.tell_peers();
-    let outputs = std::iter::from_fn(|| bench.engine.poll_output());
-    let n_told: Vec<usize> = outputs
-        .filter_map(|output| match output {
-            Output::Send { frame: Frame::Peers(peers), .. } => Some(peers.peers.len()),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(n_told, vec![Peers::MAX; n_peers.into()]);
 }

@@ -41,6 +41,7 @@ use crate::limits;
 use crate::link::Link;
 use crate::link::outflow::Pushed;
 use crate::message::Body;
+use crate::overlay::Overlay;
 use crate::persist::{Query, StoreOp};
 use crate::presence::Presence;
 use crate::time::{Hlc, Timestamp, WallTime};
@@ -82,6 +83,7 @@ pub(crate) struct Ctx<'a> {
     /// Peers thought to be there.
     pub(crate) n_known: usize,
     pub(crate) presence: &'a Presence,
+    pub(crate) overlay: &'a Overlay,
     /// How often this run has said that it is in a group, or not any more.
     pub(crate) n_words: &'a mut u32,
     /// What members said that presence has to know.

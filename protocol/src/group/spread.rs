@@ -77,7 +77,7 @@ impl Group {
             if state.is_retiring() && self.has_better_link(cx, link, peer) {
                 continue;
             }
-            let (is_prompt, is_served) = (state.is_prompt(), state.neighbours.contains(&log.author));
+            let is_prompt = state.is_prompt();
             if along != Along::Star && self.repair.is_claimed(link, &log, seq) {
                 // It has announced it.
                 continue;
@@ -90,7 +90,11 @@ impl Group {
             };
             if is_eager && is_prompt && self.push(cx, link, is_own, tree, envelope) {
                 sent += 1;
-            } else if along == Along::Star && is_prompt && !is_eager && is_served {
+            } else if along == Along::Star
+                && is_prompt
+                && !is_eager
+                && cx.overlay.has_named(&peer, &log.author)
+            {
                 served.push(link);
             } else {
                 self.announce(cx, link, tree, log, envelope);

@@ -9,8 +9,9 @@
 //! active view, and known peers without a link the passive view. Unlike there a newcomer's walk ends between two
 //! neighbours, whose link it takes the place of: so everybody can join through one contact, at any rate, and degrees
 //! stay even. [`partial`] has the modes and whom to keep, [`walk`] the walks, [`view`] the exchange of known peers,
-//! [`near`] the measuring, [`find`] the links that groups need, [`mates`] those that serve several of them, [`block`] what keeps identities behind one address few, [`hearsay`] what becomes of names that
-//! neighbours drop in mesh mode, [`allowance`] what a neighbour may have of this node.
+//! [`near`] the measuring, [`find`] the links that groups need, [`mates`] those that serve several of them, [`named`] whom
+//! neighbours say to be linked to, [`block`] what keeps identities behind one address few, [`hearsay`] what becomes of
+//! names that neighbours drop in mesh mode, [`allowance`] what a neighbour may have of this node.
 //!
 //! Not here: who is alive (presence), who belongs to a group.
 
@@ -19,12 +20,12 @@ mod block;
 pub(crate) mod find;
 mod hearsay;
 mod mates;
+mod named;
 mod near;
 mod partial;
 mod view;
 mod walk;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rand_core::{Rng, SeedableRng};
@@ -246,28 +247,12 @@ impl Overlay {
         self.active.get(peer).copied()
     }
 
-    /// Whether one that is linked says that it is linked to another.
-    fn has_named(&self, by: &PeerId, peer: &PeerId) -> bool {
-        self.named.get(by).is_some_and(|named| named.contains(peer))
-    }
-
-    /// To how many peers one that is linked says that it is linked.
-    fn n_named_by(&self, peer: &PeerId) -> usize {
-        self.named.get(peer).map_or(0, |named| named.len())
-    }
-
     /// Everybody linked, with where it says, or discovery, that they can be reached.
     pub(crate) fn neighbours(&self) -> impl Iterator<Item = (PeerId, impl Iterator<Item = &Address>)> + '_ {
         self.active.keys().filter_map(|peer| {
             let known = self.known.get(peer)?;
             Some((*peer, known.addresses.iter().filter(|address| !known.hearsay.contains(address))))
         })
-    }
-
-    /// Everybody linked who says that it is linked to `peer`.
-    pub(crate) fn observers(&self, peer: &PeerId) -> BTreeSet<PeerId> {
-        let says_so = |other: &&PeerId| self.has_named(other, peer);
-        self.active.keys().filter(says_so).copied().collect()
     }
 
     /// Discovery has seen somebody there.
@@ -297,17 +282,6 @@ impl Overlay {
         known.learn(addresses);
         if self.dials_by_itself(&peer) {
             self.dial(now, peer, self.own_why(), false);
-        }
-    }
-
-    /// A neighbour tells its neighbours.
-    pub(crate) fn neighbours_of(&mut self, now: Timestamp, peer: PeerId, list: Vec<(PeerId, Vec<Address>)>) {
-        if self.active.contains_key(&peer) {
-            self.named.insert(peer, list.iter().map(|(neighbour, _)| *neighbour).collect());
-        }
-        // One in partial mode says no addresses: it does not want everybody to dial.
-        if !self.is_partial() {
-            self.hear_of(now, peer, list);
         }
     }
 

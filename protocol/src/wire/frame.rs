@@ -36,7 +36,8 @@ pub use members::{
     Stay, member_id,
 };
 pub use overlay::{
-    Address, Find, Found, MateTag, PeerRecord, Peers, Refusal, Refuse, Shuffle, Walk, Why, find_tag, mate_tag,
+    Address, Find, Found, MateTag, PeerRecord, Peers, PeersChange, Refusal, Refuse, Shuffle, Walk, Why,
+    find_tag, mate_tag,
 };
 pub use presence::{Alert, Alive, Gone};
 pub use repair::{
@@ -202,6 +203,7 @@ frames! {
     27 => MembersSums,
     28 => MembersHave,
     29 => MembersWant,
+    30 => PeersChange,
     40 => Adverts,
     41 => AnchorReq,
     42 => Graft,
@@ -339,6 +341,13 @@ impl Frame {
             Self::Peers(peers) => {
                 at_most(peers.peers.len(), Peers::MAX, "peers")?;
                 peers.peers.iter().try_for_each(|(_, list)| addresses(list))
+            }
+            Self::PeersChange(change) => {
+                at_most(change.came.len(), Peers::MAX, "peers")?;
+                at_most(change.went.len(), Peers::MAX, "peers")?;
+                let is_canonical =
+                    [&change.came, &change.went].iter().all(|list| list.is_sorted_by(|a, b| a < b));
+                is_canonical.then_some(()).ok_or(DecodeError::NotCanonical)
             }
             Self::Roots(roots) => {
                 at_most(roots.roots.len(), limits::GROUPS_MAX, "roots")?;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::wire::frame::{Advert, Adverts, Anchor, AnchorReq, Graft, LoopProbe, Name, SeqReq, Ungraft};
+use crate::wire::frame::{
+    Advert, Adverts, Anchor, AnchorReq, Graft, LoopProbe, Name, Peers, PeersChange, SeqReq, Ungraft,
+};
 
 /// A small generator of frames that are well formed and make no sense.
 struct Chaos(Xoshiro256PlusPlus);
@@ -151,6 +153,10 @@ impl Chaos {
             27 => {
                 let nonce = [self.below(2) as u8; 8];
                 LoopProbe { group, yours: self.below(4) as u16, nonce, ttl: 9 }.into()
+            }
+            28 => {
+                let (came, went) = (log(self.below(3)).author, log(self.below(3)).author);
+                PeersChange { came: vec![came], went: vec![went] }.into()
             }
             25 | 26 => {
                 Adverts { group, trees: (0..self.below(5)).map(|_| self.advert(hostile)).collect() }.into()

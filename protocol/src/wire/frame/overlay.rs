@@ -223,6 +223,15 @@ impl Peers {
     pub const MAX: usize = limits::LINKS_MAX;
 }
 
+/// What has changed of [`Peers`] since the sender last said, in partial mode.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PeersChange {
+    /// Neighbours it has now, in order, each once. At most [`Peers::MAX`].
+    pub came: Vec<PeerId>,
+    /// Those it has no more, likewise.
+    pub went: Vec<PeerId>,
+}
+
 // Each address comes with up to two bytes of length, each list with one.
 const _: () = assert!(Peers::MAX * (33 + PeerRecord::ADDRESSES_MAX * (Address::MAX + 2)) < limits::FRAME_MAX);
 
