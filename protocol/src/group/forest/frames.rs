@@ -38,17 +38,18 @@ impl Forest {
         }
     }
 
-    /// Those who have not been told anything in this round: they may need our number. And those who brought a better way
-    /// and so were not told what came of it.
+    /// Those who have not been told anything in this round: they may need our number.
     pub(super) fn tell_the_rest(&mut self, ground: &Ground<'_>, ix: TreeIx) {
         let Some(tree) = self.trees.get(&ix) else { return };
-        let rest: Vec<LinkId> = self.links.keys().copied().filter(|link| !tree.is_told(*link)).collect();
+        let age = tree.age();
+        let is_told = |link: &LinkId| tree.find(*link).is_some_and(|via| via.told == age);
+        let rest: Vec<LinkId> = self.links.keys().copied().filter(|link| !is_told(link)).collect();
         for link in rest {
             self.tell(ground, ix, link);
         }
     }
 
-    pub(super) fn tell(&mut self, ground: &Ground<'_>, ix: TreeIx, link: LinkId) {
+    fn tell(&mut self, ground: &Ground<'_>, ix: TreeIx, link: LinkId) {
         if let Some(advert) = self.advert(ix, link, None) {
             self.facts.push((link, Adverts { group: ground.group, trees: vec![advert] }.into()));
         }
@@ -75,7 +76,7 @@ impl Forest {
         if !matches!(name, Name::Id(_)) || via.knows_anchor {
             via.knows_ours = true;
         }
-        (via.told, via.told_branch) = (age, branch);
+        via.told = age;
         let (seq, key, dist) = (tree.chain.seq, tree.chain.key(), tree.dist);
         Some(Advert { tree: ix, name, seq, key, dist, branch })
     }

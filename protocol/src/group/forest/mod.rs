@@ -279,7 +279,6 @@ impl Forest {
             return;
         }
         let Some(yours) = tree.find(link).and_then(|via| via.theirs) else { return };
-        let old = tree.parent;
         self.leave_parent(ground, ix);
         let Some(tree) = self.trees.get_mut(&ix) else { return };
         let age = tree.age();
@@ -290,11 +289,6 @@ impl Forest {
             tree.tell_soon(ground.now);
         }
         self.doubt(ground.now, ix);
-        let Some(tree) = self.trees.get(&ix) else { return };
-        // It is above us no more: what it was last told of our way may be long past.
-        if let Some(old) = old.filter(|old| !tree.is_told(*old)) {
-            self.tell(ground, ix, old);
-        }
         self.look_at(ix);
         self.facts.push((link, Graft { group: ground.group, mine: ix, yours }.into()));
     }
@@ -336,10 +330,11 @@ impl Forest {
         tree.settle_at = None;
         match (tree.best_feasible(ground), tree.parent) {
             (Some(best), parent) if parent != Some(best) => self.adopt(ground, ix, best),
-            // While others told of the round, the best of them stood for the parent, which may be below somebody else:
-            // whoever loses its own way must not take us for one past it.
-            (_, Some(parent)) if tree.follow(ground, parent) => tree.tell_soon(ground.now),
-            (_, Some(_)) => {}
+            // While others told of the round, the best of them stood for the parent, which may be below somebody else.
+            // Only we have to know: to tell everybody costs a third of all adverts.
+            (_, Some(parent)) => {
+                tree.follow(ground, parent);
+            }
             (_, None) => self.find_parent(ground, ix),
         }
         self.doubt(ground.now, ix);

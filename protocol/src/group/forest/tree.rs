@@ -67,15 +67,13 @@ pub(super) struct Via {
     pub(super) knows_anchor: bool,
     /// In which round we last told it.
     pub(super) told: u32,
-    /// Where our way began, as we told it then.
-    pub(super) told_branch: u8,
     /// Of which round is what follows.
     age: u32,
     /// What it says.
     pub(super) dist: u16,
     /// What is true at the least, by when its news came.
     least: u16,
-    branch: u8,
+    pub(super) branch: u8,
     pub(super) is_child: bool,
     /// See [`limits::PARENT_MISSES_MAX`].
     blame: u8,
@@ -91,7 +89,6 @@ impl Via {
             knows_ours: false,
             knows_anchor: false,
             told: 0,
-            told_branch: 0,
             age: 0,
             dist: UNREACHABLE,
             least: 0,
@@ -191,14 +188,6 @@ impl Tree {
     /// Links over which it goes on from here.
     pub(super) fn children(&self) -> impl Iterator<Item = LinkId> + '_ {
         self.vias.iter().filter(|via| via.is_child).map(|via| via.link)
-    }
-
-    /// Whether a neighbour knows of this round from us, and where our way begins. A parent need not: a child is no way.
-    pub(super) fn is_told(&self, link: LinkId) -> bool {
-        let is_told = |via: &Via| {
-            via.told == self.age() && (via.told_branch == self.branch || self.parent == Some(link))
-        };
-        self.find(link).is_some_and(is_told)
     }
 
     /// Whether what travels on the tree goes over this link.

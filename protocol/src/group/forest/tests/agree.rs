@@ -22,15 +22,13 @@ impl Wood {
         }
     }
 
-    /// Each way begins where the parent's does.
-    fn assert_one_branch_from_top_to_bottom(&self, root: usize) {
+    /// Each way begins where the parent said that its own does.
+    fn assert_of_the_parents_branch(&self, root: usize) {
         for i in 0..self.nodes.len() {
-            let Some(parent) = self.parent(i, root) else { continue };
-            let branch = |node: usize| self.nodes[node].forest.trees[&self.ix_of(node, root).unwrap()].branch;
-            let link = self.link_to(parent, i).expect("linked");
-            let begins =
-                if parent == root { self.nodes[root].forest.links[&link].branch } else { branch(parent) };
-            assert_eq!(branch(i), begins, "node {i} is below {parent}");
+            let Some(ix) = self.ix_of(i, root) else { continue };
+            let tree = &self.nodes[i].forest.trees[&ix];
+            let Some(via) = tree.parent.and_then(|parent| tree.find(parent)) else { continue };
+            assert_eq!(tree.branch, via.branch, "node {i} is below {:?}", self.parent(i, root));
         }
     }
 
@@ -103,9 +101,8 @@ fn links_that_come_and_go_leave_no_strangers() {
     }
 }
 
-/// Goal: a parent that is kept though others told of the round before it says where our way begins. Who takes us for a
-/// way past itself otherwise closes a loop, which stays until the next round. Method: ways that differ by less than what a
-/// parent has ahead of others, from round to round.
+/// Goal: a parent that is kept though others told of the round before it says where our way begins, for by that we know
+/// who is not above us. Method: ways that differ by less than what a parent has ahead of others, from round to round.
 #[test]
 fn who_keeps_its_parent_is_of_the_parents_branch() {
     for seed in 70..74 {
@@ -114,7 +111,7 @@ fn who_keeps_its_parent_is_of_the_parents_branch() {
         for _ in 0..6 {
             wood.run(limits::ADVERT_MAX);
             wood.hear(0);
-            wood.assert_one_branch_from_top_to_bottom(0);
+            wood.assert_of_the_parents_branch(0);
             wood.jitter();
         }
     }
