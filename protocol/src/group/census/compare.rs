@@ -18,8 +18,15 @@ pub(super) struct Compare {
     due: BTreeMap<LinkId, Timestamp>,
     /// When sums were last sent, by link.
     sent: BTreeMap<LinkId, Timestamp>,
-    /// Who was asked for pages, and when last.
-    asked: Option<(LinkId, Timestamp)>,
+    asked: Option<Asked>,
+}
+
+/// Who was asked for pages, when last, and for what comes after whom.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    link: LinkId,
+    at: Timestamp,
+    after: PeerId,
 }
 
 impl Compare {
@@ -32,7 +39,7 @@ impl Census {
     pub(crate) fn link_down(&mut self, link: LinkId) {
         self.compare.due.remove(&link);
         self.compare.sent.remove(&link);
-        self.compare.asked.take_if(|(asked, _)| *asked == link);
+        self.compare.asked.take_if(|asked| asked.link == link);
     }
 
     /// A neighbour knows so many.
@@ -44,7 +51,7 @@ impl Census {
             return;
         }
         if theirs.n > ours.n.saturating_mul(2).saturating_add(16) {
-            let is_asking = self.compare.asked.is_some_and(|(_, at)| now - at < limits::PAGE_PATIENCE);
+            let is_asking = self.compare.asked.is_some_and(|asked| now - asked.at < limits::PAGE_PATIENCE);
             if !is_asking {
                 self.ask(ground, link, PeerId([0; 32]));
             }
@@ -132,7 +139,7 @@ impl Census {
     // Pages.
 
     fn ask(&mut self, ground: &Ground<'_>, link: LinkId, after: PeerId) {
-        self.compare.asked = Some((link, ground.now));
+        self.compare.asked = Some(Asked { link, at: ground.now, after });
         self.frames.push((link, Class::Control, MembersAsk { group: ground.group, after }.into()));
     }
 
@@ -147,12 +154,14 @@ impl Census {
 
     /// Whether what comes from this neighbour are the pages that we asked for: everybody else knows what is in them.
     pub(crate) fn is_page(&self, link: LinkId) -> bool {
-        self.compare.asked.is_some_and(|(asked, _)| asked == link)
+        self.compare.asked.is_some_and(|asked| asked.link == link)
     }
 
     /// The page was taken in.
     pub(crate) fn on_page(&mut self, ground: &Ground<'_>, link: LinkId, more_after: Option<PeerId>) {
-        match more_after.filter(|_| self.n_here < ground.members_max) {
+        // Who does not go on would be asked for ever.
+        let goes_on = |after: &PeerId| self.compare.asked.is_some_and(|asked| *after > asked.after);
+        match more_after.filter(|after| goes_on(after) && self.n_here < ground.members_max) {
             Some(after) => self.ask(ground, link, after),
             None => self.compare.asked = None,
         }

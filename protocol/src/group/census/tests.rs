@@ -358,6 +358,22 @@ fn a_newcomer_asks_for_pages() {
     assert!(bytes < 112 * n + 300, "{bytes} bytes");
 }
 
+/// Goal: whoever says that there is more, and always the same, is asked no more.
+#[test]
+fn pages_that_do_not_go_on_are_not_asked_for() {
+    let (mut bench, link) = (Bench::new(0), LinkId(1));
+    let digest = MembersDigest { n: 1000, sum: 7 };
+    bench.with(|census, ground| census.on_members_digest(ground, link, digest));
+    for (more_after, is_asked) in [(3, true), (5, true), (5, false)] {
+        bench.census.take_frames();
+        bench.with(|census, ground| census.on_page(ground, link, Some(PeerId([more_after; 32]))));
+        assert_eq!(
+            (bench.census.take_frames().len(), bench.census.is_page(link)),
+            (usize::from(is_asked), is_asked)
+        );
+    }
+}
+
 /// Goal: whatever anybody invents, a bounded number is remembered, and those who are there make no room.
 #[test]
 fn the_list_is_bounded() {
