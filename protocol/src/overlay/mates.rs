@@ -91,11 +91,15 @@ impl Overlay {
         shared
     }
 
-    /// Passive peers that are in some of these groups, and in which.
-    fn known_mates(&self, now: Timestamp, of: &GroupSet) -> Vec<(PeerId, GroupSet)> {
-        let candidates = self.candidates(now).into_iter();
+    /// Passive peers that are in so many of these groups, and in which.
+    fn known_mates(&self, now: Timestamp, of: &GroupSet, least: u8) -> Vec<(PeerId, GroupSet)> {
+        // To find out costs a hash for each group: where groups are many most peers are in none of ours.
+        let is_counted = self.topics.len() > limits::MANY_GROUPS;
+        let may_be =
+            |peer: &PeerId| !is_counted || self.known.get(peer).is_some_and(|known| known.n_shared >= least);
+        let candidates = self.candidates(now).into_iter().filter(may_be);
         let shared = candidates.map(|peer| (peer, self.shared_with(&peer).and(of)));
-        shared.filter(|(_, shared)| shared.len() > 0).collect()
+        shared.filter(|(_, shared)| shared.len() >= usize::from(least)).collect()
     }
 
     /// Dials passive peers that are in groups which lack so many members, those first that are in most of them. Returns the
@@ -103,7 +107,7 @@ impl Overlay {
     pub(super) fn dial_mates(&mut self, now: Timestamp, missing: &[(usize, usize)]) -> Vec<usize> {
         let mut lacking = GroupSet::default();
         missing.iter().for_each(|(place, _)| lacking.insert(*place));
-        let (mut mates, mut still) = (self.known_mates(now, &lacking), missing.to_vec());
+        let (mut mates, mut still) = (self.known_mates(now, &lacking, 1), missing.to_vec());
         loop {
             let most = mates.iter().map(|(_, shared)| shared.and(&lacking).len()).max().unwrap_or(0);
             let best = mates.iter().enumerate().filter(|(_, (_, shared))| shared.and(&lacking).len() == most);
@@ -187,10 +191,8 @@ impl Overlay {
                 shared.iter().for_each(|place| lone.insert(place));
             }
         }
-        let mates = self.known_mates(now, &lone);
-        if let Some((peer, shared)) = mates.into_iter().max_by_key(|(peer, shared)| (shared.len(), *peer))
-            && shared.len() >= 2
-        {
+        let mates = self.known_mates(now, &lone, 2);
+        if let Some((peer, _)) = mates.into_iter().max_by_key(|(peer, shared)| (shared.len(), *peer)) {
             self.dial(now, peer, Why::Group, false);
         }
     }
@@ -206,7 +208,7 @@ impl Overlay {
 
     /// Whether members are to be told of each other often: there are more links than there should be, and this node has
     /// not long been in the network.
-    pub(super) fn is_crowded_by_groups(&self, now: Timestamp) -> bool {
+    pub(super) fn has_links_to_gather(&self, now: Timestamp) -> bool {
         let is_new = self.partial.as_ref().is_some_and(|partial| now - partial.since < limits::GATHER_FOR);
         is_new && self.n_kept() > limits::PARTIAL_LINKS_MAX
     }

@@ -546,7 +546,8 @@ impl Known {
         self.addresses.iter().chain(signed)
     }
 
-    fn set_record(&mut self, record: Arc<PeerRecord>) {
+    fn set_record(&mut self, record: Arc<PeerRecord>, topics: &[TopicTag]) {
+        self.n_shared = mates::n_shared(topics, &record);
         self.bits |= block::bits(&record.addresses);
         self.record = Some(record);
     }

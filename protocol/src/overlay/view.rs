@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Fact, Known, Overlay, block, mates};
+use super::{Fact, Known, Overlay, block};
 use crate::heap;
 use crate::id::PeerId;
 use crate::io::Slot;
@@ -29,8 +29,7 @@ impl Overlay {
         if let Some(known) = self.known.get_mut(&record.peer)
             && known.record.as_ref().is_none_or(|old| old.seq <= record.seq)
         {
-            known.n_shared = mates::n_shared(&self.topics, &record);
-            known.set_record(record);
+            known.set_record(record, &self.topics);
             known.is_verified = true;
         }
     }
@@ -57,8 +56,7 @@ impl Overlay {
                 return self.facts.push(Fact::Count("bad-record"));
             }
         }
-        known.n_shared = mates::n_shared(&self.topics, &record);
-        known.set_record(record);
+        known.set_record(record, &self.topics);
         if known.is_verified {
             known.learn_record();
         }
@@ -102,7 +100,7 @@ impl Overlay {
         let all: Vec<PeerId> = links.iter().map(|(peer, _)| *peer).collect();
         // Random neighbours mix the network, those made for groups know more members.
         let has_many = self.topics.len() > limits::MANY_GROUPS;
-        let is_crowded = self.is_crowded_by_groups(now);
+        let is_crowded = self.has_links_to_gather(now);
         let with_mates = has_many && !mates.is_empty() && (is_crowded || self.below(2) == 0);
         let of = if with_mates {
             &mates
