@@ -15,9 +15,11 @@ use libp2p::core::upgrade::Version;
 use libp2p::{identity, noise, tcp};
 
 #[cfg(feature = "quic")]
+use super::Class;
+#[cfg(feature = "quic")]
 use super::gate::OPENED_MAX;
 use super::muxer::Yamux;
-use super::{Class, TransportError, failure};
+use super::{TransportError, failure};
 
 type Connections = libp2p::core::transport::Boxed<(libp2p::PeerId, libp2p::core::muxing::StreamMuxerBox)>;
 
