@@ -37,6 +37,12 @@ impl NodeSet {
         self.words.get(node / 64).is_some_and(|word| word & 1 << (node % 64) != 0)
     }
 
+    /// Those that are not in another set.
+    pub fn without<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = NodeIx> + 'a {
+        let others = other.words.iter().copied().chain(std::iter::repeat(0));
+        self.words.iter().zip(others).enumerate().flat_map(|(at, (word, other))| ones(at, word & !other))
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.n
@@ -49,11 +55,14 @@ impl NodeSet {
 
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = NodeIx> + '_ {
-        let words = self.words.iter().enumerate().filter(|(_, word)| **word != 0);
-        words.flat_map(|(at, word)| {
-            (0..64).filter(move |bit| word & 1 << bit != 0).map(move |bit| at * 64 + bit)
-        })
+        self.words.iter().enumerate().flat_map(|(at, word)| ones(at, *word))
     }
+}
+
+/// The nodes of one word.
+fn ones(at: usize, word: u64) -> impl Iterator<Item = NodeIx> {
+    let n = if word == 0 { 0 } else { 64 };
+    (0..n).filter(move |bit| word >> bit & 1 == 1).map(move |bit| at * 64 + bit)
 }
 
 impl FromIterator<NodeIx> for NodeSet {
@@ -84,5 +93,8 @@ mod tests {
         set.remove(64);
         set.remove(64);
         assert_eq!((set.len(), set.contains(&64)), (2, false));
+        let other: NodeSet = [1000, 2000].into_iter().collect();
+        assert_eq!(set.without(&other).collect::<Vec<_>>(), [3]);
+        assert_eq!(other.without(&set).collect::<Vec<_>>(), [2000]);
     }
 }

@@ -1,5 +1,5 @@
 //! What must be so when a world is at rest, a while after the last fault and message: one overlay, links that both
-//! sides know of, trees.
+//! sides know of, trees, and on everybody's list of members those who are there.
 //!
 //! Links and trees go on changing a little at all times, and a word about it is under way: what is wrong is what is so
 //! at each look of several.
@@ -12,6 +12,7 @@ use djembe_protocol::id::{GroupId, PeerId};
 use djembe_protocol::time::Timestamp;
 
 use super::World;
+use crate::bits::NodeSet;
 use crate::topology::NodeIx;
 
 /// For so long something is wrong before it is held against anybody. A root begins a round five seconds after the last
@@ -40,6 +41,10 @@ enum Flaw {
     OneSided(NodeIx, NodeIx),
     /// A tree: of which group, whose, and what.
     Tree(NodeIx, usize, NodeIx, Twist),
+    /// A member of a group that is there is not on its list.
+    Unlisted(NodeIx, usize, NodeIx),
+    /// Somebody is on its list who is not there.
+    Ghost(NodeIx, usize, NodeIx),
 }
 
 /// What is wrong with a tree at a node.
@@ -61,6 +66,7 @@ impl Flaw {
             Self::Apart(node, _) => ("overlay", *node),
             Self::OneSided(node, _) => ("links", *node),
             Self::Tree(node, ..) => ("trees", *node),
+            Self::Unlisted(node, ..) | Self::Ghost(node, ..) => ("members", *node),
         }
     }
 }
@@ -73,6 +79,12 @@ impl fmt::Display for Flaw {
                 write!(f, "no links between members of group {group} lead to most of them")
             }
             Self::OneSided(_, other) => write!(f, "a link to node {other}, which has none to it"),
+            Self::Unlisted(_, group, member) => {
+                write!(f, "does not list node {member}, a member of group {group}")
+            }
+            Self::Ghost(_, group, member) => {
+                write!(f, "lists node {member}, which is gone, in group {group}")
+            }
             Self::Tree(_, group, root, twist) => {
                 write!(f, "in the tree of node {root}, group {group}: ")?;
                 match twist {
@@ -144,12 +156,29 @@ fn flaws(world: &World, quiet: Timestamp) -> BTreeSet<Flaw> {
         if members.len() < there.len() {
             flaws.extend(apart(&members, &links).into_iter().map(|node| Flaw::Apart(node, Some(group))));
         }
+        lists(world, group, &members, &mut flaws);
         // In a tree that goes over liars anything may be.
         if !has_attackers {
             trees(world, quiet, group, &members, &mut flaws);
         }
     }
     flaws
+}
+
+/// What applications were told of the members of a group, where all of them fit on a list.
+fn lists(world: &World, group: usize, members: &[NodeIx], flaws: &mut BTreeSet<Flaw>) {
+    let id = world.group_id(group);
+    // Of two nodes with one key only one can be listed.
+    let is_one = |node: &NodeIx| world.ledger.nodes_of(&world.host(*node).peer).len() == 1;
+    let there: NodeSet = members.iter().copied().filter(is_one).collect();
+    for node in there.iter().filter(|node| world.host(*node).bounds.members > members.len()) {
+        let Some(told) = world.ledger.members(node, id) else { continue };
+        let unlisted = there.without(told).filter(|member| *member != node);
+        flaws.extend(unlisted.map(|member| Flaw::Unlisted(node, group, member)));
+        let is_gone = |member: &NodeIx| !world.topology.places[*member].is_up && is_one(member);
+        let ghosts = told.without(&there).filter(is_gone);
+        flaws.extend(ghosts.map(|member| Flaw::Ghost(node, group, member)));
+    }
 }
 
 /// Those whom the largest number of these that hang together over links between them does not reach.
@@ -245,7 +274,11 @@ fn twists(root: NodeIx, members: &[NodeIx], known: &[Known]) -> Vec<(NodeIx, Twi
 
 #[cfg(test)]
 mod tests {
+    use djembe_protocol::io::{Event, PresenceCause};
+
     use super::*;
+    use crate::scenario::Scenario;
+    use crate::world::faults::Fault;
 
     fn known(node: NodeIx, parent: Option<NodeIx>, children: &[NodeIx]) -> Known {
         Known { node, parent, children: children.to_vec() }
@@ -280,6 +313,24 @@ mod tests {
             (all[0].children, all[1].parent, all[3].children) = (vec![2], Some(3), vec![1]);
         });
         assert_eq!(round, [(1, Twist::Loop), (3, Twist::Loop)]);
+    }
+
+    /// Goal: a member that is there and not listed is told of, and one that is listed and gone, and nothing else.
+    #[test]
+    fn lists_are_held_against_who_is_there() {
+        let scenario = Scenario::parse("nodes = 8\nduration = \"40s\"", &[]).expect("a scenario");
+        let mut world = scenario.world();
+        world.run_for(Duration::from_secs(5));
+        assert_eq!(flaws(&world, world.now()), BTreeSet::new());
+        let (group, peer, cause) = (world.group_id(0), world.host(5).peer, PresenceCause::TimedOut);
+        world.ledger.on_event(world.now(), 3, Event::MemberLeft { group, peer, cause });
+        world.fault(Fault::PowerOff(7));
+        let wrong = flaws(&world, world.now());
+        let told: Vec<&Flaw> = wrong.iter().filter(|flaw| flaw.check().0 == "members").collect();
+        let ghosts: Vec<Flaw> = (0..7).map(|node| Flaw::Ghost(node, 0, 7)).collect();
+        assert_eq!(told, [&Flaw::Unlisted(3, 0, 5)].into_iter().chain(&ghosts).collect::<Vec<_>>());
+        world.run_for(Duration::from_secs(20));
+        assert_eq!(flaws(&world, world.now()), BTreeSet::from([Flaw::Unlisted(3, 0, 5)]));
     }
 
     #[test]
