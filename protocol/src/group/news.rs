@@ -149,7 +149,7 @@ impl Group {
                 let is_page = self.census.is_page(link);
                 self.take_facts(cx, link, &members.facts, (!is_page).then_some(FLOOD))?;
                 if is_page {
-                    self.in_census(cx, |census, ground| census.on_page(ground, link, members.more_after));
+                    self.in_census(cx, |census, ground| census.on_page(ground, link, members));
                 }
                 Ok(())
             }

@@ -157,11 +157,18 @@ impl Census {
         self.compare.asked.is_some_and(|asked| asked.link == link)
     }
 
-    /// The page was taken in.
-    pub(crate) fn on_page(&mut self, ground: &Ground<'_>, link: LinkId, more_after: Option<PeerId>) {
+    /// The page was taken in. The next one is asked for if this one was full, and ends where it says.
+    pub(crate) fn on_page(&mut self, ground: &Ground<'_>, link: LinkId, page: &Members) {
+        let last = page.facts.last().filter(|_| page.facts.len() == limits::FACTS_MAX);
+        let last = last.map(|fact| match fact {
+            Fact::Said(word) => word.peer,
+            Fact::Vote(alert) => alert.target,
+        });
         // Who does not go on would be asked for ever.
-        let goes_on = |after: &PeerId| self.compare.asked.is_some_and(|asked| *after > asked.after);
-        match more_after.filter(|after| goes_on(after) && self.n_here < ground.members_max) {
+        let goes_on = |after: &PeerId| {
+            last == Some(*after) && self.compare.asked.is_some_and(|asked| *after > asked.after)
+        };
+        match page.more_after.filter(|after| goes_on(after) && self.n_here < ground.members_max) {
             Some(after) => self.ask(ground, link, after),
             None => self.compare.asked = None,
         }

@@ -1,7 +1,7 @@
 //! The census as a table of who said what, and two of them that compare.
 
 use super::*;
-use crate::wire::frame::{Frame, check};
+use crate::wire::frame::{Frame, Members, check};
 
 const TAG: TopicTag = TopicTag([7; 16]);
 
@@ -121,7 +121,7 @@ fn hear(bench: &mut Bench, link: LinkId, frame: &Frame) {
                 }
             }
             if bench.census.is_page(link) {
-                bench.with(|census, ground| census.on_page(ground, link, members.more_after));
+                bench.with(|census, ground| census.on_page(ground, link, members));
             }
         }
         _ => bench.with(|census, ground| match frame {
@@ -358,19 +358,31 @@ fn a_newcomer_asks_for_pages() {
     assert!(bytes < 112 * n + 300, "{bytes} bytes");
 }
 
-/// Goal: whoever says that there is more, and always the same, is asked no more.
+/// Goal: whoever says that there is more, and shows nobody, or always the same, is asked no more.
 #[test]
 fn pages_that_do_not_go_on_are_not_asked_for() {
     let (mut bench, link) = (Bench::new(0), LinkId(1));
     let digest = MembersDigest { n: 1000, sum: 7 };
-    bench.with(|census, ground| census.on_members_digest(ground, link, digest));
-    for (more_after, is_asked) in [(3, true), (5, true), (5, false)] {
+    let mut facts: Vec<Fact> = (1..=limits::FACTS_MAX).map(|n| said(n, 5, 1, Stay::Here)).collect();
+    facts.sort_by_key(|fact| match fact {
+        Fact::Said(word) => word.peer,
+        Fact::Vote(alert) => alert.target,
+    });
+    let last = match facts.last() {
+        Some(Fact::Said(word)) => word.peer,
+        _ => panic!("words"),
+    };
+    let full = Members { group: 1, facts, more_after: Some(last) };
+    let empty = Members { facts: Vec::new(), ..full.clone() };
+    let elsewhere = Members { more_after: Some(PeerId([255; 32])), ..full.clone() };
+    for (pages, n_asked) in [(vec![&full, &full], 1), (vec![&empty], 0), (vec![&elsewhere], 0)] {
+        bench.with(|census, ground| census.on_members_digest(ground, link, digest));
         bench.census.take_frames();
-        bench.with(|census, ground| census.on_page(ground, link, Some(PeerId([more_after; 32]))));
-        assert_eq!(
-            (bench.census.take_frames().len(), bench.census.is_page(link)),
-            (usize::from(is_asked), is_asked)
-        );
+        for page in pages {
+            assert!(bench.census.is_page(link));
+            bench.with(|census, ground| census.on_page(ground, link, page));
+        }
+        assert_eq!((bench.census.take_frames().len(), bench.census.is_page(link)), (n_asked, false));
     }
 }
 
