@@ -312,8 +312,10 @@ pub const LOOP_PROBE_AFTER: Duration = Duration::from_millis(500);
 pub const LOOP_PROBE_MAX: Duration = Duration::from_secs(8);
 /// How often such a question is passed on: beyond the depth of any tree.
 pub const LOOP_PROBE_TTL: u8 = 64;
-/// In each tree such questions of others are passed on so far apart at the least.
-pub const LOOP_PROBE_EVERY: Duration = Duration::from_millis(100);
+/// In each tree so many such questions of others are passed on...
+pub const LOOP_PROBES: u8 = 4;
+/// ...in this time.
+pub const LOOP_PROBES_EVERY: Duration = Duration::from_secs(1);
 /// How often a request for a round is passed on.
 pub const SEQ_REQ_TTL: u8 = 32;
 /// An author that publishes again within this begins a tree of its own.

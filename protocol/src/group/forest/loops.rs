@@ -4,7 +4,7 @@
 //! another neighbour of the root does not either, if what we know of it is so now; but news of it may be under way, for
 //! long where packets are lost, and then each waits for another in a circle until the root begins its next round. So
 //! whoever has such a parent asks from time to time: the question goes from parent to parent, and comes back if there is no
-//! root above.
+//! root above. What is told of distances may be a lie, and then nobody may know that it should ask.
 
 use super::{Forest, Ground};
 use crate::id::LinkId;
@@ -20,12 +20,12 @@ pub(super) struct Doubt {
     n_probes: u32,
     /// What it asked last.
     nonce: Option<[u8; 8]>,
-    /// When another's question was last passed on.
-    relayed_at: Option<Timestamp>,
+    /// How many of others' questions were passed on, and since when.
+    relayed: (u8, Timestamp),
 }
 
 impl Forest {
-    /// There may be another parent, or other news of its way.
+    /// A parent was chosen.
     pub(super) fn doubt(&mut self, now: Timestamp, ix: TreeIx) {
         let Some(tree) = self.trees.get_mut(&ix) else { return };
         let is_sure = tree.parent.is_none_or(|parent| tree.is_sure(parent));
@@ -40,17 +40,19 @@ impl Forest {
         if tree.doubt.probe_at.take_if(|at| *at <= ground.now).is_none() {
             return;
         }
-        let Some((parent, yours)) = tree.parent.and_then(|parent| Some((parent, tree.find(parent)?.theirs?)))
-        else {
-            return;
-        };
-        let pause = limits::LOOP_PROBE_AFTER * (2 << tree.doubt.n_probes.min(8));
-        let nonce = ground.bytes();
+        // What it has said since may have made it certain.
+        let Some(parent) = tree.parent.filter(|parent| !tree.is_sure(*parent)) else { return };
+        let nonce: [u8; 8] = ground.bytes();
+        // Those who doubt for one reason do not ask at one time: what is passed on is bounded.
+        let pause =
+            (limits::LOOP_PROBE_AFTER * (2 << tree.doubt.n_probes.min(8))).min(limits::LOOP_PROBE_MAX);
         tree.doubt.n_probes += 1;
-        tree.doubt.probe_at = Some(ground.now + pause.min(limits::LOOP_PROBE_MAX));
+        tree.doubt.probe_at = Some(ground.now + (pause - pause * u32::from(nonce[0]) / 512));
         tree.doubt.nonce = Some(nonce);
-        let ttl = limits::LOOP_PROBE_TTL;
-        self.facts.push((parent, LoopProbe { group: ground.group, yours, nonce, ttl }.into()));
+        if let Some(yours) = tree.find(parent).and_then(|via| via.theirs) {
+            let ttl = limits::LOOP_PROBE_TTL;
+            self.facts.push((parent, LoopProbe { group: ground.group, yours, nonce, ttl }.into()));
+        }
     }
 
     /// Somebody below asks: it goes on to the parent, unless it is ours.
@@ -70,11 +72,13 @@ impl Forest {
             self.leave_parent(ground, ix);
             return self.find_sure_parent(ground, ix);
         }
-        let is_early = tree.doubt.relayed_at.is_some_and(|at| now < at + limits::LOOP_PROBE_EVERY);
-        if is_early || probe.ttl == 0 {
+        if now - tree.doubt.relayed.1 >= limits::LOOP_PROBES_EVERY {
+            tree.doubt.relayed = (0, now);
+        }
+        if tree.doubt.relayed.0 >= limits::LOOP_PROBES || probe.ttl == 0 {
             return;
         }
-        tree.doubt.relayed_at = Some(now);
+        tree.doubt.relayed.0 += 1;
         let ttl = probe.ttl.min(limits::LOOP_PROBE_TTL) - 1;
         self.facts.push((parent, LoopProbe { group: ground.group, yours, nonce: probe.nonce, ttl }.into()));
     }

@@ -332,10 +332,12 @@ impl Forest {
             (Some(best), parent) if parent != Some(best) => self.adopt(ground, ix, best),
             // While others told of the round, the best of them stood for the parent, which may be below somebody else.
             // Only we have to know: to tell everybody costs a third of all adverts.
-            (_, Some(parent)) => {
+            (Some(parent), _) => {
                 tree.follow(ground, parent);
             }
-            (_, None) => self.find_parent(ground, ix),
+            (None, None) => self.find_parent(ground, ix),
+            // It has said nothing of this round yet.
+            (None, Some(_)) => {}
         }
         self.doubt(ground.now, ix);
         self.tell_the_rest(ground, ix);

@@ -285,6 +285,7 @@ impl Tree {
     /// Our way is the parent's and the link to it. True if it begins elsewhere now: the others have to know.
     pub(super) fn follow(&mut self, ground: &Ground<'_>, parent: LinkId) -> bool {
         self.dist = self.over(ground, parent);
+        self.fd = self.fd.min(self.dist);
         let branch = self.find(parent).map_or(self.branch, |via| via.branch);
         std::mem::replace(&mut self.branch, branch) != branch
     }

@@ -62,11 +62,11 @@ fn only_who_has_doubts_asks() {
     };
     assert_eq!(ask(&mut wood, true).0, 0);
     let (n_frames, depth) = ask(&mut wood, false);
-    assert_eq!(n_frames, 4 * depth, "after 0.5, 1.5, 3.5 and 7.5 s");
+    assert!(n_frames % depth == 0 && (4..=6).contains(&(n_frames / depth)), "{n_frames} over {depth}");
     wood.assert_whole(0);
 }
 
-/// Goal: what is not a child's is not passed on, and of children's questions one in a while, for so many steps at most.
+/// Goal: what is not a child's is not passed on, and of children's questions some in a while, for so many steps at most.
 #[test]
 fn questions_are_passed_on_in_measure() {
     let mut wood = Wood::grown(92);
@@ -81,11 +81,11 @@ fn questions_are_passed_on_in_measure() {
             wood.at(parent, |forest, ground| forest.on_loop_probe(ground, link, &probe));
         }
         let after = wood.n_frames.get(&45).copied().unwrap_or(0);
-        wood.run(limits::LOOP_PROBE_EVERY);
+        wood.run(limits::LOOP_PROBES_EVERY);
         after - before
     };
     assert_eq!(asked(link, 0, 1), 0, "it has gone far enough");
-    assert_eq!(asked(link, 255, 9), 1, "one in a while");
+    assert_eq!(asked(link, 255, 9), u64::from(limits::LOOP_PROBES), "some in a while");
     assert_eq!(asked(link, 255, 1), 1);
     assert_eq!(asked(LinkId(u64::MAX), 255, 1), 0, "nobody's");
     let up = wood.link_to(parent, up.expect("not the root")).expect("linked");
