@@ -1,8 +1,7 @@
 //! Whom neighbours are told that we are linked to.
 
-use std::collections::BTreeSet;
-
 use super::Engine;
+use crate::heap;
 use crate::id::PeerId;
 use crate::time::{Duration, Timestamp};
 use crate::wire::frame::{Address, Class, Frame, Peers, PeersChange};
@@ -11,13 +10,24 @@ use crate::wire::frame::{Address, Class, Frame, Peers, PeersChange};
 const PEERS_DELAY: Duration = Duration::from_millis(250);
 /// The same in partial mode, where neighbours come and go in number at first, and nobody is dialled for it.
 const PEERS_DELAY_PARTIAL: Duration = Duration::from_secs(2);
+/// Each time that this divides all are told all: what says too much is not heard to the end.
+const PEERS_WHOLE_EVERY: u32 = 16;
 
 /// What was told, and when it is told again.
 #[derive(Debug, Default)]
 pub(super) struct Neighbourhood {
     pub(super) tell_at: Option<Timestamp>,
-    /// What was told last to all who were told anything.
-    told: BTreeSet<PeerId>,
+    /// What was told last to all who were told anything, in order.
+    told: Vec<PeerId>,
+    /// How often something was told.
+    n_told: u32,
+}
+
+impl Neighbourhood {
+    /// Bytes of memory behind it.
+    pub(super) fn heap(&self) -> usize {
+        heap::list(&self.told)
+    }
 }
 
 impl Engine {
@@ -48,18 +58,21 @@ impl Engine {
             .collect();
         // More may have dialled us than a frame names.
         let named = &neighbours[..neighbours.len().min(Peers::MAX)];
-        let now: BTreeSet<PeerId> = named.iter().map(|(peer, _)| *peer).collect();
+        let now: Vec<PeerId> = named.iter().map(|(peer, _)| *peer).collect();
         let before = std::mem::replace(&mut self.neighbourhood.told, now.clone());
-        let (came, went): (Vec<&PeerId>, Vec<&PeerId>) =
-            (now.difference(&before).collect(), before.difference(&now).collect());
-        let is_brief = is_partial && came.len() + went.len() < now.len();
+        let without = |all: &[PeerId], other: &[PeerId]| -> Vec<PeerId> {
+            all.iter().filter(|peer| !other.contains(peer)).copied().collect()
+        };
+        let (came, went) = (without(&now, &before), without(&before, &now));
+        let n_told = self.neighbourhood.n_told;
+        self.neighbourhood.n_told = n_told.wrapping_add(1);
+        let is_whole = !is_partial || n_told % PEERS_WHOLE_EVERY == 0 || came.len() + went.len() >= now.len();
         for (peer, _) in &neighbours {
             let Some(link) = self.overlay.link(peer) else { continue };
             let knows =
                 self.links.get_mut(&link).is_some_and(|link| std::mem::replace(&mut link.knows_peers, true));
-            let others =
-                |all: &[&PeerId]| all.iter().copied().filter(|other| *other != peer).copied().collect();
-            let frame: Frame = if knows && is_brief {
+            let others = |all: &[PeerId]| all.iter().filter(|other| *other != peer).copied().collect();
+            let frame: Frame = if knows && !is_whole {
                 let change = PeersChange { came: others(&came), went: others(&went) };
                 if change.came.is_empty() && change.went.is_empty() {
                     continue;

@@ -21,7 +21,7 @@ impl Engine {
             sum
         });
         [
-            ("engine", size_of::<Self>() + self.groups.heap()),
+            ("engine", size_of::<Self>() + self.groups.heap() + self.neighbourhood.heap()),
             ("links", self.links.heap() + links),
             ("conduct of neighbours", self.conduct.heap()),
             ("known peers", self.overlay.heap()),

@@ -139,8 +139,10 @@ impl Engine {
                 self.overlay.neighbours_of(self.now, peer, peers.peers);
             }
             Frame::PeersChange(change) => {
-                self.overlay.neighbours_changed(&peer, &change);
-                self.presence.watched_by(&peer, 1 + self.overlay.n_named_by(&peer));
+                // On a link that another has replaced it is late.
+                if self.overlay.link(&peer) == Some(link) && self.overlay.neighbours_changed(&peer, &change) {
+                    self.presence.watched_by(&peer, 1 + self.overlay.n_named_by(&peer));
+                }
             }
             Frame::Walk(walk) => self.overlay.walk(self.now, peer, walk),
             Frame::Shuffle(shuffle) => self.overlay.shuffle(self.now, peer, shuffle),

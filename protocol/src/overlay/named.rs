@@ -36,10 +36,11 @@ impl Overlay {
         }
     }
 
-    /// A neighbour tells what has changed since.
-    pub(crate) fn neighbours_changed(&mut self, peer: &PeerId, change: &PeersChange) {
-        let Some(named) = self.named.get_mut(peer) else { return };
+    /// A neighbour tells what has changed since. False if nothing is known that could have.
+    pub(crate) fn neighbours_changed(&mut self, peer: &PeerId, change: &PeersChange) -> bool {
+        let Some(named) = self.named.get_mut(peer) else { return false };
         let stay = named.iter().filter(|other| !change.went.contains(other) && !change.came.contains(other));
         *named = stay.chain(&change.came).copied().take(Peers::MAX).collect();
+        true
     }
 }
