@@ -66,7 +66,8 @@ impl Engine {
         let (came, went) = (without(&now, &before), without(&before, &now));
         let n_told = self.neighbourhood.n_told;
         self.neighbourhood.n_told = n_told.wrapping_add(1);
-        let is_whole = !is_partial || n_told % PEERS_WHOLE_EVERY == 0 || came.len() + went.len() >= now.len();
+        let is_whole =
+            !is_partial || n_told.is_multiple_of(PEERS_WHOLE_EVERY) || came.len() + went.len() >= now.len();
         for (peer, _) in &neighbours {
             let Some(link) = self.overlay.link(peer) else { continue };
             let knows =
