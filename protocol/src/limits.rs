@@ -273,7 +273,7 @@ pub const COUNTED_MAX: usize = 60;
 /// Fewest roots wanted then: three quarters of them come forward, and a bit more, which at 1,000 nodes is within 1.5 times.
 pub const ROOTS_LARGE: usize = 28;
 /// Most roots wanted; authors may be more. Each costs some 4 bytes a second and node.
-pub const ROOTS_MAX: usize = 64;
+pub const ROOTS_MAX: usize = 100;
 /// Roots wanted in a group in which members come and go and nobody talks.
 pub const NEWS_ROOTS: usize = 4;
 /// News of members within [`AUTHOR_RECENT`] that are worth a tree: from everybody to everybody each costs seven copies

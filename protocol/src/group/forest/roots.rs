@@ -282,7 +282,8 @@ mod tests {
 
     #[test]
     fn roots_grow_with_the_square_root() {
-        for (n, roots) in [(0, 8), (59, 8), (60, 28), (100, 28), (1000, 31), (10_000, 64), (1_000_000, 64)] {
+        for (n, roots) in [(0, 8), (59, 8), (60, 28), (100, 28), (1000, 31), (10_000, 100), (1_000_000, 100)]
+        {
             assert_eq!(wanted(n), roots);
         }
     }
