@@ -191,13 +191,13 @@ impl Group {
         for (fact, worth) in facts.iter().zip(worths) {
             match (worth, tree) {
                 (Worth::News, Some(tree)) => {
-                    is_urgent |= matches!(fact, Fact::Vote(_)) || self.census.was_accused(subject(fact));
+                    is_urgent |= matches!(fact, Fact::Vote(_)) || self.census.was_accused(fact.subject());
                     self.pass_on(cx, fact, Some((link, tree)));
                 }
                 (Worth::News | Worth::Noted, _) => {}
                 (Worth::Old, _) => self.outgoing.forget(link, fact),
                 (Worth::Outdated, _) if answers.len() < limits::FACTS_MAX => {
-                    answers.extend(self.census.facts_about(subject(fact)));
+                    answers.extend(self.census.facts_about(fact.subject()));
                 }
                 (Worth::Outdated, _) => {}
             }
@@ -220,12 +220,12 @@ impl Group {
         let along = from.filter(|(_, theirs)| *theirs != FLOOD && *theirs != STAR);
         let along = along.and_then(|(link, theirs)| self.forest.resolve(link, theirs));
         // Votes and their answers are in a hurry, and a tree has a hole here and there where packets are lost.
-        let is_hurried = matches!(fact, Fact::Vote(_)) || self.census.was_accused(subject(fact));
+        let is_hurried = matches!(fact, Fact::Vote(_)) || self.census.was_accused(fact.subject());
         let is_weather_bad = cx.presence.is_weather_bad(cx.now);
         let most = if is_weather_bad { limits::VOTES_FLOOD_BAD } else { limits::VOTES_FLOOD_MAX };
         let may_flood = is_hurried && self.census.n_here() <= most && !self.census.is_sample();
         let tree = along.or_else(|| self.forest.choose(cx.now)).filter(|_| !may_flood);
-        let about = *subject(fact);
+        let about = *fact.subject();
         let links: Vec<(LinkId, PeerId)> = self.members.iter().map(|(link, peer)| (*link, *peer)).collect();
         for (link, peer) in links {
             let is_on_tree = tree.is_none_or(|tree| self.forest.has(tree, link));
@@ -315,12 +315,5 @@ impl Group {
             }
         }
         result
-    }
-}
-
-fn subject(fact: &Fact) -> &PeerId {
-    match fact {
-        Fact::Said(record) => &record.peer,
-        Fact::Vote(alert) => &alert.target,
     }
 }

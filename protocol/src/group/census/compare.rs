@@ -160,10 +160,7 @@ impl Census {
     /// The page was taken in. The next one is asked for if this one was full, and ends where it says.
     pub(crate) fn on_page(&mut self, ground: &Ground<'_>, link: LinkId, page: &Members) {
         let last = page.facts.last().filter(|_| page.facts.len() == limits::FACTS_MAX);
-        let last = last.map(|fact| match fact {
-            Fact::Said(word) => word.peer,
-            Fact::Vote(alert) => alert.target,
-        });
+        let last = last.map(|fact| *fact.subject());
         // Who does not go on would be asked for ever.
         let goes_on = |after: &PeerId| {
             last == Some(*after) && self.compare.asked.is_some_and(|asked| *after > asked.after)

@@ -113,10 +113,7 @@ fn hear(bench: &mut Bench, link: LinkId, frame: &Frame) {
         Frame::Members(members) => {
             for fact in &members.facts {
                 if bench.take(fact).expect("signed") == Worth::Outdated {
-                    let facts = bench.census.facts_about(match fact {
-                        Fact::Said(record) => &record.peer,
-                        Fact::Vote(alert) => &alert.target,
-                    });
+                    let facts = bench.census.facts_about(fact.subject());
                     bench.with(|census, ground| census.tell(ground, link, facts));
                 }
             }
@@ -364,15 +361,8 @@ fn pages_that_do_not_go_on_are_not_asked_for() {
     let (mut bench, link) = (Bench::new(0), LinkId(1));
     let digest = MembersDigest { n: 1000, sum: 7 };
     let mut facts: Vec<Fact> = (1..=limits::FACTS_MAX).map(|n| said(n, 5, 1, Stay::Here)).collect();
-    facts.sort_by_key(|fact| match fact {
-        Fact::Said(word) => word.peer,
-        Fact::Vote(alert) => alert.target,
-    });
-    let last = match facts.last() {
-        Some(Fact::Said(word)) => word.peer,
-        _ => panic!("words"),
-    };
-    let full = Members { group: 1, facts, more_after: Some(last) };
+    facts.sort_by_key(|fact| *fact.subject());
+    let full = Members { group: 1, more_after: facts.last().map(|last| *last.subject()), facts };
     let empty = Members { facts: Vec::new(), ..full.clone() };
     let elsewhere = Members { more_after: Some(PeerId([255; 32])), ..full.clone() };
     for (pages, n_asked) in [(vec![&full, &full], 1), (vec![&empty], 0), (vec![&elsewhere], 0)] {

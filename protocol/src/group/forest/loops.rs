@@ -49,7 +49,7 @@ impl Forest {
         tree.doubt.n_probes += 1;
         tree.doubt.probe_at = Some(ground.now + (pause - pause * u32::from(nonce[0]) / 512));
         tree.doubt.nonce = Some(nonce);
-        if let Some(yours) = tree.find(parent).and_then(|via| via.theirs) {
+        if let Some(yours) = tree.theirs(parent) {
             let ttl = limits::LOOP_PROBE_TTL;
             self.facts.push((parent, LoopProbe { group: ground.group, yours, nonce, ttl }.into()));
         }
@@ -63,10 +63,7 @@ impl Forest {
         if !tree.children().any(|child| child == link) {
             return;
         }
-        let Some((parent, yours)) = tree.parent.and_then(|parent| Some((parent, tree.find(parent)?.theirs?)))
-        else {
-            return;
-        };
+        let Some((parent, yours)) = tree.known_parent() else { return };
         if tree.doubt.nonce == Some(probe.nonce) {
             tree.shun_until(parent, now + limits::ORPHAN_PAUSE);
             self.leave_parent(ground, ix);

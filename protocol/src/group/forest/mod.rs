@@ -278,7 +278,7 @@ impl Forest {
         if tree.parent == Some(link) {
             return;
         }
-        let Some(yours) = tree.find(link).and_then(|via| via.theirs) else { return };
+        let Some(yours) = tree.theirs(link) else { return };
         self.leave_parent(ground, ix);
         let Some(tree) = self.trees.get_mut(&ix) else { return };
         let age = tree.age();
@@ -296,7 +296,7 @@ impl Forest {
     fn leave_parent(&mut self, ground: &Ground<'_>, ix: TreeIx) {
         let Some(tree) = self.trees.get_mut(&ix) else { return };
         if let Some(old) = tree.parent.take()
-            && let Some(yours) = tree.find(old).and_then(|via| via.theirs)
+            && let Some(yours) = tree.theirs(old)
         {
             self.facts.push((old, Ungraft { group: ground.group, yours }.into()));
         }

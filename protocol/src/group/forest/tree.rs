@@ -29,7 +29,7 @@ pub(super) struct Tree {
     generation: u16,
     pub(super) dist: u16,
     /// The least distance said of ourselves in this round.
-    fd: u16,
+    pub(super) fd: u16,
     pub(super) branch: u8,
     pub(super) parent: Option<LinkId>,
     adopted_at: Timestamp,
@@ -323,6 +323,17 @@ impl Tree {
     /// The best one whose way begins elsewhere at the root.
     pub(super) fn best_of_another_branch(&self, ground: &Ground<'_>) -> Option<LinkId> {
         self.best(ground, |via| via.branch != self.branch && !via.is_child)
+    }
+
+    /// The neighbour's number for the tree, if it told one.
+    pub(super) fn theirs(&self, link: LinkId) -> Option<TreeIx> {
+        self.find(link)?.theirs
+    }
+
+    /// The parent and its number for the tree.
+    pub(super) fn known_parent(&self) -> Option<(LinkId, TreeIx)> {
+        let parent = self.parent?;
+        Some((parent, self.theirs(parent)?))
     }
 
     /// Whether the way over a parent cannot lead over us.

@@ -82,6 +82,16 @@ pub enum Fact {
     Vote(Arc<Alert>),
 }
 
+impl Fact {
+    /// Whom it is about.
+    pub fn subject(&self) -> &PeerId {
+        match self {
+            Self::Said(record) => &record.peer,
+            Self::Vote(alert) => &alert.target,
+        }
+    }
+}
+
 /// News of members on their way through the group. Signatures are checked by who did not know them.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct News {

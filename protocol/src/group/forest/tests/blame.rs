@@ -20,7 +20,7 @@ impl Wood {
 
     fn pushes(&mut self, i: usize, link: LinkId, ix: TreeIx, author: PeerId) {
         let forest = &mut self.nodes[i].forest;
-        let theirs = forest.trees[&ix].find(link).and_then(|via| via.theirs).expect("bound");
+        let theirs = forest.trees[&ix].theirs(link).expect("bound");
         forest.on_pushed(link, theirs, LogId { author, ..LOG }, 1000);
     }
 
