@@ -91,3 +91,58 @@ fn what_neighbours_tell_of_changes_adds_up() {
     }
     assert_eq!(bench.engine.overlay.n_named_by(&peer(0)), Peers::MAX);
 }
+
+/// Goal: of a change beyond what a frame names only that is said which is within, and it is said right again once links go.
+#[test]
+fn changes_at_the_limit_of_a_frame_say_what_a_list_would() {
+    let mut bench = Bench::new();
+    let max = Peers::MAX as u8;
+    bench.gather(0, max + 2);
+    bench.told();
+    let mut known: BTreeSet<PeerId> = {
+        let named: Vec<PeerId> = bench.engine.overlay.neighbours().map(|(peer, _)| peer).collect();
+        named[..Peers::MAX].iter().copied().collect()
+    };
+    for gone in 0..4 {
+        bench.input(Input::LinkDown { link: LinkId(gone), cause: LinkEnd::Reset });
+        let (lists, changes) = bench.told();
+        assert_eq!(lists.len(), 0, "all were told all");
+        let watcher = LinkId(u64::from(max) + 1);
+        if let Some(change) = changes.get(&watcher) {
+            change.went.iter().for_each(|peer| assert!(known.remove(peer), "it was named"));
+            change.came.iter().for_each(|peer| assert!(known.insert(*peer), "it was not"));
+        }
+        let mut named: Vec<PeerId> = bench.engine.overlay.neighbours().map(|(peer, _)| peer).collect();
+        named.truncate(Peers::MAX);
+        let me = peer(max + 1);
+        let is_other = |peer: &&PeerId| **peer != me;
+        let (told, is): (BTreeSet<_>, BTreeSet<_>) =
+            (known.iter().filter(is_other).collect(), named.iter().filter(is_other).collect());
+        assert_eq!(told, is, "after {gone}");
+    }
+}
+
+/// Goal: a change that comes on a link which another has replaced is late, and changes nothing; the list that the new link
+/// begins with counts.
+#[test]
+fn a_change_on_a_link_that_was_replaced_is_late() {
+    let mut bench = Bench::new();
+    bench.gather(0, 30);
+    let list = |all: &[u8]| Peers { peers: all.iter().map(|n| (peer(*n), Vec::new())).collect() };
+    bench.say(LinkId(0), list(&[1, 2]));
+    let (new, identity) = (LinkId(200), Identity::from_seed([100; 32]));
+    bench.input(Input::LinkUp { link: new, peer: peer(0), dialed: true, address: None });
+    let record = PeerRecord::new(&identity, 1, Vec::new(), Vec::new());
+    let hello = Hello { nonce: [9; 16], record, ..bench.hello() };
+    bench.say(new, hello);
+    let kept = bench.engine.overlay.link(&peer(0)).expect("one of both");
+    let late = if kept == new { LinkId(0) } else { new };
+    bench.say(late, PeersChange { came: vec![peer(3)], went: vec![peer(1)] });
+    let sees = |bench: &Bench, n: u8| bench.engine.overlay.has_named(&peer(0), &peer(n));
+    assert_eq!([1, 2, 3].map(|n| sees(&bench, n)), [true, true, false]);
+    bench.say(kept, list(&[3]));
+    bench.say(kept, PeersChange { came: vec![peer(4)], went: vec![] });
+    assert_eq!([1, 2, 3, 4].map(|n| sees(&bench, n)), [false, false, true, true]);
+    let (lists, changes) = bench.told();
+    assert!(lists.contains_key(&kept) && !changes.contains_key(&kept), "a new link is told all");
+}

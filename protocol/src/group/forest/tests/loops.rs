@@ -38,6 +38,34 @@ fn parents_that_lead_round_are_found() {
     assert!(n_rings > 3, "{n_rings}");
 }
 
+/// Goal: a ring that all on it find out at one time, and so leave at once, is mended all the same. Method: each is made to
+/// doubt as it closes.
+#[test]
+fn a_ring_on_which_all_doubt_at_once_is_mended() {
+    let mut n_rings = 0;
+    for seed in 100..110 {
+        let mut wood = Wood::grown(seed);
+        let Some((top, low)) = wood.ring() else { continue };
+        n_rings += 1;
+        wood.adopt(top, low);
+        let now = wood.now;
+        let ring: BTreeSet<usize> = wood.way(top, 0).into_iter().collect();
+        for i in &ring {
+            let ix = wood.ix_of(*i, 0).expect("known");
+            wood.at(*i, |forest, _| {
+                forest.trees.get_mut(&ix).expect("known").fd = 0;
+                forest.doubt(now, ix);
+            });
+        }
+        wood.run(ms(400));
+        assert!(wood.way(top, 0).len() > wood.nodes.len(), "parents lead round");
+        wood.run(ms(1600) + limits::ADVERT_PAUSE);
+        wood.assert_whole(0);
+        assert!(ring.len() > 2, "{ring:?}");
+    }
+    assert!(n_rings > 3, "{n_rings}");
+}
+
 /// Goal: who is sure that its parent's way is none over itself asks nothing; others ask ever less often, and no answer
 /// means that nothing is wrong.
 #[test]
