@@ -163,7 +163,7 @@ fn flaws(world: &World, quiet: Timestamp) -> BTreeSet<Flaw> {
         }
         // In a tree that goes over liars anything may be.
         if !has_attackers {
-            trees(world, quiet, group, &members, &mut flaws);
+            trees(world, group, &members, &mut flaws);
         }
     }
     flaws
@@ -215,11 +215,7 @@ struct Known {
 }
 
 /// The trees of a group whose roots are there and go on: everybody is in each of them once.
-///
-/// Where several have lost their parents at one time, not everybody finds one until the root begins its next round, and
-/// parents may lead round until a probe finds it out: by their branches nodes know only roughly who is below them. So that
-/// is looked at in trees whose roots have begun a round since.
-fn trees(world: &World, quiet: Timestamp, group: usize, members: &[NodeIx], flaws: &mut BTreeSet<Flaw>) {
+fn trees(world: &World, group: usize, members: &[NodeIx], flaws: &mut BTreeSet<Flaw>) {
     let engines = members.iter().filter_map(|node| world.host(*node).engine.as_ref());
     // A mesh needs no trees, and lets those rot that it had.
     if !engines.clone().all(|engine| engine.overlay().is_partial) {
@@ -228,23 +224,22 @@ fn trees(world: &World, quiet: Timestamp, group: usize, members: &[NodeIx], flaw
     let id: GroupId = world.group_id(group);
     let node_of = |peer: &PeerId| world.ledger.nodes_of(peer).first().copied();
     let mut all: BTreeMap<NodeIx, Vec<Known>> = BTreeMap::new();
-    let mut tended = BTreeMap::new();
+    let mut tended = BTreeSet::new();
     for (node, engine) in members.iter().copied().zip(engines) {
         for tree in engine.trees(id) {
             let Some(root) = node_of(&tree.root) else { continue };
             if root == node && tree.is_tended {
-                tended.insert(root, tree.heard_at >= quiet);
+                tended.insert(root);
             }
             let parent = tree.parent.as_ref().and_then(node_of);
             let children = tree.children.iter().filter_map(node_of).collect();
             all.entry(root).or_default().push(Known { node, parent, children });
         }
     }
-    for (root, is_new) in tended {
+    for root in tended {
         let known = all.remove(&root).unwrap_or_default();
-        let mut twisted = twists(root, members, &known);
-        twisted.retain(|(_, twist)| is_new || !matches!(twist, Twist::Loop | Twist::NoParent));
-        flaws.extend(twisted.into_iter().map(|(node, twist)| Flaw::Tree(node, group, root, twist)));
+        let twisted = twists(root, members, &known).into_iter();
+        flaws.extend(twisted.map(|(node, twist)| Flaw::Tree(node, group, root, twist)));
     }
 }
 
