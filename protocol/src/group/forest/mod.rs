@@ -302,13 +302,13 @@ impl Forest {
         }
     }
 
-    /// There is none: a feasible one, else one of another branch, else the root is asked for a round.
+    /// There is none: the best of those that are feasible or of another branch, else the root is asked for a round.
     fn find_parent(&mut self, ground: &mut Ground<'_>, ix: TreeIx) {
         if self.roots.is_own(ix) {
             return;
         }
         let Some(tree) = self.trees.get(&ix) else { return };
-        match tree.best_feasible(ground).or_else(|| tree.best_of_another_branch(ground)) {
+        match tree.best_way(ground) {
             Some(link) => self.adopt(ground, ix, link),
             None if tree.ask_at.is_none() && tree.settle_at.is_none() => self.ask_root(ground, ix, None),
             None => {}

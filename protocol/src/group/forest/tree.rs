@@ -1,9 +1,9 @@
 //! One tree as this node sees it: how far the root is, over whom, and who sends along it.
 //!
 //! Terms of Babel (RFC 8966). A neighbour is *feasible* if it says it is nearer to the root than this node ever said
-//! of itself in the round (`fd`, the feasible distance): its way cannot lead over us. If none is, one is taken whose
-//! way begins at another neighbour of the root (`branch`): that is no way over our own children either, as long as
-//! they know our branch.
+//! of itself in the round (`fd`, the feasible distance): its way cannot lead over us. If none is, or its way is much
+//! longer, one is taken whose way begins at another neighbour of the root (`branch`): that is no way over our own
+//! children either, as long as they know our branch.
 
 use super::Ground;
 use super::chain::Chain;
@@ -17,6 +17,8 @@ use crate::wire::frame::{TreeIx, UNREACHABLE};
 const BETTER: u16 = 10;
 /// The present parent's advantage over others.
 const LOYALTY: u16 = 15;
+/// A way that cannot lead over us is taken though it is so much longer than one that does not as far as we know.
+const CERTAIN: u16 = 50;
 /// A neighbour's news of a round may come so much later than the way it tells of would have them come, in 100 us: links
 /// jitter.
 const LATE: u16 = 100;
@@ -276,8 +278,15 @@ impl Tree {
             let at_once = is_first || self.n_told <= limits::READVERTS_AT_ONCE;
             return if at_once { News::TellAll } else { News::TellSoon };
         }
-        if self.parent == Some(link) && self.settle_at.is_none() && self.follow(ground, link) {
-            return News::TellSoon;
+        if self.parent == Some(link) && self.settle_at.is_none() {
+            let before = self.dist;
+            let must_tell = self.follow(ground, link);
+            if self.dist > before.saturating_add(LOYALTY) {
+                self.settle_at = Some(now + limits::SETTLE);
+            }
+            if must_tell {
+                return News::TellSoon;
+            }
         }
         if self.parent.is_none() && self.settle_at.is_none() { News::Orphan } else { News::None }
     }
@@ -318,6 +327,16 @@ impl Tree {
         of: impl Fn(LinkId) -> bool,
     ) -> Option<LinkId> {
         self.best(ground, |via| via.dist < self.fd && of(via.link))
+    }
+
+    /// The best of those that cannot have their way over us and of those that do not as far as we know: near neighbours
+    /// are about as far from the root as we are, so the former may be left with long links only.
+    pub(super) fn best_way(&self, ground: &Ground<'_>) -> Option<LinkId> {
+        let (sure, other) = (self.best_feasible(ground), self.best_of_another_branch(ground));
+        let cost = |link: LinkId| self.over(ground, link);
+        let is_shorter =
+            |other: &LinkId| sure.is_none_or(|sure| cost(*other).saturating_add(CERTAIN) < cost(sure));
+        other.filter(is_shorter).or(sure)
     }
 
     /// The best one whose way begins elsewhere at the root.
