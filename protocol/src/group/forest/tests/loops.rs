@@ -73,15 +73,17 @@ fn only_who_has_doubts_asks() {
     let mut wood = Wood::grown(91);
     assert_eq!(wood.n_frames.get(&45), None);
     let ask = |wood: &mut Wood, is_sure: bool| {
-        let mut pairs = (1..40).flat_map(|a| (1..40).map(move |b| (a, b)));
-        let is_such = |(child, parent): &(usize, usize)| {
-            let Some(link) = wood.link_to(*child, *parent) else { return false };
-            let tree = &wood.nodes[*child].forest.trees[&wood.ix_of(*child, 0).expect("known")];
-            tree.parent != Some(link)
+        let pairs = (1..40).flat_map(|a| (1..40).map(move |b| (a, b)));
+        // Who is given a much longer way goes back to the one that it had, and who is below has doubts too.
+        let suits = |(child, parent): (usize, usize)| {
+            let link = wood.link_to(child, parent)?;
+            let tree = &wood.nodes[child].forest.trees[&wood.ix_of(child, 0).expect("known")];
+            let is_such = tree.parent != Some(link)
                 && tree.is_sure(link) == is_sure
-                && !wood.way(*parent, 0).contains(child)
+                && tree.children().next().is_none();
+            is_such.then_some((tree.find(link)?.dist, child, parent))
         };
-        let (child, parent) = pairs.find(is_such).expect("there are more links than branches");
+        let (_, child, parent) = pairs.filter_map(suits).min().expect("there are more links than branches");
         let before = wood.n_frames.get(&45).copied().unwrap_or(0);
         wood.adopt(child, parent);
         wood.run(limits::ADVERT_MIN / 3);
