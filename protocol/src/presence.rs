@@ -23,7 +23,7 @@ use crate::id::{Incarnation, PeerId};
 use crate::io::{LinkEnd, PresenceCause, PresenceState};
 use crate::limits;
 use crate::time::{Duration, Timestamp};
-use crate::wire::frame::{Alert, Frame};
+use crate::wire::frame::{Alert, Alive, Frame};
 use health::Health;
 use peer::Peer;
 use rumours::Rumours;
@@ -66,6 +66,8 @@ pub(crate) struct Presence {
     /// Who observes a node need not be a neighbour of ours.
     is_partial: bool,
     rumours: Rumours,
+    /// What it last said against votes.
+    alive: Option<Alive>,
     /// When this node last spoke against votes.
     refuted_at: Option<Timestamp>,
     /// Votes against this incarnation, or an earlier one, are to be answered then.
@@ -87,6 +89,7 @@ impl Presence {
             weather: Weather::default(),
             is_partial: false,
             rumours: Rumours::default(),
+            alive: None,
             refuted_at: None,
             answers: None,
             accused: (incarnation, BTreeSet::new()),

@@ -29,6 +29,8 @@ struct Rumour {
     voters: BTreeSet<PeerId>,
     /// A vote was passed on: so is the answer.
     is_passed_on: bool,
+    /// The answer that is newest, for who votes as if there were none.
+    refuted: Option<Box<Alive>>,
     /// When the first vote came, or it was refuted.
     since: Timestamp,
 }
@@ -64,8 +66,16 @@ impl Rumours {
         if !answers || !self.admits(now, Way::Neighbour(from), alive.peer) {
             return false;
         }
-        self.entry(now, alive.peer, alive.incarnation).is_passed_on = true;
+        let rumour = self.entry(now, alive.peer, alive.incarnation);
+        (rumour.is_passed_on, rumour.refuted) = (true, Some(Box::new(alive.clone())));
         true
+    }
+
+    /// What its target has said since to a vote that is not passed on for that. Who votes so has not heard it: it was cut
+    /// off, and is no neighbour any more.
+    pub(super) fn answer(&self, alert: &Alert) -> Option<Alive> {
+        let rumour = self.about.get(&alert.target).filter(|rumour| alert.incarnation < rumour.incarnation)?;
+        rumour.refuted.as_deref().cloned()
     }
 
     /// How many nodes were voted against lately, if the votes are of several observers. The first vote against a node
@@ -85,7 +95,13 @@ impl Rumours {
             let oldest = self.about.iter().min_by_key(|(_, rumour)| rumour.since).map(|(peer, _)| *peer);
             oldest.and_then(|oldest| self.about.remove(&oldest));
         }
-        let new = || Rumour { incarnation, voters: BTreeSet::new(), is_passed_on: false, since: now };
+        let new = || Rumour {
+            incarnation,
+            voters: BTreeSet::new(),
+            is_passed_on: false,
+            refuted: None,
+            since: now,
+        };
         let rumour = self.about.entry(about).or_insert_with(new);
         if rumour.incarnation < incarnation {
             *rumour = new();

@@ -22,12 +22,15 @@ impl Presence {
             // a neighbour, and would make it gone when it loses its first link.
             return;
         }
-        if self.is_partial
-            && observer != self.me
-            && self.rumours.vote(now, way, &alert)
-            && let Way::Neighbour(from) = way
-        {
-            self.facts.push(Fact::Spread { frame: alert.clone().into(), from });
+        if self.is_partial && observer != self.me {
+            let is_news = self.rumours.vote(now, way, &alert);
+            if let Way::Neighbour(from) = way {
+                if is_news {
+                    self.facts.push(Fact::Spread { frame: alert.clone().into(), from });
+                } else if let Some(alive) = self.rumours.answer(&alert) {
+                    self.facts.push(Fact::Tell(from, alive.into()));
+                }
+            }
         }
         // A vote counts only from somebody this node knows to be there itself. In a partial overlay it knows few; there
         // strangers can do no more than confirm what it sees, until it is refuted.
@@ -80,6 +83,12 @@ impl Presence {
         let was_near = self.peers.contains_key(&alert.observer) || way == Way::Group;
         let pause = if was_near { limits::REFUTE_PAUSE } else { limits::REFUTE_STRANGERS_PAUSE };
         if alert.incarnation < self.incarnation {
+            // The answer has been given: it is all the same to us who has not heard it.
+            if let Way::Neighbour(from) = way {
+                let incarnation = self.incarnation;
+                let alive = self.alive.get_or_insert_with(|| Alive::new(incarnation, identity)).clone();
+                self.facts.push(Fact::Tell(from, alive.into()));
+            }
             return;
         }
         let at = self.refuted_at.map_or(now, |at| (at + pause).max(now));
@@ -98,7 +107,9 @@ impl Presence {
         if against >= self.incarnation {
             self.incarnation = Incarnation(against.0.min(limits::INCARNATION_MAX - 1) + 1);
             self.refuted_at = Some(now);
-            self.facts.push(Fact::Broadcast(Alive::new(self.incarnation, identity).into()));
+            let alive = Alive::new(self.incarnation, identity);
+            self.alive = Some(alive.clone());
+            self.facts.push(Fact::Broadcast(alive.into()));
         }
     }
 

@@ -45,3 +45,39 @@ fn strangers_are_answered_in_measure() {
         assert_eq!(bench.presence.incarnation(), Incarnation(incarnation.0 + 1));
     }
 }
+
+/// Goal: whoever votes as if a vote had never been answered is told the answer, by who knows it, and is not taken at its
+/// word. It was cut off when the answer came, and its target is no neighbour of it any more (seed 114 of `explore`).
+#[test]
+fn who_votes_against_an_old_run_is_told_of_the_new_one() {
+    let mut bench = Bench::new(1);
+    bench.presence.set_partial(true);
+    let told = |bench: &mut Bench| {
+        let frames = std::mem::take(&mut bench.frames).into_iter();
+        let alive = frames.filter_map(|frame| match frame {
+            Frame::Alive(alive) => Some((alive.peer, alive.incarnation)),
+            _ => None,
+        });
+        alive.collect::<Vec<_>>()
+    };
+    bench.presence.parted(&bench.id(TARGET));
+    bench.vote(4, 5);
+    assert_eq!((bench.n_spread, told(&mut bench)), (1, vec![]), "a vote travels");
+    let answer = Alive::new(Incarnation(6), &bench.identities[TARGET]);
+    bench.presence.alive(bench.now, FROM, answer);
+    bench.settle();
+    assert_eq!((bench.n_spread, told(&mut bench)), (2, vec![]), "and so does the answer");
+    bench.vote(5, 5);
+    assert_eq!((bench.n_spread, told(&mut bench)), (2, vec![(bench.id(TARGET), Incarnation(6))]));
+    bench.vote(5, 6);
+    assert_eq!((bench.n_spread, told(&mut bench)), (3, vec![]), "another is news");
+
+    let me = bench.id(0);
+    for (voted, answered) in [(10, 11), (10, 11), (11, 12)] {
+        let alert = Alert::new(me, Incarnation(voted), 3, &bench.identities[4]);
+        bench.presence.alert(bench.now, Way::Neighbour(FROM), alert, &bench.identities[0]);
+        bench.pass(30_000);
+        assert_eq!(told(&mut bench), [(me, Incarnation(answered))]);
+    }
+    assert_eq!(bench.presence.incarnation(), Incarnation(12), "an old vote is no reason for a new run");
+}
