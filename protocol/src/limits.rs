@@ -306,6 +306,8 @@ pub const READVERT_PAUSE: Duration = Duration::from_millis(500);
 pub const READVERTS_AT_ONCE: u8 = 4;
 /// A node without a parent asks for a round so often at first, then half as often each time.
 pub const ORPHAN_PAUSE: Duration = Duration::from_secs(1);
+/// When it has asked so often, some seconds after the first time, it tells its neighbours that it has no way.
+pub const ASKED_IN_VAIN: u32 = 3;
 /// Whether parents lead round is asked so long after one was taken whose way may lead over us, then half as often each time.
 pub const LOOP_PROBE_AFTER: Duration = Duration::from_millis(500);
 /// The longest pause between two such questions.

@@ -42,3 +42,8 @@ fn grafts_that_cross_slowly_leave_no_stray_children() {
 fn parents_lead_to_the_root_in_idle_groups() {
     assert_good(include_str!("regressions/parents-lead-round.toml"));
 }
+
+#[test]
+fn who_loses_its_parent_finds_another_though_all_neighbours_are_below() {
+    assert_good(include_str!("regressions/an-orphan-above-its-neighbours.toml"));
+}

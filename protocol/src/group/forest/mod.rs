@@ -343,17 +343,29 @@ impl Forest {
         self.tell_the_rest(ground, ix);
     }
 
-    /// Asks the root for a round, over somebody who may be nearer.
+    /// Asks the root for a round, over somebody who may be nearer. If that was in vain all neighbours may be below us and
+    /// send the question back: they are told that there is no way here, and look for another.
     fn ask_root(&mut self, ground: &Ground<'_>, ix: TreeIx, not: Option<LinkId>) {
         let Some(tree) = self.trees.get_mut(&ix) else { return };
         let branch = tree.branch;
         let whom = tree.whom_to_ask(not, branch, tree.n_asked);
         tree.ask_at = Some(ground.now + tree.ask_pause());
         tree.n_asked = tree.n_asked.saturating_add(1);
+        let is_lost = tree.n_asked == limits::ASKED_IN_VAIN;
         let (seq, ttl) = (tree.chain.seq, limits::SEQ_REQ_TTL);
         self.look_at(ix);
         if let Some((link, yours)) = whom {
             self.facts.push((link, SeqReq { group: ground.group, yours, seq, branch, ttl }.into()));
+        }
+        if is_lost {
+            self.retract(ground, ix);
+        }
+    }
+
+    fn retract(&mut self, ground: &Ground<'_>, ix: TreeIx) {
+        if let Some(tree) = self.trees.get_mut(&ix) {
+            tree.dist = UNREACHABLE;
+            self.tell_all(ground, ix, None);
         }
     }
 
@@ -451,8 +463,14 @@ impl Forest {
                 }
             }
             News::Orphan => {
+                let parent = |forest: &Self| forest.trees.get(&ix).and_then(|tree| tree.parent);
+                let had_one = parent(self).is_some();
                 self.leave_parent(ground, ix);
                 self.find_parent(ground, ix);
+                if had_one && parent(self).is_none() {
+                    // That one has asked in vain.
+                    self.retract(ground, ix);
+                }
             }
         }
         self.look_at(ix);

@@ -44,6 +44,8 @@ struct Wood {
     rng: Xoshiro256PlusPlus,
     /// Adverts of this node say that it is a root's neighbour.
     liar: Option<usize>,
+    /// Requests for a round get lost.
+    loses_requests: bool,
     /// By so much links are shorter than 10 to 50 ms.
     near: u32,
 }
@@ -66,6 +68,7 @@ impl Wood {
             n_frames: BTreeMap::new(),
             rng: Xoshiro256PlusPlus::seed_from_u64(seed + 1),
             liar: None,
+            loses_requests: false,
             near,
         };
         for i in 0..n {
@@ -173,6 +176,9 @@ impl Wood {
     }
 
     fn deliver(&mut self, to: usize, link: LinkId, frame: Frame) {
+        if self.loses_requests && matches!(frame, Frame::SeqReq(_)) {
+            return;
+        }
         self.at(to, |forest, ground| match frame {
             Frame::Adverts(adverts) => assert_eq!(forest.on_adverts(ground, link, &adverts), Ok(())),
             Frame::AnchorReq(request) => forest.on_anchor_req(ground, link, &request),

@@ -268,7 +268,9 @@ impl Tree {
             return News::None;
         }
         let new = self.over(ground, link);
-        if new.saturating_add(BETTER) < self.dist {
+        // To one that has lost its way, and said so, neighbours below it may still tell of that.
+        let is_lost = self.dist == UNREACHABLE && self.fd != UNREACHABLE;
+        if !is_lost && new.saturating_add(BETTER) < self.dist {
             let is_first = self.fd == UNREACHABLE;
             self.dist = new;
             self.fd = self.fd.min(new);
@@ -397,7 +399,8 @@ impl Tree {
         self.ask_at = None;
         self.n_asked = 0;
         self.via(link).is_child = false;
-        self.follow(ground, link)
+        let was_lost = self.dist == UNREACHABLE;
+        self.follow(ground, link) || was_lost
     }
 
     /// Sets when a change is told: not too soon after the last one.

@@ -158,6 +158,25 @@ fn a_parent_that_has_forgotten_hears_of_its_children_again() {
     wood.assert_whole(0);
 }
 
+/// Goal: whoever is left with neighbours that are all below it says so in the end, even if no request for a round gets through,
+/// and then those find another way, and it over them. Method: a ring of six, the nearest to the root is cut off from it.
+#[test]
+fn who_has_asked_in_vain_says_that_it_has_no_way() {
+    let mut wood = Wood::new(3, 6, 2);
+    wood.plant(0);
+    wood.run(limits::ADVERT_PAUSE);
+    wood.assert_whole(0);
+    let top = if wood.parent(3, 0) == Some(2) { 1 } else { 5 };
+    let first = wood.link_to(0, top).expect("a ring");
+    wood.loses_requests = true;
+    wood.unlink(first);
+    wood.run(ms(2900));
+    let n_reached = wood.reach(0, 0).len();
+    assert!(n_reached < 6, "{n_reached}");
+    wood.run(ms(2000));
+    wood.assert_whole(0);
+}
+
 /// Goal: whoever loses its parent, or whose parent does, soon has a way that is hardly longer than the best, without
 /// waiting for a round. Method: links go, one after the other; how late an envelope of the root is at all nodes.
 #[test]
