@@ -74,8 +74,8 @@ impl Rumours {
     /// What its target has said since to a vote that is not passed on for that. Who votes so has not heard it: it was cut
     /// off, and is no neighbour any more.
     pub(super) fn answer(&self, alert: &Alert) -> Option<Alive> {
-        let rumour = self.about.get(&alert.target).filter(|rumour| alert.incarnation < rumour.incarnation)?;
-        rumour.refuted.as_deref().cloned()
+        let refuted = self.about.get(&alert.target)?.refuted.as_deref();
+        refuted.filter(|alive| alert.incarnation < alive.incarnation).cloned()
     }
 
     /// How many nodes were voted against lately, if the votes are of several observers. The first vote against a node
@@ -104,7 +104,8 @@ impl Rumours {
         };
         let rumour = self.about.entry(about).or_insert_with(new);
         if rumour.incarnation < incarnation {
-            *rumour = new();
+            let refuted = rumour.refuted.take();
+            *rumour = Rumour { refuted, ..new() };
         }
         rumour
     }

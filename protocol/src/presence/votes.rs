@@ -83,8 +83,11 @@ impl Presence {
         let was_near = self.peers.contains_key(&alert.observer) || way == Way::Group;
         let pause = if was_near { limits::REFUTE_PAUSE } else { limits::REFUTE_STRANGERS_PAUSE };
         if alert.incarnation < self.incarnation {
-            // The answer has been given: it is all the same to us who has not heard it.
-            if let Way::Neighbour(from) = way {
+            // The answer has been given; who has not heard it by now does not hear it any more.
+            let is_late = self.refuted_at.is_none_or(|at| now - at >= limits::REFUTE_PAUSE);
+            if let Way::Neighbour(from) = way
+                && is_late
+            {
                 let incarnation = self.incarnation;
                 let alive = self.alive.get_or_insert_with(|| Alive::new(incarnation, identity)).clone();
                 self.facts.push(Fact::Tell(from, alive.into()));

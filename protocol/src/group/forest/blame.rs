@@ -176,7 +176,9 @@ impl Forest {
             self.leave_parent(ground, ix);
             self.find_parent(ground, ix);
             // What it said of its distance may have spoilt ours: only a new round makes it good.
-            self.ask_root(ground, ix, None);
+            if self.trees.get(&ix).is_some_and(|tree| tree.ask_at.is_none()) {
+                self.ask_root(ground, ix, None);
+            }
         }
     }
 

@@ -102,6 +102,12 @@ impl Forest {
                     let known = self.trees.iter().find(|(_, tree)| tree.chain.id == *id);
                     known.map(|(ix, _)| *ix)
                 }
+                // Of a tree that we have forgotten somebody says that there is no way.
+                Name::Anchor(anchor)
+                    if advert.dist == UNREACHABLE && !self.by_root.contains_key(&anchor.root) =>
+                {
+                    continue;
+                }
                 Name::Anchor(anchor) => match self.admit(ground, link, anchor)? {
                     Some(ix) => Some(ix),
                     None => continue,

@@ -328,7 +328,7 @@ impl Forest {
     fn settle(&mut self, ground: &mut Ground<'_>, ix: TreeIx) {
         let Some(tree) = self.trees.get_mut(&ix) else { return };
         tree.settle_at = None;
-        match (tree.best_feasible(ground), tree.parent) {
+        match (tree.best_to_settle(ground), tree.parent) {
             (Some(best), parent) if parent != Some(best) => self.adopt(ground, ix, best),
             // While others told of the round, the best of them stood for the parent, which may be below somebody else.
             // Only we have to know: to tell everybody costs a third of all adverts.
@@ -336,10 +336,16 @@ impl Forest {
                 tree.follow(ground, parent);
             }
             (None, None) => self.find_parent(ground, ix),
-            // It has said nothing of this round yet.
-            (None, Some(_)) => {}
+            // It may have said nothing of this round yet.
+            (None, Some(parent)) => {
+                if tree.may_follow(parent) {
+                    tree.follow(ground, parent);
+                }
+            }
         }
-        self.doubt(ground.now, ix);
+        if self.trees.get(&ix).is_some_and(|tree| tree.doubt.probe_at.is_none()) {
+            self.doubt(ground.now, ix);
+        }
         self.tell_the_rest(ground, ix);
     }
 
@@ -351,7 +357,7 @@ impl Forest {
         let whom = tree.whom_to_ask(not, branch, tree.n_asked);
         tree.ask_at = Some(ground.now + tree.ask_pause());
         tree.n_asked = tree.n_asked.saturating_add(1);
-        let is_lost = tree.n_asked == limits::ASKED_IN_VAIN;
+        let is_lost = tree.n_asked >= limits::ASKED_IN_VAIN && tree.parent.is_none();
         let (seq, ttl) = (tree.chain.seq, limits::SEQ_REQ_TTL);
         self.look_at(ix);
         if let Some((link, yours)) = whom {
@@ -362,10 +368,13 @@ impl Forest {
         }
     }
 
+    /// There is no way here any more, which is told soon: by then there may be one again, and who gives one and takes it
+    /// away makes us say no more than that. How far we have been (`fd`) still counts, or neighbours below would be parents.
     fn retract(&mut self, ground: &Ground<'_>, ix: TreeIx) {
-        if let Some(tree) = self.trees.get_mut(&ix) {
-            tree.dist = UNREACHABLE;
-            self.tell_all(ground, ix, None);
+        let Some(tree) = self.trees.get_mut(&ix) else { return };
+        if std::mem::replace(&mut tree.dist, UNREACHABLE) != UNREACHABLE {
+            tree.tell_soon(ground.now);
+            self.look_at(ix);
         }
     }
 

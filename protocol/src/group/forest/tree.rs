@@ -268,9 +268,9 @@ impl Tree {
             return News::None;
         }
         let new = self.over(ground, link);
-        // To one that has lost its way, and said so, neighbours below it may still tell of that.
-        let is_lost = self.dist == UNREACHABLE && self.fd != UNREACHABLE;
-        if !is_lost && new.saturating_add(BETTER) < self.dist {
+        // While a round spreads that is so of all who tell of something better. Later it may be our own way that they tell of.
+        let is_feasible = dist < self.fd;
+        if is_feasible && new.saturating_add(BETTER) < self.dist {
             let is_first = self.fd == UNREACHABLE;
             self.dist = new;
             self.fd = self.fd.min(new);
@@ -286,11 +286,16 @@ impl Tree {
             if self.dist > before.saturating_add(LOYALTY) {
                 self.settle_at = Some(now + limits::SETTLE);
             }
-            if must_tell {
+            if must_tell || self.dist.saturating_add(BETTER) < before {
                 return News::TellSoon;
             }
         }
         if self.parent.is_none() && self.settle_at.is_none() { News::Orphan } else { News::None }
+    }
+
+    /// Whether it has told of a way in this round.
+    pub(super) fn may_follow(&self, parent: LinkId) -> bool {
+        self.find(parent).is_some_and(|via| via.age == self.age() && via.dist != UNREACHABLE)
     }
 
     /// Our way is the parent's and the link to it. True if it begins elsewhere now: the others have to know.
@@ -329,6 +334,17 @@ impl Tree {
         of: impl Fn(LinkId) -> bool,
     ) -> Option<LinkId> {
         self.best(ground, |via| via.dist < self.fd && of(via.link))
+    }
+
+    /// The best one to settle on: one that cannot have its way over us, unless the present parent's is much shorter.
+    pub(super) fn best_to_settle(&self, ground: &Ground<'_>) -> Option<LinkId> {
+        let sure = self.best_feasible(ground)?;
+        let is_shorter = |parent: &LinkId| {
+            let cost = self.over(ground, *parent).saturating_add(CERTAIN);
+            self.find(*parent).is_some_and(|via| self.is_way(ground.now, via))
+                && cost < self.over(ground, sure)
+        };
+        self.parent.filter(is_shorter).or(Some(sure))
     }
 
     /// The best of those that cannot have their way over us and of those that do not as far as we know: near neighbours
@@ -387,6 +403,8 @@ impl Tree {
     pub(super) fn whom_to_ask(&self, not: Option<LinkId>, branch: u8, turn: u32) -> Option<(LinkId, TreeIx)> {
         let mut able: Vec<&Via> =
             self.vias.iter().filter(|via| via.theirs.is_some() && Some(via.link) != not).collect();
+        // Who has said that it has no way has asked itself.
+        able.retain(|via| via.dist != UNREACHABLE);
         able.sort_by_key(|via| (via.branch == branch, via.is_child, via.dist, via.link));
         let via = able.get(turn as usize % able.len().max(1))?;
         Some((via.link, via.theirs?))
@@ -396,8 +414,11 @@ impl Tree {
     pub(super) fn adopt(&mut self, ground: &Ground<'_>, link: LinkId) -> bool {
         self.parent = Some(link);
         self.adopted_at = ground.now;
-        self.ask_at = None;
-        self.n_asked = 0;
+        // Who gives a parent and takes it away again does not make us ask more often.
+        self.ask_at = self.ask_at.map(|at| at.min(ground.now + limits::ORPHAN_PAUSE));
+        if self.is_sure(link) {
+            self.n_asked = 0;
+        }
         self.via(link).is_child = false;
         let was_lost = self.dist == UNREACHABLE;
         self.follow(ground, link) || was_lost

@@ -185,7 +185,8 @@ fn ways_are_short_again_soon_after_links_are_gone() {
     for seed in 110..118 {
         let mut wood = Wood::new(seed, 120, 8);
         wood.plant(0);
-        wood.run(limits::ADVERT_PAUSE);
+        // So soon there is no other round.
+        wood.run(ms(1000));
         let links: BTreeSet<LinkId> = wood.nodes.iter().flat_map(|node| node.links.keys().copied()).collect();
         for link in links.into_iter().filter(|link| link.0 % 9 == 0) {
             wood.unlink(link);

@@ -137,3 +137,26 @@ fn a_round_begins_with_a_way() {
     let tree = &wood.nodes[0].forest.trees[&ix];
     assert!(tree.chain.seq == 2 && tree.dist > 900 && tree.settle_at.is_some());
 }
+
+/// Goal: a neighbour that gives a way and takes it away, again and again in one frame, makes a node say no more than that it
+/// has none, or one. Method: a ring, so that there is no other way.
+#[test]
+fn a_way_that_comes_and_goes_is_told_in_measure() {
+    let mut wood = Wood::new(45, 8, 2);
+    wood.plant(0);
+    wood.run(limits::ADVERT_PAUSE);
+    let (link, ix) = (wood.link_to(1, 0).expect("a ring"), wood.ix_of(0, 0).expect("planted"));
+    let chain = &wood.nodes[0].forest.trees[&ix].chain;
+    let advert =
+        |dist| Advert { tree: ix, name: Name::Told, seq: chain.seq, key: chain.key(), dist, branch: 1 };
+    let toggled: Vec<Advert> = (0..256).map(|n| advert(if n % 2 == 0 { UNREACHABLE } else { 0 })).collect();
+    let frames = |wood: &Wood| [40, 42, 43, 44].map(|kind| wood.n_frames.get(&kind).copied().unwrap_or(0));
+    let before = frames(&wood);
+    assert_eq!(wood.told(1, link, toggled), Ok(()));
+    let after = frames(&wood);
+    let [adverts, grafts, ungrafts, requests] = [0, 1, 2, 3].map(|n| after[n] - before[n]);
+    assert!(adverts <= 2 && requests <= 1, "{adverts} adverts, {requests} requests");
+    assert!(grafts <= 128 && ungrafts <= 128, "to who toggles, one each: {grafts}, {ungrafts}");
+    wood.run(limits::ADVERT_PAUSE);
+    wood.assert_whole(0);
+}
