@@ -47,3 +47,8 @@ fn parents_lead_to_the_root_in_idle_groups() {
 fn who_loses_its_parent_finds_another_though_all_neighbours_are_below() {
     assert_good(include_str!("regressions/an-orphan-above-its-neighbours.toml"));
 }
+
+#[test]
+fn an_answer_that_was_missed_is_given_again() {
+    assert_good(include_str!("regressions/an-answer-not-heard.toml"));
+}

@@ -71,8 +71,8 @@ impl Rumours {
         true
     }
 
-    /// What its target has said since to a vote that is not passed on for that. Who votes so has not heard it: it was cut
-    /// off, and is no neighbour any more.
+    /// What its target has said since to a vote that is not passed on for that. Who votes so has not heard it: it was
+    /// cut off, and is no neighbour any more.
     pub(super) fn answer(&self, alert: &Alert) -> Option<Alive> {
         let refuted = self.about.get(&alert.target)?.refuted.as_deref();
         refuted.filter(|alive| alert.incarnation < alive.incarnation).cloned()

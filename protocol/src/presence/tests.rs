@@ -19,6 +19,8 @@ struct Bench {
     observers: BTreeSet<PeerId>,
     seen: Vec<(PresenceState, PresenceCause)>,
     frames: Vec<Frame>,
+    /// To whom alone something was said.
+    told: Vec<PeerId>,
     n_spread: usize,
     unlinked: bool,
 }
@@ -38,6 +40,7 @@ impl Bench {
             identities,
             seen: Vec::new(),
             frames: Vec::new(),
+            told: Vec::new(),
             n_spread: 0,
             unlinked: false,
         };
@@ -59,7 +62,11 @@ impl Bench {
         for fact in self.presence.take_facts() {
             match fact {
                 Fact::Changed { peer, state, cause } if peer == target => self.seen.push((state, cause)),
-                Fact::Broadcast(frame) | Fact::Tell(_, frame) => self.frames.push(frame),
+                Fact::Broadcast(frame) => self.frames.push(frame),
+                Fact::Tell(to, frame) => {
+                    self.frames.push(frame);
+                    self.told.push(to);
+                }
                 Fact::Spread { .. } => self.n_spread += 1,
                 Fact::Unlink(peer) if peer == target => self.unlinked = true,
                 _ => {}

@@ -315,7 +315,8 @@ impl Forest {
         }
     }
 
-    /// There is none, and what seemed to be a way past us led over us: a feasible one, else the root is asked for a round.
+    /// There is none, and what seemed to be a way past us led over us: a feasible one, else the root is asked for a
+    /// round.
     fn find_sure_parent(&mut self, ground: &Ground<'_>, ix: TreeIx) {
         let Some(tree) = self.trees.get(&ix) else { return };
         match tree.best_feasible(ground) {
@@ -349,8 +350,8 @@ impl Forest {
         self.tell_the_rest(ground, ix);
     }
 
-    /// Asks the root for a round, over somebody who may be nearer. If that was in vain all neighbours may be below us and
-    /// send the question back: they are told that there is no way here, and look for another.
+    /// Asks the root for a round, over somebody who may be nearer. If that was in vain all neighbours may be below us
+    /// and send the question back: they are told that there is no way here, and look for another.
     fn ask_root(&mut self, ground: &Ground<'_>, ix: TreeIx, not: Option<LinkId>) {
         let Some(tree) = self.trees.get_mut(&ix) else { return };
         let branch = tree.branch;
@@ -368,8 +369,9 @@ impl Forest {
         }
     }
 
-    /// There is no way here any more, which is told soon: by then there may be one again, and who gives one and takes it
-    /// away makes us say no more than that. How far we have been (`fd`) still counts, or neighbours below would be parents.
+    /// There is no way here any more, which is told soon: by then there may be one again, and who gives one and takes
+    /// it away makes us say no more than that. How far we have been (`fd`) still counts, or neighbours below would be
+    /// parents.
     fn retract(&mut self, ground: &Ground<'_>, ix: TreeIx) {
         let Some(tree) = self.trees.get_mut(&ix) else { return };
         if std::mem::replace(&mut tree.dist, UNREACHABLE) != UNREACHABLE {

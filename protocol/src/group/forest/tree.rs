@@ -268,7 +268,8 @@ impl Tree {
             return News::None;
         }
         let new = self.over(ground, link);
-        // While a round spreads that is so of all who tell of something better. Later it may be our own way that they tell of.
+        // While a round spreads that is so of all who tell of something better. Later it may be our own way that they
+        // tell of.
         let is_feasible = dist < self.fd;
         if is_feasible && new.saturating_add(BETTER) < self.dist {
             let is_first = self.fd == UNREACHABLE;

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// Goal: a new neighbour may be the first from the other side of a cut, and is told whom this node suspects; in a mesh too,
-/// for whoever is cut off from most takes the few for a mesh.
+/// Goal: a new neighbour may be the first from the other side of a cut, and is told whom this node suspects; in a mesh
+/// too, for whoever is cut off from most takes the few for a mesh.
 #[test]
 fn a_new_neighbour_is_told_of_suspicions() {
     for is_partial in [false, true] {
@@ -18,8 +18,8 @@ fn a_new_neighbour_is_told_of_suspicions() {
     }
 }
 
-/// Goal: votes against this node are answered whoever says so and however few it is linked to, as it may have been cut off
-/// from them; of those who never were near, in measure, and they say nothing of its health.
+/// Goal: votes against this node are answered whoever says so and however few it is linked to, as it may have been cut
+/// off from them; of those who never were near, in measure, and they say nothing of its health.
 #[test]
 fn strangers_are_answered_in_measure() {
     for is_partial in [false, true] {
@@ -46,8 +46,9 @@ fn strangers_are_answered_in_measure() {
     }
 }
 
-/// Goal: whoever votes as if a vote had never been answered is told the answer, by who knows it, and is not taken at its
-/// word. It was cut off when the answer came, and its target is no neighbour of it any more (seed 114 of `explore`).
+/// Goal: whoever votes as if a vote had never been answered is told the answer, by who knows it, and is not taken at
+/// its word. It was cut off when the answer came, and its target is no neighbour of it any more (seed 114 of
+/// `explore`).
 #[test]
 fn who_votes_against_an_old_run_is_told_of_the_new_one() {
     let mut bench = Bench::new(1);
@@ -69,11 +70,14 @@ fn who_votes_against_an_old_run_is_told_of_the_new_one() {
     assert_eq!((bench.n_spread, told(&mut bench)), (2, vec![]), "and so does the answer");
     bench.vote(5, 5);
     assert_eq!((bench.n_spread, told(&mut bench)), (2, vec![(bench.id(TARGET), Incarnation(6))]));
+    assert_eq!(bench.told, [FROM], "who says so, and nobody else");
     bench.vote(5, 6);
     assert_eq!((bench.n_spread, told(&mut bench)), (3, vec![]), "another is news");
+    bench.vote(6, 5);
+    assert_eq!(told(&mut bench), [(bench.id(TARGET), Incarnation(6))], "which does not undo the answer");
 
     let me = bench.id(0);
-    for (voted, answered) in [(10, 11), (10, 11), (11, 12)] {
+    for (voted, answered) in [(9, 10), (10, 11), (10, 11), (11, 12)] {
         let alert = Alert::new(me, Incarnation(voted), 3, &bench.identities[4]);
         bench.presence.alert(bench.now, Way::Neighbour(FROM), alert, &bench.identities[0]);
         bench.pass(30_000);

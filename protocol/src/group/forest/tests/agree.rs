@@ -158,8 +158,9 @@ fn a_parent_that_has_forgotten_hears_of_its_children_again() {
     wood.assert_whole(0);
 }
 
-/// Goal: whoever is left with neighbours that are all below it says so in the end, even if no request for a round gets through,
-/// and then those find another way, and it over them. Method: a ring of six, the nearest to the root is cut off from it.
+/// Goal: whoever is left with neighbours that are all below it says so in the end, even if no request for a round gets
+/// through, and then those find another way, and it over them. Method: a ring of six, the nearest to the root is cut
+/// off from it.
 #[test]
 fn who_has_asked_in_vain_says_that_it_has_no_way() {
     let mut wood = Wood::new(3, 6, 2);

@@ -20,8 +20,8 @@ impl Wood {
     }
 }
 
-/// Goal: whoever takes a parent that is below itself, because what it knows of that one's way is old, soon finds that the
-/// way leads round, and everybody is in the tree again.
+/// Goal: whoever takes a parent that is below itself, because what it knows of that one's way is old, soon finds that
+/// the way leads round, and everybody is in the tree again.
 #[test]
 fn parents_that_lead_round_are_found() {
     let mut n_rings = 0;
@@ -38,8 +38,8 @@ fn parents_that_lead_round_are_found() {
     assert!(n_rings > 3, "{n_rings}");
 }
 
-/// Goal: a ring that all on it find out at one time, and so leave at once, is mended all the same. Method: each is made to
-/// doubt as it closes.
+/// Goal: a ring that all on it find out at one time, and so leave at once, is mended all the same. Method: each is made
+/// to doubt as it closes.
 #[test]
 fn a_ring_on_which_all_doubt_at_once_is_mended() {
     let mut n_rings = 0;
@@ -96,7 +96,8 @@ fn only_who_has_doubts_asks() {
     wood.assert_whole(0);
 }
 
-/// Goal: what is not a child's is not passed on, and of children's questions some in a while, for so many steps at most.
+/// Goal: what is not a child's is not passed on, and of children's questions some in a while, for so many steps at
+/// most.
 #[test]
 fn questions_are_passed_on_in_measure() {
     let mut wood = Wood::grown(92);
