@@ -99,10 +99,10 @@ fn changes_at_the_limit_of_a_frame_say_what_a_list_would() {
     let max = Peers::MAX as u8;
     bench.gather(0, max + 2);
     bench.told();
-    let mut known: BTreeSet<PeerId> = {
-        let named: Vec<PeerId> = bench.engine.overlay.neighbours().map(|(peer, _)| peer).collect();
-        named[..Peers::MAX].iter().copied().collect()
+    let named = |bench: &Bench| -> BTreeSet<PeerId> {
+        bench.engine.overlay.neighbours().map(|(peer, _)| peer).take(Peers::MAX).collect()
     };
+    let mut known = named(&bench);
     for gone in 0..4 {
         bench.input(Input::LinkDown { link: LinkId(gone), cause: LinkEnd::Reset });
         let (lists, changes) = bench.told();
@@ -112,13 +112,11 @@ fn changes_at_the_limit_of_a_frame_say_what_a_list_would() {
             change.went.iter().for_each(|peer| assert!(known.remove(peer), "it was named"));
             change.came.iter().for_each(|peer| assert!(known.insert(*peer), "it was not"));
         }
-        let mut named: Vec<PeerId> = bench.engine.overlay.neighbours().map(|(peer, _)| peer).collect();
-        named.truncate(Peers::MAX);
-        let me = peer(max + 1);
-        let is_other = |peer: &&PeerId| **peer != me;
-        let (told, is): (BTreeSet<_>, BTreeSet<_>) =
-            (known.iter().filter(is_other).collect(), named.iter().filter(is_other).collect());
-        assert_eq!(told, is, "after {gone}");
+        // It is not told of itself.
+        let others = |all: &BTreeSet<PeerId>| -> BTreeSet<PeerId> {
+            all.iter().filter(|other| **other != peer(max + 1)).copied().collect()
+        };
+        assert_eq!(others(&known), others(&named(&bench)), "after {gone}");
     }
 }
 

@@ -402,10 +402,9 @@ impl Tree {
     /// Somebody who may know more, for a request to the root: not the one that asks, and who is not below that one,
     /// as far as its branch tells; the nearest first, others in turn.
     pub(super) fn whom_to_ask(&self, not: Option<LinkId>, branch: u8, turn: u32) -> Option<(LinkId, TreeIx)> {
-        let mut able: Vec<&Via> =
-            self.vias.iter().filter(|via| via.theirs.is_some() && Some(via.link) != not).collect();
         // Who has said that it has no way has asked itself.
-        able.retain(|via| via.dist != UNREACHABLE);
+        let is_able = |via: &&Via| via.theirs.is_some() && via.dist != UNREACHABLE && Some(via.link) != not;
+        let mut able: Vec<&Via> = self.vias.iter().filter(is_able).collect();
         able.sort_by_key(|via| (via.branch == branch, via.is_child, via.dist, via.link));
         let via = able.get(turn as usize % able.len().max(1))?;
         Some((via.link, via.theirs?))
