@@ -217,7 +217,7 @@ pub struct Crash {
     /// The machine goes with it, so that nobody is told.
     #[serde(default)]
     pub power_off: bool,
-    /// And the last so many commits, although the disk said that they were safe.
+    /// And the last so many commits, 64 at most, although the disk said that they were safe.
     #[serde(default)]
     pub lost_commits: usize,
 }

@@ -199,6 +199,12 @@ impl Topology {
         u8::try_from(site.unwrap_or(self.conditions.sites.len().saturating_sub(1))).unwrap_or(u8::MAX)
     }
 
+    /// The first site into which everybody can dial, which is where a contact has to be.
+    pub(crate) fn open_site(&self) -> Option<u8> {
+        let site = self.conditions.sites.iter().position(|site| site.nat == Nat::Open);
+        site.and_then(|site| u8::try_from(site).ok())
+    }
+
     /// A new node of this site.
     pub(crate) fn put_on_segment(&mut self, node: NodeIx, site: u8) {
         if self.conditions.sites.get(usize::from(site)).is_some_and(|site| site.is_segment) {

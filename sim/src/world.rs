@@ -226,7 +226,9 @@ impl World {
         let shard = if is_hostile { 0 } else { ix % self.shards.len() };
         let hosts = &mut self.shards[shard].hosts;
         let home = (shard as u16, u32::try_from(hosts.len()).unwrap_or(u32::MAX));
-        let site = self.topology.draw_site(ix);
+        let is_contact = self.config.contact == Some(ix);
+        let site = if is_contact { self.topology.open_site() } else { None };
+        let site = site.unwrap_or_else(|| self.topology.draw_site(ix));
         self.topology.put_on_segment(ix, site);
         self.topology.places.push(Place { home, site, is_hostile, ..Place::default() });
         self.topology.peers.push(host.peer);

@@ -58,6 +58,25 @@ fn sites_and_routers() {
     assert!(report.latency_p50_ms > 10.0, "most are far apart: {}", report.latency_p50_ms);
 }
 
+/// Goal: where nodes know one contact only, two sites whose routers let nobody in speak through who is elsewhere. Method: the
+/// contact is at the one open site, with a sixth of the nodes; it stands still for ten seconds, so that links are made again.
+#[test]
+fn homes_meet_at_the_contact() {
+    let sites = "contact = 0\njoins = \"2s\"\npauses = [{ node = 0, at = \"12s\", until = \"22s\" }]\n\
+         [[sites]]\nname = \"home\"\nlatency = \"1ms\"\nnat = \"closed\"\nshare = 3\n\
+         [[sites]]\nname = \"flat\"\nlatency = \"1ms\"\nnat = \"cone\"\nshare = 2\n\
+         [[sites]]\nname = \"hosted\"\nlatency = \"1ms\"\n\
+         [[paths]]\nsites = [\"home\", \"flat\"]\nlatency = \"20ms\"\n\
+         [[paths]]\nsites = [\"home\", \"hosted\"]\nlatency = \"15ms\"\n\
+         [[paths]]\nsites = [\"flat\", \"hosted\"]\nlatency = \"15ms\"\n";
+    assert_good("homes", &run(sites));
+    let shut =
+        sites.replace("\"hosted\"\nlatency = \"1ms\"", "\"hosted\"\nlatency = \"1ms\"\nnat = \"cone\"");
+    let error =
+        Scenario::parse(&format!("nodes = 30\nduration = \"90s\"\n{shut}"), &[]).expect_err("nobody gets in");
+    assert!(error.to_string().contains("contact: no site is open"), "{error}");
+}
+
 /// Goal: a way that is open in one direction only, and lines that come and go, cut nobody off for good.
 #[test]
 fn one_way_and_flapping() {

@@ -47,7 +47,7 @@ impl Engine {
         tables.extend(self.conduct.table_sizes());
         tables.extend(self.overlay.table_sizes());
         tables.extend(self.presence.table_sizes());
-        tables.extend(self.groups.values().flat_map(|group| group.table_sizes()));
+        tables.extend(self.groups.values().flat_map(|group| group.table_sizes(&self.config.bounds)));
         tables
     }
 }

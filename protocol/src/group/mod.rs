@@ -334,14 +334,15 @@ impl Group {
     }
 
     /// See [`crate::engine::Engine::table_sizes`].
-    pub(crate) fn table_sizes(&self) -> [(&'static str, usize, usize); 9] {
+    pub(crate) fn table_sizes(&self, bounds: &Bounds) -> [(&'static str, usize, usize); 10] {
         let (grafted, late) = self.tree.sizes();
         let (misses, shunned) = self.forest.sizes();
         [
             ("authors", self.logs.len(), limits::AUTHORS_MAX),
             ("held bytes", self.held_bytes, limits::HELD_BYTES_MAX),
             ("claims", self.repair.n_logs(), limits::AUTHORS_MAX),
-            ("trees", self.forest.len(), limits::TREES_MAX),
+            ("members", self.census.len(), bounds.members),
+            ("trees", self.forest.len(), bounds.trees),
             ("gaps", self.gaps.len(), limits::GAPS_MAX),
             ("grafted authors", grafted, limits::AUTHORS_MAX),
             ("late announcements", late, limits::LATE_MAX),

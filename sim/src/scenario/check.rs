@@ -4,6 +4,8 @@ use core::time::Duration;
 
 use super::{Scenario, network};
 use crate::baseline::Protocol;
+use crate::disk::LOST_MAX;
+use crate::topology::Nat;
 
 impl Scenario {
     /// Looks at every field.
@@ -59,6 +61,9 @@ impl Scenario {
         }
         if let Some(contact) = self.contact {
             in_range("contact", contact)?;
+            if !self.sites.is_empty() && self.sites.iter().all(|site| site.nat != Nat::Open) {
+                return Err("contact: no site is open, so nobody reaches it".to_owned());
+            }
         }
         if self.contact.is_some() && self.acquaintances > 0 {
             return Err("acquaintances: nodes come through the contact, or know some from before".to_owned());
@@ -123,6 +128,9 @@ impl Scenario {
             in_range("crashes", crash.node)?;
             if let Some(restart) = crash.restart {
                 in_order("crashes", crash.at, restart)?;
+            }
+            if crash.lost_commits > LOST_MAX {
+                return Err(format!("crashes: lost_commits = {}: at most {LOST_MAX}", crash.lost_commits));
             }
         }
         for (what, spans) in [("pauses", &self.pauses), ("stalls", &self.stalls)] {

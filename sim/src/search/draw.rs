@@ -147,6 +147,8 @@ fn sites(scenario: &mut Scenario, rng: &mut Rng) {
     let near = scenario.latency.max(micros(100));
     let far = scenario.spread.max(near * 2);
     let is_segmented = scenario.contact.is_some() && rng.chance(0.4);
+    // Without a contact two sites into which nobody can dial might be all that is left.
+    let is_shut = scenario.contact.is_some() && rng.chance(0.6);
     for site in 0..n {
         scenario.sites.push(SiteText {
             name: format!("site-{site}"),
@@ -155,7 +157,12 @@ fn sites(scenario: &mut Scenario, rng: &mut Rng) {
             spread: Duration::ZERO,
             up: 0,
             down: 0,
-            nat: Nat::Open,
+            // The first is open, and there the contact is.
+            nat: if is_shut && site > 0 {
+                [Nat::Cone, Nat::Closed][rng.below(2) as usize]
+            } else {
+                Nat::Open
+            },
             segment: is_segmented && rng.chance(0.7),
         });
     }
@@ -221,7 +228,10 @@ fn faults(scenario: &mut Scenario, rng: &mut Rng) {
             2..5 => {
                 let restart = (!is_final).then_some(until);
                 let power_off = rng.chance(0.4);
-                scenario.crashes.push(Crash { node, at, restart, power_off, lost_commits: 0 });
+                let is_forgetful = power_off && node >= scenario.messages.senders;
+                let lost_commits =
+                    if is_forgetful && rng.chance(0.3) { 1 + rng.below(3) as usize } else { 0 };
+                scenario.crashes.push(Crash { node, at, restart, power_off, lost_commits });
             }
             5..8 => scenario.pauses.push(Span { node, at, until }),
             8 | 9 => scenario.stalls.push(Span { node, at, until }),
@@ -296,9 +306,11 @@ fn uplinks(scenario: &mut Scenario, rng: &mut Rng) {
     scenario.bandwidth = log_uniform(rng, 2e6, 1e8).max(least) as u64;
 }
 
-/// Several groups, of four or more each, sometimes so many that links have to serve more than one. Attackers are for one.
+/// Several groups, of four or more each, sometimes so many that links have to serve more than one. Attackers are for one;
+/// and all members of one may be at sites into which nobody can dial.
 fn groups(scenario: &mut Scenario, rng: &mut Rng) {
-    if scenario.nodes < 8 || scenario.attackers > 0 || !rng.chance(0.25) {
+    let is_shut = scenario.sites.iter().any(|site| site.nat != Nat::Open);
+    if scenario.nodes < 8 || scenario.attackers > 0 || is_shut || !rng.chance(0.25) {
         return;
     }
     let each = 1 + rng.below(8) as usize;
@@ -382,6 +394,8 @@ mod tests {
         share("corrupt", |one| one.corrupt > 0.0);
         share("clocks", |one| one.clock_drift_ppm > 0.0);
         share("sites", |one| !one.sites.is_empty());
+        share("routers", |one| one.sites.iter().any(|site| site.nat != Nat::Open));
+        share("a disk that lied", |one| one.crashes.iter().any(|crash| crash.lost_commits > 0));
         share("segments", |one| one.sites.iter().any(|site| site.segment));
         share("groups", |one| one.groups > 1);
         share("many groups", |one| one.groups_per_node > 4 && one.nodes > 17);

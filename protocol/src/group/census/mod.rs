@@ -211,6 +211,11 @@ impl Census {
         self.n_here
     }
 
+    /// Those who were there of late among them.
+    pub(crate) fn len(&self) -> usize {
+        self.members.len()
+    }
+
     // What is said.
 
     /// This node's own word, to be passed on.
