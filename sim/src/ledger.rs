@@ -16,6 +16,10 @@ use crate::topology::NodeIx;
 pub const PRESENCE_GRACE: Duration = Duration::from_secs(10);
 /// Violations that are kept.
 const VIOLATIONS_MAX: usize = 100;
+/// Nodes that die within so long of each other may look like a cut.
+const TOGETHER: Duration = Duration::from_secs(10);
+/// One mistake about a node is told by many, one after the other.
+const BURIED_ANEW: Duration = Duration::from_secs(60);
 /// Of the messages that an author published after another, so many are looked for when that one is delivered.
 const ORDER_WINDOW: usize = 64;
 
@@ -98,6 +102,11 @@ pub struct Ledger {
     pub n_refused: u64,
     /// Nodes declared gone that were there, outside the grace after a fault.
     pub n_false_alarms: u64,
+    /// Members that were taken off a list though they were there.
+    pub n_members_missed: u64,
+    /// Times that somebody who was there was declared gone, by however many.
+    pub n_buried: u64,
+    buried: BTreeMap<PeerId, Timestamp>,
     /// Nodes declared gone that came back in the same run, without a goodbye: whoever watched saw them flap.
     pub n_flaps: u64,
     /// Nodes that stand still some time.
@@ -174,6 +183,13 @@ impl Ledger {
             others.map(|node| took(*node)).collect()
         };
         self.deaths.iter().map(|(node, at)| known(*node, *at)).collect()
+    }
+
+    /// When the last node died and stayed dead within [`TOGETHER`] of another.
+    pub(crate) fn died_together_at(&self) -> Option<Timestamp> {
+        let mut times: Vec<Timestamp> = self.deaths.values().copied().collect();
+        times.sort_unstable();
+        times.windows(2).rev().find(|pair| pair[1] - pair[0] <= TOGETHER).map(|pair| pair[1])
     }
 
     /// The nodes that have a key.
@@ -485,10 +501,9 @@ impl Ledger {
             return;
         }
         self.gone_at.entry((node, peer)).or_insert(now);
-        let quiet_since =
-            subject.iter().chain([&node]).map(|node| self.disturbed[*node]).max().unwrap_or_default();
-        if is_there && said.1 != PresenceCause::Goodbye && now - quiet_since >= PRESENCE_GRACE {
+        if is_there && said.1 != PresenceCause::Goodbye && self.is_calm(now, node, &peer) {
             self.n_false_alarms += 1;
+            self.on_buried(now, &peer);
             self.violate(
                 now,
                 node,
@@ -496,6 +511,31 @@ impl Ledger {
                 format!("{} was declared gone: {}", peer.short(), said.1.name()),
             );
         }
+    }
+
+    /// A node took a member off its list that is there, and whom it could hear. In a mesh a list is of those who are
+    /// linked, and says no more than that somebody is suspected: verdicts count.
+    pub(crate) fn on_missed(&mut self, now: Timestamp, node: NodeIx, peer: PeerId, cause: PresenceCause) {
+        let is_verdict = matches!(cause, PresenceCause::Voted | PresenceCause::TimedOut);
+        if is_verdict && self.is_calm(now, node, &peer) {
+            self.n_members_missed += 1;
+            self.on_buried(now, &peer);
+            let text = format!("{} was taken off the list of members: {}", peer.short(), cause.name());
+            self.violate(now, node, "presence", text);
+        }
+    }
+
+    /// Somebody who is there was said to be gone: once, however many say so within a minute.
+    fn on_buried(&mut self, now: Timestamp, peer: &PeerId) {
+        let before = self.buried.insert(*peer, now);
+        self.n_buried += u64::from(before.is_none_or(|at| now - at > BURIED_ANEW));
+    }
+
+    /// No fault has touched a node or a peer of late.
+    fn is_calm(&self, now: Timestamp, node: NodeIx, peer: &PeerId) -> bool {
+        let both = self.nodes_of(peer).iter().chain([&node]);
+        let disturbed = both.map(|node| self.disturbed[*node]).max().unwrap_or_default();
+        now - disturbed >= PRESENCE_GRACE
     }
 
     /// Notes that something must never be.

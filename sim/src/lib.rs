@@ -22,6 +22,7 @@ pub mod bug;
 pub mod calendar;
 pub mod disk;
 pub mod host;
+pub mod kinds;
 pub mod ledger;
 pub mod report;
 pub mod rng;

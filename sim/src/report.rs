@@ -20,13 +20,12 @@ use serde::Serialize;
 pub use self::attack::AttackReport;
 pub use self::beside::Beside;
 use self::bytes::{Bytes, Mark};
-pub use self::bytes::{MESSAGE_KINDS, PRESENCE_KINDS};
 pub use self::memory::memory;
 pub use self::series::Sample;
 pub use self::stalls::StallReport;
 pub use self::timing::Quantiles;
 use crate::baseline::Protocol;
-use crate::ledger::Violation;
+use crate::ledger::{Sent, Violation};
 use crate::scenario::Scenario;
 pub use crate::shard::beacons::KIND as BEACON_KIND;
 use crate::world::World;
@@ -107,8 +106,12 @@ pub struct Report {
     pub wire_bytes_per_node_second: f64,
     /// Until all had been started and every node was linked to every other; none if never.
     pub mesh_seconds: Option<f64>,
-    /// Nodes declared gone that were there.
+    /// Nodes declared gone by a neighbour that were there.
     pub presence_false_alarms: u64,
+    /// Nodes taken off somebody's list of members that were there.
+    pub members_missed: u64,
+    /// How often in an hour a node that is there is declared gone, by however many.
+    pub false_gone_per_node_hour: f64,
     /// Nodes declared gone, by one that watched, that came back in the same run.
     pub presence_flaps: u64,
     /// Of nodes that died and stayed dead: how long each other node took to know.
@@ -171,16 +174,18 @@ pub fn run_world(
     mut progress: impl FnMut(Timestamp),
 ) -> (Report, World) {
     let end = Timestamp::ZERO + scenario.duration;
+    let measured_from = Timestamp::ZERO + scenario.messages.measured_from();
     let mut before = None;
     let mut sampler = series::Sampler::default();
     let mut mesh = None;
     let quiet = Timestamp::ZERO + scenario.quiet_at().max(scenario.joins);
-    let settled = Timestamp::ZERO + scenario.quiet_at() + scenario.settle;
+    let settled = quiet + scenario.settle;
     let mut rest = Rest::since(quiet);
     let mut next = world.now() + Duration::from_secs(1);
     while next < end {
-        if before.is_none() && next >= Timestamp::ZERO + scenario.messages.measured_from() {
-            before = Some(Mark::of(&world));
+        if before.is_none() && next > measured_from {
+            world.run_until(measured_from.max(world.now()));
+            before = Some(Mark::of(&world, sampler.node_seconds(&world)));
         }
         if scenario.nodes <= MESH_NODES_MAX {
             mesh = mesh.or_else(|| run_until_mesh(&mut world, scenario.joins, next));
@@ -203,10 +208,12 @@ pub fn run_world(
         next = world.now().max(next) + Duration::from_secs(1);
     }
     world.run_until(end);
+    check_sent(&mut world);
     check_same_logs(&mut world);
     check_bounds(&mut world);
     sampler.look(&world);
-    let report = summarize(scenario, &world, mesh, &before.unwrap_or_default());
+    let node_seconds = sampler.node_seconds(&world);
+    let report = summarize(scenario, &world, mesh, &before.unwrap_or_default(), node_seconds);
     (Report { series: sampler.take(), ..report }, world)
 }
 
@@ -221,6 +228,24 @@ fn run_until_mesh(world: &mut World, joins: Duration, until: Timestamp) -> Optio
         }
     }
     None
+}
+
+/// What was to be kept has left its author, unless that died before, or was told why not.
+fn check_sent(world: &mut World) {
+    let is_up = |node: usize| world.host(node).engine.is_some() && !world.topology().places[node].is_paused;
+    let is_stuck =
+        |sent: &Sent| sent.lane.is_kept() && !sent.is_sealed && !sent.is_lost && is_up(sent.author);
+    let messages = world.ledger.messages.iter().enumerate();
+    let stuck: Vec<(usize, usize)> =
+        messages.filter(|(_, sent)| is_stuck(sent)).map(|(number, sent)| (number, sent.author)).collect();
+    for (number, author) in stuck {
+        world.ledger.violate(
+            world.now(),
+            author,
+            "delivery",
+            format!("message {number} never left its author"),
+        );
+    }
 }
 
 /// After faults and messages have stopped, all running nodes hold the same kept logs.
@@ -281,7 +306,13 @@ fn check_bounds_of(world: &mut World, nodes: Vec<usize>) {
     }
 }
 
-fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>, before: &Mark) -> Report {
+fn summarize(
+    scenario: &Scenario,
+    world: &World,
+    mesh: Option<Duration>,
+    before: &Mark,
+    node_seconds: f64,
+) -> Report {
     let ledger = &world.ledger;
     let (mut delivered, mut expected, mut not_sent) = (0, 0, ledger.n_refused);
     let is_up = |node: &usize| world.host(*node).engine.is_some();
@@ -308,7 +339,7 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>, before:
     let deaths = timing::of_deaths(world);
     let seconds = scenario.duration.as_secs_f64();
     let spent = Bytes::of(world).since(&before.bytes);
-    let per_node = |bytes: u64| bytes as f64 / scenario.nodes as f64 / spent.seconds;
+    let per_node = |bytes: u64| bytes as f64 / (node_seconds - before.node_seconds).max(1e-6);
     Report {
         protocol: scenario.protocol,
         threads: world.n_shards(),
@@ -336,21 +367,21 @@ fn summarize(scenario: &Scenario, world: &World, mesh: Option<Duration>, before:
         message_bytes_per_node_second: per_node(spent.messages),
         presence_bytes_per_node_second: per_node(spent.presence),
         discovery_bytes_per_node_second: per_node(spent.discovery),
-        background_bytes_per_node_second: per_node(
-            spent.all - spent.presence - spent.messages - spent.discovery,
-        ),
+        background_bytes_per_node_second: per_node(spent.background),
         background_bytes_per_node_second_bare: per_node(spent.background_bare),
         bytes_per_payload_byte: ratio(world.wire_bytes(), ledger.payload),
-        wire_bytes_per_node_second: world.wire_bytes() as f64 / scenario.nodes as f64 / seconds,
+        wire_bytes_per_node_second: world.wire_bytes() as f64 / node_seconds.max(1e-6),
         mesh_seconds: mesh.map(|time| time.as_secs_f64()),
         presence_false_alarms: ledger.n_false_alarms,
+        members_missed: ledger.n_members_missed,
+        false_gone_per_node_hour: ledger.n_buried as f64 / (node_seconds / 3600.0).max(1e-6),
         presence_flaps: ledger.n_flaps,
         deaths_known_ms: deaths.each_ms,
         deaths_known_to_all_ms: deaths.all_ms,
         deaths_unknown: deaths.n_unknown,
         overlay: world.overlay_report(OVERLAY_AUTHORS),
         frames: world.frames(),
-        frames_per_node_second: before.rates(world, scenario.nodes, spent.seconds),
+        frames_per_node_second: before.rates(world, node_seconds),
         events: world.n_events(),
         hash: world.trace_hash(),
         attack: attack::summarize(scenario, world),

@@ -136,6 +136,9 @@ macro_rules! frames {
         }
 
         impl Frame {
+            /// All kinds: their numbers, and what they are called.
+            pub const KINDS: &[(u8, &'static str)] = &[(Self::DATA, "Data"), $(($kind, stringify!($name))),*];
+
             /// The number that stands before the body.
             pub const fn kind(&self) -> u8 {
                 match self { Self::Data { .. } => Self::DATA, $(Self::$name(_) => $kind,)* }

@@ -12,7 +12,7 @@ use crate::world::World;
 pub struct Sample {
     /// Virtual seconds since the start.
     pub seconds: f64,
-    /// Nodes that run.
+    /// Nodes that run and are no attackers.
     pub up: usize,
     /// First deliveries of a message at a node.
     pub deliveries: usize,
@@ -36,6 +36,9 @@ pub struct Sample {
 #[derive(Default)]
 pub(super) struct Sampler {
     samples: Vec<Sample>,
+    /// When it was last looked, and the seconds that nodes that are no attackers had run until then, of all together.
+    passed: Timestamp,
+    node_seconds: f64,
     bytes: Bytes,
     n_latencies: usize,
     n_copies: u64,
@@ -44,13 +47,22 @@ pub(super) struct Sampler {
 }
 
 impl Sampler {
+    /// Seconds that nodes have run, of all that are no attackers together.
+    pub(super) fn node_seconds(&mut self, world: &World) -> f64 {
+        let passed = world.now() - self.passed;
+        self.node_seconds += n_up(world) as f64 * passed.as_secs_f64();
+        self.passed = world.now();
+        self.node_seconds
+    }
+
     pub(super) fn look(&mut self, world: &World) {
+        self.node_seconds(world);
         let ledger = &world.ledger;
         let bytes = Bytes::of(world);
         let spent = bytes.since(&self.bytes);
         let mut new = ledger.latencies[self.n_latencies..].to_vec();
         new.sort_unstable();
-        let up = (0..world.n_nodes()).filter(|node| world.topology().places[*node].is_up).count();
+        let up = n_up(world);
         let per_node = |bytes: u64| bytes as f64 / up.max(1) as f64 / spent.seconds;
         let envelopes = ledger.n_envelopes - self.n_envelopes;
         let copies = (ledger.n_copies - self.n_copies) as f64;
@@ -63,7 +75,7 @@ impl Sampler {
             copies: if envelopes == 0 { 0.0 } else { copies / envelopes as f64 },
             message_bytes: per_node(spent.messages),
             presence_bytes: per_node(spent.presence),
-            background_bytes: per_node(spent.all - spent.presence - spent.messages),
+            background_bytes: per_node(spent.background),
             violations: ledger.violations.len() - self.n_violations,
         });
         self.bytes = bytes;
@@ -75,4 +87,8 @@ impl Sampler {
     pub(super) fn take(self) -> Vec<Sample> {
         self.samples
     }
+}
+
+fn n_up(world: &World) -> usize {
+    world.honest().filter(|node| world.topology().places[*node].is_up).count()
 }

@@ -7,11 +7,9 @@ use std::collections::BinaryHeap;
 use serde::Serialize;
 
 use super::World;
-use crate::rng::{Purpose, Rng};
+use crate::kinds::Purpose;
+use crate::rng::{self, Rng};
 use crate::topology::NodeIx;
-
-/// The kinds of frames that keep the overlay up: Peers, Refuse, Walk, Shuffle.
-const UPKEEP: [u8; 4] = [9, 19, 20, 21];
 
 /// What the links between running nodes make.
 #[derive(Clone, Debug, Serialize)]
@@ -30,9 +28,9 @@ pub struct OverlayReport {
     pub optimum_max_ms: f64,
     /// Until 99 % could.
     pub optimum_p99_ms: f64,
-    /// Connections opened, for each node, by whichever side.
+    /// Connections opened in the whole run, for each node, by whichever side; nodes that run no more count too.
     pub connections_per_node: f64,
-    /// Bytes of frames that keep the overlay up, a node.
+    /// Bytes of frames that keep the overlay up, the same way.
     pub upkeep_bytes_per_node: f64,
 }
 
@@ -81,7 +79,7 @@ impl World {
     pub fn overlay_report(&self, n_authors: usize) -> OverlayReport {
         let graph = self.graph();
         let up: Vec<NodeIx> = self.honest().filter(|node| self.topology.places[*node].is_up).collect();
-        let mut rng = Rng::split(self.config.seed, 0, 1, Purpose::Workload);
+        let mut rng = Rng::split(self.config.seed, 0, 1, rng::Purpose::Workload);
         let (mut sum_max, mut sum_p99, mut hops, mut unreached) = (0.0, 0.0, 0, 0);
         let n_authors = n_authors.min(up.len());
         for _ in 0..n_authors {
@@ -96,8 +94,11 @@ impl World {
             sum_p99 += times.get(p99).map_or(0.0, Duration::as_secs_f64);
         }
         let degrees: Vec<usize> = up.iter().map(|node| graph[*node].len()).collect();
-        let upkeep = self.frame_bytes_of(&UPKEEP);
+        let is_upkeep = |kind: u8| Purpose::of(kind, self.protocol()) == Purpose::Overlay;
+        let upkeep: u64 =
+            self.frames().iter().filter(|(kind, _)| is_upkeep(**kind)).map(|(_, (_, bytes))| bytes).sum();
         let each = |n: f64| n / up.len().max(1) as f64;
+        let n_all = self.honest().count().max(1) as f64;
         let mean = |sum: f64| sum / n_authors.max(1) as f64 * 1000.0;
         OverlayReport {
             unreached,
@@ -107,8 +108,8 @@ impl World {
             hops,
             optimum_max_ms: mean(sum_max),
             optimum_p99_ms: mean(sum_p99),
-            connections_per_node: each(2.0 * self.n_connections() as f64),
-            upkeep_bytes_per_node: each(upkeep as f64),
+            connections_per_node: 2.0 * self.n_connections() as f64 / n_all,
+            upkeep_bytes_per_node: upkeep as f64 / n_all,
         }
     }
 }

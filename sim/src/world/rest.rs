@@ -9,6 +9,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use djembe_protocol::id::{GroupId, PeerId};
+use djembe_protocol::limits;
 use djembe_protocol::time::Timestamp;
 
 use super::World;
@@ -30,7 +31,7 @@ const TOLD_MAX: usize = 10;
 pub(crate) struct Rest {
     /// Since then.
     quiet: Timestamp,
-    /// What was wrong at each look; none before the first.
+    /// What was wrong at the last look, where something of the kind was at each before; none before the first.
     flaws: Option<BTreeSet<Flaw>>,
 }
 
@@ -63,6 +64,18 @@ enum Twist {
 }
 
 impl Flaw {
+    /// Where it is: who takes one wrong parent after the other is wrong all the time.
+    fn place(&self) -> (&'static str, NodeIx, Option<(usize, NodeIx)>) {
+        let (check, node) = self.check();
+        let of = match self {
+            Self::Apart(node, group) => group.map(|group| (group, *node)),
+            Self::OneSided(..) => None,
+            Self::Tree(_, group, root, _) => Some((*group, *root)),
+            Self::Unlisted(_, group, member) | Self::Ghost(_, group, member) => Some((*group, *member)),
+        };
+        (check, node, of)
+    }
+
     fn check(&self) -> (&'static str, NodeIx) {
         match self {
             Self::Apart(node, _) => ("overlay", *node),
@@ -109,11 +122,12 @@ impl Rest {
 
     /// One look.
     pub(crate) fn look(&mut self, world: &World) {
-        let now = flaws(world, self.quiet);
-        self.flaws = Some(match self.flaws.take() {
-            None => now,
-            Some(before) => before.intersection(&now).copied().collect(),
-        });
+        let mut now = flaws(world, self.quiet);
+        if let Some(before) = self.flaws.take() {
+            let before: BTreeSet<_> = before.iter().map(Flaw::place).collect();
+            now.retain(|flaw| before.contains(&flaw.place()));
+        }
+        self.flaws = Some(now);
     }
 
     /// What was wrong all the time is.
@@ -153,13 +167,15 @@ fn flaws(world: &World, quiet: Timestamp) -> BTreeSet<Flaw> {
         others.retain(|other| !flaws.contains(&Flaw::OneSided(node, *other)));
     });
     flaws.extend(apart(&there, &links).into_iter().map(|node| Flaw::Apart(node, None)));
+    let died = world.ledger.died_together_at();
+    let knows_of_deaths = died.is_none_or(|at| world.now - at >= LISTED_AFTER + limits::PARTITION_HOLD);
     let has_attackers = world.honest().count() < world.n_nodes();
     for (group, members) in world.by_group(there.iter().copied()).into_iter().enumerate() {
         if members.len() < there.len() {
             flaws.extend(apart(&members, &links).into_iter().map(|node| Flaw::Apart(node, Some(group))));
         }
         if world.now - quiet >= LISTED_AFTER {
-            lists(world, group, &members, &mut flaws);
+            lists(world, group, &members, knows_of_deaths, &mut flaws);
         }
         // In a tree that goes over liars anything may be.
         if !has_attackers {
@@ -170,7 +186,7 @@ fn flaws(world: &World, quiet: Timestamp) -> BTreeSet<Flaw> {
 }
 
 /// What applications were told of the members of a group, where all of them fit on a list.
-fn lists(world: &World, group: usize, members: &[NodeIx], flaws: &mut BTreeSet<Flaw>) {
+fn lists(world: &World, group: usize, members: &[NodeIx], knows_of_deaths: bool, flaws: &mut BTreeSet<Flaw>) {
     let id = world.group_id(group);
     // Of two nodes with one key only one can be listed.
     let is_one = |node: &NodeIx| world.ledger.nodes_of(&world.host(*node).peer).len() == 1;
@@ -181,7 +197,8 @@ fn lists(world: &World, group: usize, members: &[NodeIx], flaws: &mut BTreeSet<F
         let unlisted = there.without(told).filter(|member| *member != node);
         flaws.extend(unlisted.map(|member| Flaw::Unlisted(node, group, member)));
         let is_gone = |member: &NodeIx| !world.topology.places[*member].is_up && is_one(member);
-        let ghosts = told.without(&there).filter(is_gone);
+        // Where several fall silent at once the network may be cut, and nobody judges them for so long.
+        let ghosts = told.without(&there).filter(is_gone).filter(|_| knows_of_deaths);
         flaws.extend(ghosts.map(|member| Flaw::Ghost(node, group, member)));
     }
 }

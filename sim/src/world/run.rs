@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use djembe_protocol::id::Lane;
+use djembe_protocol::id::{Lane, PeerId};
 use djembe_protocol::io::Event;
 use djembe_protocol::time::Timestamp;
 
@@ -154,26 +154,38 @@ impl World {
     }
 
     fn book(&mut self, at: Timestamp, node: NodeIx, event: Event) {
-        if let Event::Presence { peer, state, cause } = &event {
-            let subject = self.ledger.nodes_of(peer);
-            if subject.iter().any(|subject| self.is_hostile(*subject)) {
-                // Whatever becomes of it is right.
-                return;
+        match &event {
+            Event::Presence { peer, state, cause } if !self.is_of_hostile(peer) => {
+                let is_there = self.is_there_for(node, peer);
+                self.ledger.on_presence(at, node, *peer, (*state, *cause), is_there);
             }
-            // Who does not read cannot answer, and hears nobody.
-            let topology = &self.topology;
-            let is_there = !topology.places[node].is_stalled
-                && subject.iter().any(|subject| {
-                    let place = topology.places[*subject];
-                    place.is_up
-                        && !place.is_paused
-                        && !place.is_stalled
-                        && topology.reaches(node, *subject)
-                        && topology.reaches(*subject, node)
-                });
-            self.ledger.on_presence(at, node, *peer, (*state, *cause), is_there);
+            Event::MemberLeft { peer, cause, .. }
+                if !self.is_of_hostile(peer) && self.is_there_for(node, peer) =>
+            {
+                self.ledger.on_missed(at, node, *peer, *cause);
+            }
+            _ => {}
         }
         self.ledger.on_event(at, node, event);
+    }
+
+    /// Whatever becomes of an attacker is right.
+    fn is_of_hostile(&self, peer: &PeerId) -> bool {
+        self.ledger.nodes_of(peer).iter().any(|subject| self.is_hostile(*subject))
+    }
+
+    /// Whether a peer runs, and each can hear the other. Who does not read cannot answer, and hears nobody.
+    fn is_there_for(&self, node: NodeIx, peer: &PeerId) -> bool {
+        let topology = &self.topology;
+        !topology.places[node].is_stalled
+            && self.ledger.nodes_of(peer).iter().any(|subject| {
+                let place = topology.places[*subject];
+                place.is_up
+                    && !place.is_paused
+                    && !place.is_stalled
+                    && topology.reaches(node, *subject)
+                    && topology.reaches(*subject, node)
+            })
     }
 }
 
@@ -201,11 +213,14 @@ fn run_together(shards: &mut [Shard], topology: &Topology, end: Timestamp) -> bo
     let is_full = AtomicBool::new(false);
     let work = |shard: &mut Shard| {
         let me = usize::from(shard.ix);
+        let _leaves = meeting.enter();
         shard.swap_verdicts();
         loop {
             let at = shard.calendar.next_at().map_or(u64::MAX, Timestamp::as_micros);
             next[me].store(at, Ordering::Release);
-            meeting.wait();
+            if !meeting.wait() {
+                break;
+            }
             let first = next.iter().map(|at| at.load(Ordering::Acquire)).min().unwrap_or(u64::MAX);
             if first >= end.as_micros() || is_full.load(Ordering::Acquire) {
                 break;
@@ -215,7 +230,9 @@ fn run_together(shards: &mut [Shard], topology: &Topology, end: Timestamp) -> bo
                 let to = usize::from(topology.places[node].home.0);
                 lock(&mail[to]).push((key, happening));
             }
-            meeting.wait();
+            if !meeting.wait() {
+                break;
+            }
             for (key, happening) in lock(&mail[me]).drain(..) {
                 shard.calendar.schedule(key, happening);
             }
@@ -244,24 +261,73 @@ struct Meeting {
     n: usize,
     arrived: AtomicUsize,
     round: AtomicUsize,
+    is_broken: AtomicBool,
+}
+
+/// One of those who meet. If it panics, the others would wait for ever: they are told.
+struct Attendance<'a>(&'a Meeting);
+
+impl Drop for Attendance<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.is_broken.store(true, Ordering::Release);
+        }
+    }
 }
 
 impl Meeting {
     fn new(n: usize) -> Self {
-        Self { n, arrived: AtomicUsize::new(0), round: AtomicUsize::new(0) }
+        let (arrived, round) = Default::default();
+        Self { n, arrived, round, is_broken: AtomicBool::new(false) }
     }
 
-    fn wait(&self) {
+    fn enter(&self) -> Attendance<'_> {
+        Attendance(self)
+    }
+
+    /// True once all are here, false if one will never be.
+    fn wait(&self) -> bool {
         let round = self.round.load(Ordering::Acquire);
         if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.n {
             self.arrived.store(0, Ordering::Release);
             self.round.store(round + 1, Ordering::Release);
-            return;
+            return true;
         }
         let mut looks = 0;
         while self.round.load(Ordering::Acquire) == round {
+            if self.is_broken.load(Ordering::Acquire) {
+                return false;
+            }
             looks += 1;
             if looks < LOOKS { std::hint::spin_loop() } else { std::thread::yield_now() }
         }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: one thread that panics ends the run, and does not leave the others waiting for it.
+    #[test]
+    fn nobody_waits_for_one_that_panicked() {
+        let meeting = Meeting::new(3);
+        let work = |rounds: usize| {
+            let _leaves = meeting.enter();
+            for _ in 0..rounds {
+                if !meeting.wait() {
+                    return false;
+                }
+            }
+            assert!(rounds > 10, "planted");
+            true
+        };
+        std::thread::scope(|scope| {
+            let (one, other) = (scope.spawn(|| work(20)), scope.spawn(|| work(20)));
+            let failed = scope.spawn(|| work(10));
+            assert!(failed.join().is_err());
+            assert_eq!((one.join().ok(), other.join().ok()), (Some(false), Some(false)));
+        });
     }
 }

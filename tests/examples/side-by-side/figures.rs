@@ -3,7 +3,9 @@
 use core::fmt;
 use std::collections::{BTreeMap, BTreeSet};
 
-use djembe_sim::report::{MESSAGE_KINDS, PRESENCE_KINDS, quantile_ms};
+use djembe_sim::baseline::Protocol;
+use djembe_sim::kinds::Purpose;
+use djembe_sim::report::quantile_ms;
 use djembe_sim::scenario::Scenario;
 use serde::Serialize;
 
@@ -46,9 +48,9 @@ impl Frames {
 
 /// What frames of a kind are for.
 fn purpose(kind: u8) -> &'static str {
-    match kind {
-        kind if MESSAGE_KINDS.contains(&kind) => "messages",
-        kind if PRESENCE_KINDS.contains(&kind) => "presence",
+    match Purpose::of(kind, Protocol::Djembe) {
+        Purpose::Messages => "messages",
+        Purpose::Presence => "presence",
         _ => "background",
     }
 }
