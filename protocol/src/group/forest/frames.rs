@@ -251,9 +251,8 @@ impl Forest {
         if !tree.chain.is_newest(advert.seq, &advert.key) {
             return Err(Junk::Key);
         }
-        let up_at = self.links.get(&link).map(|neighbour| neighbour.up_at);
-        let is_live = up_at.is_some_and(|at| ground.now - at >= limits::LINK_NEW);
-        let route = Route { is_new, is_live, dist: advert.dist, branch: advert.branch };
+        let up_at = self.links.get(&link).map_or(ground.now, |neighbour| neighbour.up_at);
+        let route = Route { is_new, up_at, dist: advert.dist, branch: advert.branch };
         let news = tree.on_route(ground, link, route);
         self.act_on(ground, ix, link, news);
         Ok(())

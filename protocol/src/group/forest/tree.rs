@@ -112,8 +112,8 @@ impl Via {
 pub(super) struct Route {
     /// It is the first to tell of the round.
     pub(super) is_new: bool,
-    /// It tells because the round has come to it just now, as far as we know, and not because a link came up.
-    pub(super) is_live: bool,
+    /// When the link to it came up.
+    pub(super) up_at: Timestamp,
     pub(super) dist: u16,
     pub(super) branch: u8,
 }
@@ -233,12 +233,13 @@ impl Tree {
     /// A neighbour said how far it is.
     pub(super) fn on_route(&mut self, ground: &Ground<'_>, link: LinkId, route: Route) -> News {
         let (now, age) = (ground.now, self.age());
-        let Route { is_new, is_live, dist, branch } = route;
+        let Route { is_new, up_at, dist, branch } = route;
         if is_new {
             self.start_round(now);
-            self.is_measured = is_live;
+            // Else it may tell because the link came up, and not because the round has come to it just now.
+            self.is_measured = now - up_at >= limits::LINK_NEW;
         }
-        let least = self.least(now, ground.cost(link));
+        let least = self.least(now, up_at, ground.cost(link));
         let via = self.via(link);
         if std::mem::replace(&mut via.age, age) != age {
             via.least = least;
@@ -315,10 +316,11 @@ impl Tree {
 
     /// How far somebody is at the least who first tells of the round now, `cost` away. Rounds cannot be made up, and
     /// whoever is nearer hears of one earlier: by so much later than the first one's its news came, so much farther it
-    /// is.
-    fn least(&self, now: Timestamp, cost: u16) -> u16 {
+    /// is. Who was no neighbour yet could not tell: the way over it counts as the first one's at the least.
+    fn least(&self, now: Timestamp, up_at: Timestamp, cost: u16) -> u16 {
         self.first.map_or(0, |(at, over)| {
-            let later = u16::try_from((now - at).as_micros() / 100).unwrap_or(u16::MAX);
+            let later = if up_at > at { Duration::ZERO } else { now - at };
+            let later = u16::try_from(later.as_micros() / 100).unwrap_or(u16::MAX);
             over.saturating_add(later).saturating_sub(cost).saturating_sub(LATE).min(UNREACHABLE - 1)
         })
     }
