@@ -54,6 +54,10 @@ pub struct Config {
     pub seed: u64,
     /// How much of others it keeps.
     pub bounds: Bounds,
+    /// How long a silence is borne beyond [`crate::limits::EVASIVE_AFTER`] before a neighbour is suspected, and a suspect's
+    /// answer is waited for, in thousandths of what is usual. Less than [`crate::limits::PATIENCE`] is for measurements only:
+    /// of how far healthy nodes are from being declared gone.
+    pub patience: u16,
 }
 
 /// What groups may touch: everything but the groups. No function, so that a group can be borrowed beside it.
@@ -128,7 +132,7 @@ impl Engine {
         let config = Config { bounds: config.bounds.workable(), ..config };
         Self {
             choices: Xoshiro256PlusPlus::seed_from_u64(config.seed),
-            presence: Presence::new(me, config.incarnation),
+            presence: Presence::new(me, config.incarnation).with_patience(config.patience),
             overlay: Overlay::new(me, config.seed).with_passive(config.bounds.peers),
             config,
             identity,

@@ -384,6 +384,8 @@ pub const SUSPECT_AFTER: Duration = Duration::from_secs(4);
 pub const SUSPECT_AFTER_BAD: Duration = Duration::from_secs(8);
 /// Silence after which it does so after a connection that broke and cannot be made again.
 pub const SUSPECT_AFTER_RESET: Duration = Duration::from_millis(1500);
+/// All of what a silence is borne for; measurements take less.
+pub const PATIENCE: u16 = 1000;
 /// Neighbours whose silence of [`EVASIVE_AFTER`] came to an end make bad weather, if there are so many ...
 pub const STALLS_BAD: usize = 4;
 /// ... within so long.

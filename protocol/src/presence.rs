@@ -65,6 +65,8 @@ pub(crate) struct Presence {
     weather: Weather,
     /// Who observes a node need not be a neighbour of ours.
     is_partial: bool,
+    /// Thousandths.
+    patience: u32,
     rumours: Rumours,
     /// What it last said against votes.
     alive: Option<Alive>,
@@ -88,6 +90,7 @@ impl Presence {
             health: Health::default(),
             weather: Weather::default(),
             is_partial: false,
+            patience: u32::from(limits::PATIENCE),
             rumours: Rumours::default(),
             alive: None,
             refuted_at: None,
@@ -96,6 +99,11 @@ impl Presence {
             next: None,
             facts: Vec::new(),
         }
+    }
+
+    /// See [`crate::engine::Config::patience`].
+    pub(crate) fn with_patience(self, patience: u16) -> Self {
+        Self { patience: u32::from(patience.min(limits::PATIENCE)), ..self }
     }
 
     /// The facts since last asked.

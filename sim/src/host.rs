@@ -11,6 +11,7 @@ use djembe_protocol::crypto::Identity;
 use djembe_protocol::engine::{Config, Engine};
 use djembe_protocol::id::{EnvelopeId, Incarnation, LinkId, PeerId};
 use djembe_protocol::io::{CloseCause, Event, Input, Output};
+use djembe_protocol::limits;
 use djembe_protocol::persist::{Query, StoreOp, Token};
 use djembe_protocol::time::Timestamp;
 use djembe_protocol::wire::frame::{Address, Class, Frame};
@@ -46,6 +47,8 @@ pub struct Host {
     pub network: [u8; 8],
     /// How much of others it keeps.
     pub bounds: Bounds,
+    /// Thousandths of the usual; see the engine's configuration.
+    pub patience: u16,
     /// Nothing is given to it while it is paused; it comes all at once afterwards.
     pub is_paused: bool,
     /// Its sockets are not read.
@@ -160,6 +163,7 @@ impl Host {
             run: 0,
             network,
             bounds: Bounds::default(),
+            patience: limits::PATIENCE,
             is_paused: false,
             is_stalled: false,
             is_clogged: false,
@@ -225,6 +229,7 @@ impl Host {
             incarnation: Incarnation(self.run * 1000),
             seed: split(Purpose::Choices).next_u64(),
             bounds: self.bounds,
+            patience: self.patience,
         };
         let secrets = Box::new(SeededSecrets(split(Purpose::Secrets)));
         let engine = Engine::new(config, self.identity(), secrets);

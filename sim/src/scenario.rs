@@ -10,6 +10,7 @@ use core::fmt;
 use core::time::Duration;
 
 use djembe_protocol::bounds::Bounds;
+use djembe_protocol::limits;
 use djembe_protocol::time::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -135,6 +136,9 @@ pub struct Scenario {
     /// How much of others a node keeps.
     #[serde(default)]
     pub bounds: Bounds,
+    /// How long silence is borne before somebody is suspected, in thousandths of the usual; less is for measurements.
+    #[serde(default = "patience")]
+    pub patience: u16,
     /// A commit takes half of this to this.
     #[serde(default = "millis_5", deserialize_with = "time")]
     pub persist: Duration,
@@ -309,6 +313,7 @@ impl Scenario {
                 contact: self.contact,
                 acquaintances: self.acquaintances,
                 bounds: self.bounds,
+                patience: self.patience,
                 persist: self.persist,
                 fetch: self.fetch,
                 carry: self.carry.unwrap_or(if self.nodes > LARGE { Carry::Frames } else { Carry::Bytes }),
@@ -506,6 +511,10 @@ fn micros_200() -> Duration {
 
 fn millis_1() -> Duration {
     Duration::from_millis(1)
+}
+
+fn patience() -> u16 {
+    limits::PATIENCE
 }
 
 fn millis_5() -> Duration {

@@ -20,6 +20,7 @@ use djembe_protocol::bounds::Bounds;
 use djembe_protocol::crypto::GroupKey;
 use djembe_protocol::id::{GroupId, Lane, LinkId};
 use djembe_protocol::io::{CloseCause, Command, Input};
+use djembe_protocol::limits;
 use djembe_protocol::message::Draft;
 use djembe_protocol::time::Timestamp;
 use djembe_protocol::wire::frame::{Address, Class, Frame};
@@ -67,6 +68,8 @@ pub struct WorldConfig {
     pub optimum: bool,
     /// How much of others a node keeps.
     pub bounds: Bounds,
+    /// How long silence is borne, in thousandths of the usual.
+    pub patience: u16,
     /// In place of a contact a node knows so many others from before, drawn by lot.
     pub acquaintances: usize,
     /// Nodes are spread over so many threads. It makes no difference to what happens.
@@ -94,6 +97,7 @@ impl Default for WorldConfig {
             protocol: Protocol::Djembe,
             optimum: false,
             bounds: Bounds::default(),
+            patience: limits::PATIENCE,
             acquaintances: 0,
             threads: 1,
         }
@@ -221,6 +225,7 @@ impl World {
         let ix = self.topology.places.len();
         let mut host = Host::new(self.config.seed, ix, key.unwrap_or(ix), network);
         host.bounds = self.config.bounds;
+        host.patience = self.config.patience;
         host.clock = Clock::drawn(self.config.seed, ix, self.config.clock_skew, self.config.clock_drift_ppm);
         // Attackers conspire, so they are all in one shard.
         let shard = if is_hostile { 0 } else { ix % self.shards.len() };

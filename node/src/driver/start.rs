@@ -8,7 +8,7 @@ use std::time::Instant;
 use djembe_protocol::crypto::{Domain, Identity};
 use djembe_protocol::engine::{Config, Engine};
 use djembe_protocol::id::{Incarnation, PeerId};
-use djembe_protocol::limits::CONNECTIONS_MAX;
+use djembe_protocol::limits::{self, CONNECTIONS_MAX};
 use djembe_protocol::wire::beacon::NetworkTag;
 use tokio::sync::mpsc;
 
@@ -56,6 +56,7 @@ impl Driver {
             incarnation: Incarnation(incarnation),
             seed: getrandom::u64().map_err(|error| NodeError::Entropy(error.to_string()))?,
             bounds: builder.bounds,
+            patience: limits::PATIENCE,
         };
         let engine = Engine::new(config, keys, Box::new(OsSecrets));
         Ok(Self {

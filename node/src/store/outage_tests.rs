@@ -78,7 +78,13 @@ impl Harness {
         let incarnation = Incarnation(disk.next_incarnation().expect("counted"));
         let is_full = Arc::new(AtomicBool::new(false));
         let worker = Worker::spawn(Box::new(Flaky { disk, is_full: is_full.clone() })).expect("a thread");
-        let config = Config { network: [0; 8], incarnation, seed: 1, bounds: Bounds::default() };
+        let config = Config {
+            network: [0; 8],
+            incarnation,
+            seed: 1,
+            bounds: Bounds::default(),
+            patience: limits::PATIENCE,
+        };
         let mut node = Self {
             engine: Engine::new(config, identity, Box::new(Zeros)),
             worker,

@@ -65,8 +65,13 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let config =
-            Config { network: NETWORK, incarnation: Incarnation(7), seed: 1, bounds: Bounds::default() };
+        let config = Config {
+            network: NETWORK,
+            incarnation: Incarnation(7),
+            seed: 1,
+            bounds: Bounds::default(),
+            patience: limits::PATIENCE,
+        };
         let mut bench = Self {
             engine: Engine::new(config, Identity::from_seed([1; 32]), Box::new(Zeros)),
             now: Timestamp::from_micros(1),

@@ -334,9 +334,10 @@ impl Group {
     }
 
     /// See [`crate::engine::Engine::table_sizes`].
-    pub(crate) fn table_sizes(&self, bounds: &Bounds) -> [(&'static str, usize, usize); 10] {
+    pub(crate) fn table_sizes(&self, bounds: &Bounds) -> [(&'static str, usize, usize); 14] {
         let (grafted, late) = self.tree.sizes();
         let (misses, shunned) = self.forest.sizes();
+        let (left, numbers) = self.forest.sizes_of_links();
         [
             ("authors", self.logs.len(), limits::AUTHORS_MAX),
             ("held bytes", self.held_bytes, limits::HELD_BYTES_MAX),
@@ -348,6 +349,11 @@ impl Group {
             ("late announcements", late, limits::LATE_MAX),
             ("missed envelopes", misses, limits::MISSES_MAX),
             ("shunned neighbours", shunned, limits::SHUNNED_MAX),
+            ("neighbours that left", left, limits::SHUNNED_MAX),
+            ("numbers of trees", numbers, limits::LINKS_MAX * bounds.trees),
+            ("recent bytes", self.recent.n_bytes(), limits::RECENT_BYTES_MAX),
+            // A full one is sent before the next frame is taken in, which brings as many at most.
+            ("news for one link", self.outgoing.longest(), 2 * limits::FACTS_MAX),
         ]
     }
 

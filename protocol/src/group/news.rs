@@ -31,6 +31,11 @@ impl Outgoing {
         [self.send_at, self.say_at, self.tell_at].into_iter().flatten().min()
     }
 
+    /// Facts that wait for one link and tree: the most.
+    pub(super) fn longest(&self) -> usize {
+        self.queues.values().map(Vec::len).max().unwrap_or(0)
+    }
+
     /// A neighbour knows this itself.
     fn forget(&mut self, link: LinkId, fact: &Fact) {
         for (_, queue) in self.queues.range_mut((link, TreeIx::MIN)..=(link, TreeIx::MAX)) {

@@ -42,6 +42,11 @@ impl Recent {
         while self.bytes > limits::RECENT_BYTES_MAX && self.drop_oldest() {}
     }
 
+    /// Bytes of all that is kept.
+    pub(super) fn n_bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// When [`Recent::expire`] has something to do.
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
         self.order.front().map(|(since, _)| *since + limits::RECENT_AGE_MAX + LOOK_EVERY)

@@ -30,6 +30,12 @@ impl Presence {
         }
     }
 
+    /// A time of silence, of which what is beyond [`limits::EVASIVE_AFTER`] counts by the patience.
+    fn patiently(&self, after: Duration) -> Duration {
+        let beyond = after.saturating_sub(limits::EVASIVE_AFTER);
+        limits::EVASIVE_AFTER + beyond * self.patience / u32::from(limits::PATIENCE)
+    }
+
     fn look_at(
         &mut self,
         now: Timestamp,
@@ -44,6 +50,8 @@ impl Presence {
         } else {
             (limits::SUSPECT_AFTER, limits::SUSPECT_AFTER_RESET)
         };
+        let [usual, suspect_after] =
+            [limits::SUSPECT_AFTER, suspect_after].map(|after| self.patiently(after));
         let is_vouched_for = self.is_vouched_for(&peer, observers);
         let Some(known) = self.peers.get_mut(&peer) else {
             return;
@@ -74,7 +82,7 @@ impl Presence {
                 self.look_at(now, peer, identity, observers);
             }
             PresenceState::Evasive => {
-                let given_up_at = known.last_heard + (known.quiet + limits::SUSPECT_AFTER) * stretch;
+                let given_up_at = known.last_heard + (known.quiet + usual) * stretch;
                 let silent_due = known.last_heard + (known.quiet + suspect_after) * stretch;
                 let due = match known.reset_at {
                     Some(reset) if !known.linked => silent_due.min(reset + after_reset * stretch),
@@ -193,6 +201,7 @@ impl Presence {
         // A broken connection tells of one process; silence may turn out to be that of many.
         let is_counted = !is_cut_off && votes >= needed;
         let settle = if self.weather.is_bad(now) { limits::SETTLE_AFTER_BAD } else { limits::SETTLE_AFTER };
+        let settle = settle * self.patience / u32::from(limits::PATIENCE);
         let counts_at = if settles && known.is_silent() { since + settle } else { since };
         let cause = if is_counted && now >= counts_at {
             PresenceCause::Voted

@@ -271,6 +271,11 @@ impl Forest {
         self.blame.sizes()
     }
 
+    /// The same: who left, and numbers that neighbours have for trees.
+    pub(crate) fn sizes_of_links(&self) -> (usize, usize) {
+        (self.left.len(), self.theirs.len())
+    }
+
     // Parents.
 
     fn adopt(&mut self, ground: &Ground<'_>, ix: TreeIx, link: LinkId) {
