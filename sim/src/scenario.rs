@@ -28,7 +28,7 @@ use crate::world::{Fault, World, WorldConfig};
 const LARGE: usize = 1000;
 
 /// Scenarios that are compiled in, by name.
-pub const SHIPPED: [(&str, &str); 23] = [
+pub const SHIPPED: [(&str, &str); 24] = [
     ("lan-30", include_str!("../scenarios/lan-30.toml")),
     ("office-200-wifi", include_str!("../scenarios/office-200-wifi.toml")),
     ("campus-1k", include_str!("../scenarios/campus-1k.toml")),
@@ -38,6 +38,7 @@ pub const SHIPPED: [(&str, &str); 23] = [
     ("crash-90", include_str!("../scenarios/crash-90.toml")),
     ("partition-heal", include_str!("../scenarios/partition-heal.toml")),
     ("lossy-presence", include_str!("../scenarios/lossy-presence.toml")),
+    ("false-alarms", include_str!("../scenarios/false-alarms.toml")),
     ("pauses", include_str!("../scenarios/pauses.toml")),
     ("slow-reader", include_str!("../scenarios/slow-reader.toml")),
     ("hostile", include_str!("../scenarios/hostile.toml")),
