@@ -165,7 +165,7 @@ impl Census {
         let goes_on = |after: &PeerId| {
             last == Some(*after) && self.compare.asked.is_some_and(|asked| *after > asked.after)
         };
-        match page.more_after.filter(|after| goes_on(after) && self.n_here < ground.members_max) {
+        match page.more_after.filter(|after| goes_on(after) && !self.is_full(ground)) {
             Some(after) => self.ask(ground, link, after),
             None => self.compare.asked = None,
         }

@@ -254,16 +254,16 @@ impl Census {
                 let is_behind = record.stay == Stay::Here && !known.is_here();
                 return Ok(if is_behind { Worth::Outdated } else { Worth::Old });
             }
-        } else if self.n_here >= ground.members_max {
+        } else if self.is_full(ground) {
             return Ok(Worth::Old);
         }
         *toll += limits::SIGNATURE_TOLL;
         record.verify(&ground.tag).map_err(|_| Junk)?;
         if !self.members.contains(&record.peer) {
-            self.make_room(ground.members_max);
+            self.make_room(self.room_for_others(ground));
         }
         self.put(ground.now, record);
-        self.is_sample |= self.n_here >= ground.members_max;
+        self.is_sample |= self.is_full(ground);
         let may_pass = self.members.get_mut(&record.peer).is_some_and(|known| known.may_pass(ground.now));
         Ok(if may_pass { Worth::News } else { Worth::Noted })
     }
@@ -357,6 +357,15 @@ impl Census {
         };
         self.tally(peer, id, false);
         true
+    }
+
+    fn is_full(&self, ground: &Ground<'_>) -> bool {
+        self.n_here >= self.room_for_others(ground)
+    }
+
+    /// Members that the list takes, but for this node's own place if it has not said its word yet.
+    fn room_for_others(&self, ground: &Ground<'_>) -> usize {
+        ground.members_max - usize::from(!self.members.contains(&ground.me))
     }
 
     /// Room for one more: those who are no longer there are forgotten for it, those who are there stay.
