@@ -316,11 +316,12 @@ impl Tree {
 
     /// How far somebody is at the least who first tells of the round now, `cost` away. Rounds cannot be made up, and
     /// whoever is nearer hears of one earlier: by so much later than the first one's its news came, so much farther it
-    /// is. Who was no neighbour yet could not tell: the way over it counts as the first one's at the least.
+    /// is. Who was no neighbour yet could not tell: the way over it counts as longer than the first one's, so that nobody
+    /// attracts those who have a good one by coming anew.
     fn least(&self, now: Timestamp, up_at: Timestamp, cost: u16) -> u16 {
         self.first.map_or(0, |(at, over)| {
-            let later = if up_at > at { Duration::ZERO } else { now - at };
-            let later = u16::try_from(later.as_micros() / 100).unwrap_or(u16::MAX);
+            let later = u16::try_from((now - at).as_micros() / 100).unwrap_or(u16::MAX);
+            let later = if up_at > at { 2 * LATE } else { later };
             over.saturating_add(later).saturating_sub(cost).saturating_sub(LATE).min(UNREACHABLE - 1)
         })
     }
