@@ -18,6 +18,7 @@ fn small(bug: Option<Bug>) -> Bounds {
     Bounds {
         nodes_min: 2,
         nodes_max: 9,
+        time_min: Duration::ZERO,
         time_max: secs(75),
         settle: secs(20),
         node_seconds_max: 400,

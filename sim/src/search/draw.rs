@@ -4,22 +4,28 @@
 //! (nobody would tell of it again), who dies for good has published nothing, networks carry what is said on them, and at
 //! the end there is quiet.
 
+use core::fmt;
 use core::time::Duration;
 
+use djembe_protocol::bounds::Bounds as Kept;
 use djembe_protocol::id::Lane;
 
 use crate::attack::Kind;
 use crate::bug::Bug;
 use crate::rng::{Purpose, Rng};
 use crate::scenario::{
-    BurstText, Churn, Crash, DiskTrouble, Flap, Messages, Partition, PathText, Scenario, SiteText, Span,
-    Starvation, Wave,
+    Authors, BurstText, Churn, Crash, DiskTrouble, FallOfRoots, Flap, Messages, Partition, PathText,
+    Scenario, SiteText, Span, Starvation, Wave,
 };
 use crate::topology::Nat;
 
 /// Attackers that cost a run little.
 const CHEAP: [Kind; 7] =
     [Kind::Silent, Kind::Claims, Kind::Near, Kind::Grafts, Kind::Prunes, Kind::Replay, Kind::Votes];
+/// Attackers that cost much: by themselves, or because many have to look at what they say.
+const DEAR: [Kind; 6] = [Kind::Junk, Kind::Flood, Kind::Authors, Kind::Root, Kind::Sybil, Kind::Eclipse];
+/// They attack so many nodes at most.
+const SMALL: usize = 24;
 /// Faults of one run.
 const FAULTS_MAX: u64 = 7;
 /// Between two faults of one node, or two partitions.
@@ -32,7 +38,9 @@ pub struct Bounds {
     pub nodes_min: usize,
     /// The most.
     pub nodes_max: usize,
-    /// Virtual time of a run.
+    /// Virtual time of a run: the least, whatever it costs.
+    pub time_min: Duration,
+    /// The most; 25 s more than `settle` at least.
     pub time_max: Duration,
     /// Quiet at the end, in which everything must have converged.
     pub settle: Duration,
@@ -51,6 +59,7 @@ impl Default for Bounds {
         Self {
             nodes_min: 2,
             nodes_max: 100,
+            time_min: Duration::ZERO,
             time_max: Duration::from_secs(300),
             settle: Duration::from_secs(45),
             node_seconds_max: 12_000,
@@ -60,13 +69,31 @@ impl Default for Bounds {
     }
 }
 
+/// What seeds stand for.
+impl fmt::Display for Bounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { nodes_min, nodes_max, time_min, time_max, settle, node_seconds_max, deliveries_max, bug } =
+            self;
+        write!(
+            f,
+            "drawn of {nodes_min} to {nodes_max} nodes, {time_min:?} to {time_max:?}, quiet for {settle:?}"
+        )?;
+        write!(f, ", {node_seconds_max} node seconds, {deliveries_max} deliveries")?;
+        bug.map_or(Ok(()), |bug| write!(f, ", {bug:?}"))
+    }
+}
+
 /// Draws a scenario: the same for the same seed and bounds.
 pub fn draw(seed: u64, bounds: &Bounds) -> Scenario {
     let mut rng = Rng::split(seed, 0, 0, Purpose::Scenario);
+    // What was thought of later: it changes nothing else.
+    let mut more = Rng::split(seed, 0, 1, Purpose::Scenario);
     let mut scenario = size(seed, bounds, &mut rng);
     network(&mut scenario, &mut rng);
     sites(&mut scenario, &mut rng);
+    acquaintances(&mut scenario, &mut more);
     talk(&mut scenario, bounds, &mut rng);
+    authors(&mut scenario, &mut more);
     if rng.chance(0.15) && scenario.nodes >= 8 {
         let attack = CHEAP[rng.below(CHEAP.len() as u64) as usize];
         let n = 1 + rng.below(scenario.nodes as u64 / 8) as usize;
@@ -74,11 +101,15 @@ pub fn draw(seed: u64, bounds: &Bounds) -> Scenario {
         let is_storm = [Kind::Grafts, Kind::Prunes].contains(&attack);
         (scenario.attack, scenario.attackers) = (Some(attack), if is_storm { 1 } else { n });
         scenario.attack_at = between(&mut rng, secs(3), scenario.messages.stop);
+        dear_attack(&mut scenario, &mut more);
     }
     faults(&mut scenario, &mut rng);
     crowds(&mut scenario, &mut rng);
+    fall_of_roots(&mut scenario, &mut more);
     uplinks(&mut scenario, &mut rng);
+    uplinks_of_sites(&mut scenario, &mut more);
     groups(&mut scenario, &mut rng);
+    small_tables(&mut scenario, &mut more);
     scenario
 }
 
@@ -88,13 +119,14 @@ fn size(seed: u64, bounds: &Bounds, rng: &mut Rng) -> Scenario {
         0..10 => 12,
         10..15 => 24,
         15..18 => 50,
-        _ => 100,
+        _ => bounds.nodes_max,
     };
     let least = bounds.nodes_min.max(2);
-    let most = bounds.nodes_max.min(most).max(least);
+    let most = if most < least { bounds.nodes_max } else { bounds.nodes_max.min(most) }.max(least);
     let nodes = least + rng.below((most - least + 1) as u64) as usize;
     let affordable = secs(bounds.node_seconds_max / nodes as u64).max(bounds.settle + secs(30));
-    let duration = between(rng, bounds.settle + secs(25), affordable.min(bounds.time_max));
+    let duration =
+        between(rng, bounds.settle + secs(25), affordable.min(bounds.time_max)).max(bounds.time_min);
     Scenario { seed, bug: bounds.bug, settle: bounds.settle, ..Scenario::plain(nodes, duration) }
 }
 
@@ -222,13 +254,14 @@ fn faults(scenario: &mut Scenario, rng: &mut Rng) {
             taken.push((None, at, until));
             continue;
         };
-        let is_final = dies && rng.chance(0.2) && node >= scenario.messages.senders;
+        let is_silent = is_silent(scenario, node);
+        let is_final = dies && rng.chance(0.2) && is_silent;
         taken.push((Some(node), at, if is_final { Duration::MAX / 2 } else { until }));
         match kind {
             2..5 => {
                 let restart = (!is_final).then_some(until);
                 let power_off = rng.chance(0.4);
-                let is_forgetful = power_off && node >= scenario.messages.senders;
+                let is_forgetful = power_off && is_silent;
                 let lost_commits =
                     if is_forgetful && rng.chance(0.3) { 1 + rng.below(3) as usize } else { 0 };
                 scenario.crashes.push(Crash { node, at, restart, power_off, lost_commits });
@@ -299,11 +332,95 @@ fn uplinks(scenario: &mut Scenario, rng: &mut Rng) {
     if !rng.chance(0.2) {
         return;
     }
-    let Messages { rate, size, senders, .. } = scenario.messages;
+    scenario.bandwidth = log_uniform(rng, 2e6, 1e8).max(enough(scenario)) as u64;
+}
+
+/// And what can be sent from, or heard at, a site.
+fn uplinks_of_sites(scenario: &mut Scenario, rng: &mut Rng) {
+    if scenario.sites.is_empty() || !rng.chance(0.4) {
+        return;
+    }
+    let least = enough(scenario);
+    for site in &mut scenario.sites {
+        for limit in [&mut site.up, &mut site.down] {
+            if rng.chance(0.5) {
+                *limit = log_uniform(rng, 2e6, 1e8).max(least) as u64;
+            }
+        }
+    }
+}
+
+/// Bits a second that are enough for what is said.
+fn enough(scenario: &Scenario) -> f64 {
+    let Messages { rate, size, senders, authors, .. } = scenario.messages;
+    let at_once = if authors == Authors::Each { senders } else { 1 };
     // Each sends its own to all, at worst, and passes on as much again; the overhead of a small message is larger than it.
     let said = rate * (size + 500) as f64 * 8.0;
-    let least = 8.0 * said * (scenario.nodes + senders) as f64;
-    scenario.bandwidth = log_uniform(rng, 2e6, 1e8).max(least) as u64;
+    8.0 * said * (scenario.nodes + at_once) as f64
+}
+
+/// Instead of discovery some know a few others from before. So few that some know nobody would be no network.
+fn acquaintances(scenario: &mut Scenario, rng: &mut Rng) {
+    if scenario.contact.is_none() && scenario.sites.is_empty() && rng.chance(0.2) {
+        scenario.acquaintances = 4 + rng.below(13) as usize;
+    }
+}
+
+/// One speaks after the other, as often as all together would.
+fn authors(scenario: &mut Scenario, rng: &mut Rng) {
+    let messages = &mut scenario.messages;
+    if rng.chance(0.15) {
+        messages.authors = [Authors::Active, Authors::Fresh, Authors::Zipf][rng.below(3) as usize];
+        messages.rate = (messages.rate * messages.senders as f64 * 1000.0).floor() / 1000.0;
+    }
+}
+
+/// Whether a node publishes nothing.
+fn is_silent(scenario: &Scenario, node: usize) -> bool {
+    match scenario.messages.authors {
+        Authors::Each | Authors::Active => node >= scenario.messages.senders,
+        Authors::Fresh | Authors::Zipf => false,
+    }
+}
+
+/// An attack that costs a run much, by one in a small network.
+fn dear_attack(scenario: &mut Scenario, rng: &mut Rng) {
+    if scenario.nodes > SMALL || !rng.chance(0.5) {
+        return;
+    }
+    let attack = DEAR[rng.below(DEAR.len() as u64) as usize];
+    scenario.attack = Some(attack);
+    if attack == Kind::Sybil {
+        scenario.operators = 1;
+    } else if attack != Kind::Eclipse {
+        scenario.attackers = 1;
+    }
+}
+
+/// Roots of trees die together, and come back. As with a wave, nothing else strikes a single node then. Trees are where
+/// there is more than a mesh.
+fn fall_of_roots(scenario: &mut Scenario, rng: &mut Rng) {
+    let quiet = scenario.duration - scenario.settle;
+    let from = scenario.joins + secs(3);
+    let has_crowd = !scenario.waves.is_empty() || scenario.churn.is_some() || scenario.starvation.is_some();
+    let is_tree = scenario.nodes > 17 && scenario.attackers == 0;
+    if !is_tree || has_crowd || quiet < from + secs(10) || !rng.chance(0.2) {
+        return;
+    }
+    (scenario.crashes, scenario.pauses, scenario.stalls) = (Vec::new(), Vec::new(), Vec::new());
+    let at = between(rng, from, quiet - secs(8));
+    let back = Some(between(rng, millis(500), (quiet - at).min(secs(40))));
+    scenario.roots.push(FallOfRoots { percent: 10 + rng.below(91) as u8, at, back });
+}
+
+/// Nodes keep little of others in mind.
+fn small_tables(scenario: &mut Scenario, rng: &mut Rng) {
+    if rng.chance(0.1) {
+        let members = 16 + rng.below(49) as usize;
+        let peers = 8 + rng.below(25) as usize;
+        let trees = 2 + rng.below(15) as usize;
+        scenario.bounds = Kept { members, peers, trees }.workable();
+    }
 }
 
 /// Several groups, of four or more each, sometimes so many that links have to serve more than one. Attackers are for one;
@@ -330,8 +447,20 @@ fn below(rng: &mut Rng, most: Duration) -> Duration {
 }
 
 fn log_uniform(rng: &mut Rng, least: f64, most: f64) -> f64 {
-    let share = rng.below(1 << 32) as f64 / (1u64 << 32) as f64;
-    least * (most / least).powf(share)
+    least * power(most / least, rng.below(1 << 32) as u32)
+}
+
+/// A number to the power of `share` / 2^32, with nothing but products and square roots, which are the same on all
+/// machines: powers of libraries differ in the last bit.
+fn power(of: f64, share: u32) -> f64 {
+    let (mut root, mut product) = (of, 1.0);
+    for bit in (0..32).rev() {
+        root = root.sqrt();
+        if share >> bit & 1 == 1 {
+            product *= root;
+        }
+    }
+    product
 }
 
 fn secs(n: u64) -> Duration {
@@ -365,6 +494,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_power_is_one() {
+        for (of, share) in [(2.0f64, 0.5f64), (200.0, 0.1), (1e4, 0.999), (50.0, 0.0)] {
+            let is = power(of, (share * 4_294_967_296.0) as u32);
+            assert!((is / of.powf(share) - 1.0).abs() < 1e-8, "{of} to the {share}: {is}");
+        }
+    }
+
+    /// Goal: one size and one time can be asked for, and all of it is used.
+    #[test]
+    fn as_large_and_long_as_it_is_wanted() {
+        let time = secs(300);
+        let bounds = Bounds { nodes_min: 100, time_min: time, time_max: time, ..Bounds::default() };
+        for seed in 0..100 {
+            let scenario = draw(seed, &bounds);
+            assert_eq!(
+                (scenario.check(), scenario.nodes, scenario.duration),
+                (Ok(()), 100, time),
+                "seed {seed}"
+            );
+        }
+        let large = Bounds { nodes_min: 200, nodes_max: 400, ..Bounds::default() };
+        let nodes: Vec<usize> = (0..100).map(|seed| draw(seed, &large).nodes).collect();
+        assert!(nodes.iter().all(|n| (200..=400).contains(n)) && nodes.iter().any(|n| *n > 300), "{nodes:?}");
+    }
+
     /// Goal: nothing is left out. Method: over many seeds everything occurs.
     #[test]
     fn everything_is_drawn_at_some_time() {
@@ -388,6 +543,9 @@ mod tests {
         share("power", |one| one.crashes.iter().any(|crash| crash.power_off));
         share("for good", |one| one.crashes.iter().any(|crash| crash.restart.is_none()));
         share("attackers", |one| one.attackers > 0);
+        for attack in CHEAP.into_iter().chain(DEAR) {
+            assert!(all.iter().any(|one| one.attack == Some(attack)), "{attack}");
+        }
         share("flap", |one| !one.flaps.is_empty());
         share("disk", |one| !one.disks.is_empty());
         share("burst", |one| one.burst.is_some());
@@ -402,6 +560,14 @@ mod tests {
         share("wave", |one| !one.waves.is_empty());
         share("churn", |one| one.churn.is_some());
         share("starvation", |one| one.starvation.is_some());
+        share("fall of roots", |one| !one.roots.is_empty());
+        share("acquaintances", |one| one.acquaintances > 0);
+        share("small tables", |one| one.bounds != Kept::default());
+        share("uplinks of sites", |one| one.sites.iter().any(|site| site.up > 0));
+        share("downlinks of sites", |one| one.sites.iter().any(|site| site.down > 0));
+        share("active authors", |one| one.messages.authors == Authors::Active);
+        share("fresh authors", |one| one.messages.authors == Authors::Fresh);
+        share("drawn authors", |one| one.messages.authors == Authors::Zipf);
         share("no fault", |one| one.faults_end() == Duration::ZERO);
     }
 }
