@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A mistake.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Bug {
     /// Some frames that tell a neighbour to stop are not sent.

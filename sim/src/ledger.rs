@@ -1,5 +1,7 @@
 //! What was published, who got it and when, and what must never be: the checkers that look at every event.
 
+mod stop;
+
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,6 +10,7 @@ use djembe_protocol::id::{GroupId, Lane, LogId, PeerId, Seq};
 use djembe_protocol::io::{Delivered, Event, Pace, PresenceCause, PresenceState};
 use djembe_protocol::time::Timestamp;
 
+pub use self::stop::Stop;
 use crate::baseline::Carried;
 use crate::bits::NodeSet;
 use crate::topology::NodeIx;
@@ -126,6 +129,8 @@ pub struct Ledger {
     deaths: BTreeMap<NodeIx, Timestamp>,
     /// Everything that must never be and was.
     pub violations: Vec<Violation>,
+    /// Which of them ends the run.
+    stop: Stop,
     /// Other events of note, by node: forks, clones, gaps, store failures, drops.
     pub notes: Vec<(Timestamp, NodeIx, String)>,
     /// What nodes said of neighbours that lag: when, who, of whom.

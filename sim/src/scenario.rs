@@ -439,7 +439,10 @@ fn parse_value(text: &str) -> toml::Value {
 }
 
 /// A time: `"5ms"`, `"200us"`, `"1.5s"`, `"2min"`, or a number of seconds.
-fn parse_time(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// What is wrong, for people.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);

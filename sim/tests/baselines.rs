@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use djembe_protocol::id::Lane;
 use djembe_protocol::time::Timestamp;
 use djembe_sim::baseline::{PAYLOAD, Protocol, TALK};
+use djembe_sim::ledger::Stop;
 use djembe_sim::report::{self, Beside, Report};
 use djembe_sim::scenario::Scenario;
 use djembe_sim::topology::NodeIx;
@@ -180,11 +181,9 @@ fn reports_stand_side_by_side() {
         "settle=\"2s\"",
     ]);
     let mut told = Vec::new();
-    let beside = Beside::run(&scenario, &[Protocol::Flood, Protocol::Djembe], |protocol, _, report| {
-        if report.is_some() {
-            told.push(protocol);
-        }
-    });
+    let others = [Protocol::Flood, Protocol::Djembe];
+    let beside = Beside::run("sixty", &scenario, &others, &Stop::AtAny, |protocol, _| told.push(protocol));
+    told.dedup();
     let beside = beside.expect("both run it");
     assert_eq!(told, [Protocol::Djembe, Protocol::Flood]);
     assert!(beside.is_good());
@@ -202,7 +201,8 @@ fn reports_stand_side_by_side() {
 fn attackers_are_no_matter_for_a_baseline() {
     let scenario = sixty(&["attackers=2", "attack=\"silent\""]);
     let mut n_told = 0;
-    let error = Beside::run(&scenario, &[Protocol::Flood], |_, _, _| n_told += 1).expect_err("refused");
+    let error = Beside::run("sixty", &scenario, &[Protocol::Flood], &Stop::AtAny, |_, _| n_told += 1);
+    let error = error.expect_err("refused");
     assert_eq!((error.to_string().as_str(), n_told), ("protocol = flood: attackers know none but djembe", 0));
     assert!("gossip".parse::<Protocol>().is_err());
     assert_eq!(Protocol::ALL.map(|protocol| protocol.name().parse()), Protocol::ALL.map(Ok));

@@ -2,7 +2,8 @@
 
 use core::ops::Range;
 
-use djembe_sim::search::{self, Finding, Outcome, Told};
+use djembe_sim::ledger::Stop;
+use djembe_sim::search::{self, Finding, Outcome, Plan, Told};
 use serde::Serialize;
 
 use super::progress::Meter;
@@ -22,6 +23,9 @@ pub(super) struct Args {
     jobs: Option<usize>,
     #[command(flatten)]
     drawn: Drawn,
+    /// Go on with a run in which something is wrong, to its end.
+    #[arg(long)]
+    keep_going: bool,
     /// A JSON object for each failure, and one at the end.
     #[arg(long)]
     json: bool,
@@ -50,7 +54,8 @@ struct Sum {
 
 pub(super) fn run(args: &Args) -> Done {
     let time = seeds::minutes(args.minutes)?;
-    let plan = args.drawn.plan(args.seeds.clone(), args.jobs, time);
+    let plan = seeds::plan(args.drawn.source()?, args.seeds.clone(), args.jobs, time);
+    let plan = Plan { stop: if args.keep_going { Stop::Never } else { Stop::AtAny }, ..plan };
     search::hush_panics();
     let mut meter = Meter::new(time);
     let before = |seed| search::on_abort(format!("replay: {}", args.drawn.replay(seed)));
@@ -69,7 +74,7 @@ pub(super) fn run(args: &Args) -> Done {
     );
     meter.end(&progress);
     if args.json {
-        let search::Progress { runs, wanted, bad, events, took } = progress;
+        let search::Progress { runs, wanted, bad, events, took, .. } = progress;
         print_json(&Sum { runs, wanted, bad, events, seconds: took.as_secs_f64() })?;
     }
     Ok(progress.bad == 0)

@@ -44,7 +44,7 @@ pub(super) fn run(args: &Args) -> Done {
 }
 
 /// What a file of a sweep holds.
-pub(super) fn read(path: &Path) -> Result<Vec<Line>, String> {
+fn read(path: &Path) -> Result<Vec<Line>, String> {
     let file = File::open(path).map_err(|error| about(path)(&error))?;
     Ok(search::read_lines(file).map_err(|error| about(path)(&error))?.lines)
 }

@@ -1,4 +1,4 @@
-//! `djembe-sim run SCENARIO|FILE [--seed N] [--set key=value]... [--json]`, and what searches for failures: `explore`,
+//! `djembe-sim run SCENARIO|FILE [--seed N | --seeds A..B] [--set key=value]... [--json]`, and what searches for failures: `explore`,
 //! `replay`, `shrink`, `sweep`, `merge`, `compare`.
 //!
 //! stdout carries results, stderr everything else. Exit code 0: all delivered and nothing violated; 1: not so, with the
@@ -12,7 +12,9 @@ mod replay;
 mod run;
 mod seeds;
 mod shrink;
+mod spread;
 mod sweep;
+mod verdict;
 
 use std::fmt::Display;
 use std::io::Write;

@@ -25,7 +25,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Done {
-    let scenario = seeds::scenario(&args.seed, &args.drawn)?;
+    let (_, scenario) = seeds::scenario(&args.seed, &args.drawn)?;
     search::hush_panics();
     search::on_abort("replay: build with `--profile sim` to shrink a panic".to_owned());
     eprintln!("run 0: does it fail?");
@@ -39,16 +39,13 @@ pub(super) fn run(args: &Args) -> Done {
     let shrunk = search::shrink(&scenario, finding, args.runs, |step| {
         let fails = if step.fails { "still fails" } else { "does not" };
         let scenario = step.scenario;
-        let faults = scenario.partitions.len()
-            + scenario.crashes.len()
-            + scenario.pauses.len()
-            + scenario.stalls.len();
         eprintln!(
-            "run {} of {}: {}: {fails}; left are {} nodes, {faults} faults, {} messages, {:?}",
+            "run {} of {}: {}: {fails}; left are {} nodes, {} faults, {} messages, {:?}",
             step.runs,
             args.runs,
             step.what,
             scenario.nodes,
+            search::n_faults(scenario),
             scenario.publishes().count(),
             scenario.duration
         );

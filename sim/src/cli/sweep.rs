@@ -3,11 +3,11 @@
 use core::ops::Range;
 use std::path::PathBuf;
 
-use djembe_sim::search::{self, Told};
+use djembe_sim::search::{self, Plan, Told};
 
 use super::progress::Meter;
-use super::seeds::{self, Drawn};
-use super::{Done, about};
+use super::seeds::{self, Drawn, Named};
+use super::{Done, about, print};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -26,19 +26,39 @@ pub(super) struct Args {
     /// Threads; all cores if not given.
     #[arg(long)]
     jobs: Option<usize>,
+    /// Run this scenario from each seed, and not what is drawn from it: a name that is built in, or a TOML file.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["nodes", "at_least", "time", "bug"])]
+    scenario: Option<String>,
+    /// Another value for a field of that scenario, like nodes=100 or messages.rate=5.
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "scenario")]
+    sets: Vec<String>,
+    /// Threads of each run; what happens in it is the same.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Also write how much memory each part of a node takes, about, at the end.
+    #[arg(long)]
+    census: bool,
     #[command(flatten)]
     drawn: Drawn,
 }
 
 pub(super) fn run(args: &Args) -> Done {
     let time = seeds::minutes(args.minutes)?;
-    let plan = args.drawn.plan(args.seeds.clone(), args.jobs, time);
+    let named = args.scenario.as_deref().map(|name| Named { name, sets: &args.sets });
+    let source = named.as_ref().map_or_else(|| args.drawn.source(), Named::source)?;
+    let plan = seeds::plan(source, args.seeds.clone(), args.jobs, time);
+    let plan = Plan { threads: args.threads, census: args.census, ..plan };
     search::hush_panics();
     let mut meter = Meter::new(time);
-    let before = |seed| search::on_abort(format!("replay: {}", args.drawn.replay(seed)));
-    let swept = search::sweep(&plan, args.shard, &args.output, before, |told| {
-        if let Told::Progress(progress) = told {
-            meter.tell(progress);
+    let replay = |seed| named.as_ref().map_or_else(|| args.drawn.replay(seed), |named| named.replay(seed));
+    let before = |seed| search::on_abort(format!("replay: {}", replay(seed)));
+    let swept = search::sweep(&plan, args.shard, &args.output, before, |told| match told {
+        Told::Progress(progress) => meter.tell(progress),
+        Told::Ran(seed, outcome) => {
+            if let Some(first) = outcome.findings.first() {
+                meter.clear();
+                print(&format!("seed {seed}: {first}\n  {}\n", replay(seed)));
+            }
         }
     });
     let swept = swept.map_err(|error| about(&args.output)(&error))?;

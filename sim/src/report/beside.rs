@@ -1,20 +1,23 @@
 //! One scenario, spread by several protocols: a column for each.
 
 use core::fmt;
+use std::time::Instant;
 
 use djembe_protocol::time::Timestamp;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::{Report, run};
+use super::{Ran, Report, forget_peak_rss, peak_rss_bytes, run_prepared};
 use crate::baseline::Protocol;
+use crate::ledger::Stop;
 use crate::scenario::{Scenario, ScenarioError};
+use crate::world::World;
 
-/// Reports of the same scenario, the scenario's own protocol first.
+/// Runs of the same scenario, the scenario's own protocol first.
 #[derive(Clone, Debug)]
 pub struct Beside {
     /// One for each protocol.
-    pub reports: Vec<Report>,
+    pub runs: Vec<Ran>,
 }
 
 /// A line of the table: what it is, and what a report says of it.
@@ -53,15 +56,17 @@ fn talking(report: &Report) -> f64 {
 }
 
 impl Beside {
-    /// Runs a scenario as it is, and with each of these protocols that is another. `progress` is told the time of
-    /// each, and at its end its report.
+    /// Runs a scenario as it is, and with each of these protocols that is another, one after the other, each to its end or
+    /// to what stops it. `progress` is told the time of each.
     ///
     /// # Errors
     /// [`ScenarioError`] if the scenario makes no sense with one of them; nothing was run then.
     pub fn run(
+        name: &str,
         scenario: &Scenario,
         others: &[Protocol],
-        mut progress: impl FnMut(Protocol, Timestamp, Option<&Report>),
+        stop: &Stop,
+        mut progress: impl FnMut(Protocol, Timestamp),
     ) -> Result<Self, ScenarioError> {
         let mut scenarios = vec![scenario.clone()];
         for protocol in others {
@@ -69,27 +74,33 @@ impl Beside {
                 scenarios.push(scenario.with_protocol(*protocol)?);
             }
         }
-        let reports = scenarios.iter().map(|scenario| {
-            let report = run(scenario, |now| progress(scenario.protocol, now, None));
-            progress(scenario.protocol, Timestamp::ZERO + scenario.duration, Some(&report));
-            report
+        let runs = scenarios.iter().map(|scenario| {
+            let started = Instant::now();
+            forget_peak_rss();
+            let prepare = |world: &mut World| world.ledger.stop_at(stop.clone());
+            let (report, _) = run_prepared(scenario, prepare, |now| progress(scenario.protocol, now));
+            Ran::new(name, report, started.elapsed()).with_peak(peak_rss_bytes())
         });
-        Ok(Self { reports: reports.collect() })
+        Ok(Self { runs: runs.collect() })
+    }
+
+    fn reports(&self) -> impl Iterator<Item = &Report> {
+        self.runs.iter().map(|ran| &ran.report)
     }
 
     /// Whether the first is good, and nothing was violated in the others, who need not deliver everything.
     pub fn is_good(&self) -> bool {
-        self.reports.first().is_some_and(Report::is_good)
-            && self.reports.iter().all(|report| report.violations.is_empty())
+        self.reports().next().is_some_and(Report::is_good)
+            && self.reports().all(|report| report.violations.is_empty())
     }
 }
 
-/// One object with a report for each protocol, by its name.
+/// One object with a run for each protocol, by its name.
 impl Serialize for Beside {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.reports.len()))?;
-        for report in &self.reports {
-            map.serialize_entry(report.protocol.name(), report)?;
+        let mut map = serializer.serialize_map(Some(self.runs.len()))?;
+        for ran in &self.runs {
+            map.serialize_entry(ran.report.protocol.name(), ran)?;
         }
         map.end()
     }
@@ -97,17 +108,17 @@ impl Serialize for Beside {
 
 impl fmt::Display for Beside {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(first) = self.reports.first() {
+        if let Some(first) = self.reports().next() {
             writeln!(f, "{} nodes, {} s, seed {}\n", first.nodes, first.seconds, first.seed)?;
         }
         write!(f, "{:<31}", "")?;
-        for report in &self.reports {
+        for report in self.reports() {
             write!(f, "{:>17}", report.protocol)?;
         }
         writeln!(f)?;
         for (what, value) in ROWS {
             write!(f, "{what:<31}")?;
-            for report in &self.reports {
+            for report in self.reports() {
                 write!(f, "{:>17}", value(report))?;
             }
             writeln!(f)?;

@@ -3,15 +3,17 @@
 use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::time::Instant;
 
 use djembe_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::trace;
-use crate::ledger::{Sent, Violation};
-use crate::report::{self, Report};
+use super::Trace;
+use crate::ledger::{Stop, Violation};
+use crate::report::{self, Ran, Report};
 use crate::scenario::Scenario;
 use crate::topology::NodeIx;
 use crate::world::World;
@@ -20,8 +22,6 @@ use crate::world::World;
 const MISSING_MAX: usize = 5;
 /// Of what one check finds in a run so much is kept where there are many runs.
 const SHORT: usize = 3;
-/// After the last fault what is live may be missed for so long: ways are found anew.
-const LIVE_GRACE: Duration = Duration::from_secs(30);
 
 /// Something that is wrong.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -52,12 +52,30 @@ pub struct Outcome {
     pub report: Option<Report>,
     /// In the order of time.
     pub findings: Vec<Finding>,
+    /// Real time.
+    pub took: Duration,
+    /// The most memory that the process had, if that was looked at.
+    pub peak_rss_bytes: Option<u64>,
+    /// Bytes of each part of a node at the end, if they were asked for.
+    pub memory: Option<BTreeMap<String, u64>>,
 }
 
 impl Outcome {
     /// Whether a check failed.
     pub fn fails(&self, check: &str) -> bool {
         self.findings.iter().any(|finding| finding.check == check)
+    }
+
+    /// Whether it ended before its end.
+    pub fn is_stopped(&self) -> bool {
+        self.report.as_ref().is_none_or(|report| report.is_stopped)
+    }
+
+    /// What every command says of a run; nothing if it panicked.
+    pub fn ran(&self, scenario: &str) -> Option<Ran> {
+        let report = self.report.clone()?;
+        let ran = Ran::new(scenario, report, self.took).with_peak(self.peak_rss_bytes);
+        Some(Ran { memory: self.memory.clone(), ..ran })
     }
 
     /// The first of each check, in the order of time: one mistake is found many times.
@@ -70,87 +88,107 @@ impl Outcome {
     }
 }
 
-/// Runs a scenario. Nothing that goes wrong in it gets out.
+/// How a scenario is tried.
+#[derive(Default)]
+pub struct Attempt {
+    /// What ends it early.
+    pub stop: Stop,
+    /// It is run without its attackers before, to have something to compare with.
+    pub is_compared: bool,
+    /// Where to write what applications are told.
+    pub trace: Option<Trace>,
+    /// Bytes of each part of a node are counted at the end.
+    pub census: bool,
+}
+
+/// Runs a scenario to its end. Nothing that goes wrong in it gets out.
 pub fn attempt(scenario: &Scenario) -> Outcome {
-    run(scenario, |_| ())
+    attempt_with(scenario, Attempt::default(), |_| ())
 }
 
-/// The same, and writes what applications are told: a line of JSON each. An error of the writer ends the trace.
-pub fn attempt_traced(scenario: &Scenario, to: impl Write + Send + 'static) -> Outcome {
-    run(scenario, |world| trace::write_to(world, to))
-}
-
-fn run(scenario: &Scenario, prepare: impl FnOnce(&mut World)) -> Outcome {
+/// The same, and tells the time.
+pub fn attempt_with(scenario: &Scenario, how: Attempt, mut progress: impl FnMut(Timestamp)) -> Outcome {
+    let started = Instant::now();
     let reached = Cell::new(Timestamp::ZERO);
+    let census = how.census;
     let result = catch_unwind(AssertUnwindSafe(|| {
+        let prepare = |world: &mut World| {
+            world.ledger.stop_at(how.stop);
+            how.trace.iter().for_each(|trace| trace.listen_to(world));
+        };
+        let tell = |now| {
+            reached.set(now);
+            progress(now);
+        };
+        if how.is_compared {
+            return report::run_prepared(scenario, prepare, tell);
+        }
         let mut world = scenario.world();
         prepare(&mut world);
-        report::run_world(world, scenario, |now| reached.set(now))
+        report::run_world(world, scenario, tell)
     }));
     match result {
-        Ok((report, world)) => {
-            let mut findings: Vec<Finding> = report.violations.iter().map(finding).collect();
-            findings.extend(missing(scenario, &world));
-            if report.planned > 0 && report.messages == 0 {
-                let text = "nothing could be sent".to_owned();
-                findings.push(Finding { check: "silence".to_owned(), at: 0, node: None, text });
-            }
-            findings.sort_by(|a, b| (a.at, a.node, &a.check).cmp(&(b.at, b.node, &b.check)));
-            Outcome { report: Some(report), findings }
-        }
+        Ok((report, world)) => Outcome {
+            findings: findings(scenario, &report, &world),
+            report: Some(report),
+            took: started.elapsed(),
+            peak_rss_bytes: None,
+            memory: census.then(|| report::memory(&world)),
+        },
         Err(payload) => {
             let text = take_panic().unwrap_or_else(|| said(&*payload));
             let at = reached.get().as_micros();
             let finding = Finding { check: "panic".to_owned(), at, node: None, text };
-            Outcome { report: None, findings: vec![finding] }
+            Outcome {
+                report: None,
+                findings: vec![finding],
+                took: started.elapsed(),
+                peak_rss_bytes: None,
+                memory: None,
+            }
         }
     }
 }
 
-fn finding(violation: &Violation) -> Finding {
-    let Violation { at, node, check, text } = violation;
-    Finding { check: (*check).to_owned(), at: *at, node: Some(*node), text: text.clone() }
+/// All that is wrong with a run, in the order of time.
+pub fn findings(scenario: &Scenario, report: &Report, world: &World) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = report.violations.iter().map(Finding::from).collect();
+    findings.extend(missing(scenario, report, world));
+    if report.planned > 0 && report.messages == 0 && !report.is_stopped {
+        let text = "nothing could be sent".to_owned();
+        findings.push(Finding { check: "silence".to_owned(), at: 0, node: None, text });
+    }
+    findings.sort_by(|a, b| (a.at, a.node, &a.check).cmp(&(b.at, b.node, &b.check)));
+    findings
+}
+
+impl From<&Violation> for Finding {
+    fn from(violation: &Violation) -> Self {
+        let Violation { at, node, check, text } = violation;
+        Self { check: (*check).to_owned(), at: *at, node: Some(*node), text: text.clone() }
+    }
 }
 
 /// Messages that left their author and did not reach all to whom they were due.
-fn missing(scenario: &Scenario, world: &World) -> Vec<Finding> {
-    let up: Vec<NodeIx> = world.honest().filter(|node| world.host(*node).engine.is_some()).collect();
-    let sealed = world.ledger.messages.iter().enumerate().filter(|(_, sent)| sent.is_sealed);
-    let missed = sealed.flat_map(|(number, sent)| {
-        let group = world.group_of(&sent.group);
-        let members = up.iter().filter(move |node| group.is_some_and(|group| world.is_member(**node, group)));
-        let due = members.filter(move |node| is_due(scenario, sent, **node));
-        due.filter(|node| !sent.delivered.contains(node)).map(move |node| (number, sent, *node))
+fn missing(scenario: &Scenario, report: &Report, world: &World) -> Vec<Finding> {
+    let mut missed = Vec::new();
+    if report.missing == 0 {
+        return missed;
+    }
+    report::each_due(scenario, world, |due| {
+        if due.is_missing() && missed.len() < MISSING_MAX {
+            let (number, author, all) = (due.number, due.sent.author, report.missing);
+            missed.push(Finding {
+                check: "delivery".to_owned(),
+                at: due.sent.at.as_micros(),
+                node: Some(due.node),
+                text: format!(
+                    "message {number} of node {author} never came; {all} deliveries are missing in all"
+                ),
+            });
+        }
     });
-    let missed: Vec<(usize, &Sent, NodeIx)> = missed.collect();
-    let name = |(number, sent, node): &(usize, &Sent, NodeIx)| Finding {
-        check: "delivery".to_owned(),
-        at: sent.at.as_micros(),
-        node: Some(*node),
-        text: format!(
-            "message {number} of node {} never came; {} deliveries are missing in all",
-            sent.author,
-            missed.len()
-        ),
-    };
-    missed.iter().take(MISSING_MAX).map(name).collect()
-}
-
-/// What is kept is due to all that run at the end. What is live is due to those who were there, where nothing holds it
-/// up: it is given up after a gap of 300 ms.
-fn is_due(scenario: &Scenario, sent: &Sent, node: NodeIx) -> bool {
-    if node == sent.author {
-        return false;
-    }
-    if sent.lane.is_kept() {
-        return true;
-    }
-    let is_smooth = [scenario.loss, scenario.corrupt].iter().all(|share| *share == 0.0)
-        && scenario.burst.is_none()
-        && scenario.bandwidth == 0
-        && scenario.attackers == 0;
-    let calm = Timestamp::ZERO + scenario.faults_end().max(scenario.joins) + LIVE_GRACE;
-    is_smooth && sent.at >= calm && sent.expected.contains(&node)
+    missed
 }
 
 // Panics.

@@ -40,10 +40,25 @@ pub struct Comparison {
     pub new: Vec<(u64, String)>,
 }
 
-/// Compares two results.
+impl Comparison {
+    /// Whether both have the same seeds, and each was the same run.
+    pub fn is_same(&self) -> bool {
+        self.common > 0 && [&self.only_a, &self.only_b, &self.differ].iter().all(|seeds| seeds.is_empty())
+    }
+}
+
+/// Compares two results. Two that have one run each are compared whatever their seeds are.
 pub fn compare(a: &Merged, b: &Merged) -> Comparison {
-    let by_seed = |merged: &Merged| -> BTreeMap<u64, Line> {
-        merged.lines.iter().map(|line| (line.seed, line.clone())).collect()
+    if let ([one], [other]) = (&a.lines[..], &b.lines[..]) {
+        let other = Line { seed: one.seed, ..other.clone() };
+        return compare_seeds(core::slice::from_ref(one), &[other]);
+    }
+    compare_seeds(&a.lines, &b.lines)
+}
+
+fn compare_seeds(a: &[Line], b: &[Line]) -> Comparison {
+    let by_seed = |lines: &[Line]| -> BTreeMap<u64, Line> {
+        lines.iter().map(|line| (line.seed, line.clone())).collect()
     };
     let (a, b) = (by_seed(a), by_seed(b));
     let only = |these: &BTreeMap<u64, Line>, those: &BTreeMap<u64, Line>| -> Vec<u64> {
@@ -99,10 +114,10 @@ fn changes(both: &[(&Line, &Line)]) -> BTreeMap<String, Change> {
 
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<28}{:>14}{:>14}{:>10}", "figure (mean)", "a", "b", "change")?;
+        writeln!(f, "{:<48}{:>14}{:>14}{:>10}", "figure (mean)", "a", "b", "change")?;
         for (name, Change { a, b, percent }) in &self.figures {
             let percent = percent.map_or_else(|| "new".to_owned(), |percent| format!("{percent:+.2} %"));
-            writeln!(f, "{name:<28}{a:>14.3}{b:>14.3}{percent:>10}")?;
+            writeln!(f, "{name:<48}{a:>14.3}{b:>14.3}{percent:>10}")?;
         }
         writeln!(f, "{} seeds in both", self.common)?;
         for (what, seeds) in
@@ -139,8 +154,14 @@ mod tests {
         let found = compare(&a, &b);
         assert_eq!((found.common, &found.differ[..]), (2, &[2][..]));
         assert_eq!((&found.only_a[..], &found.only_b[..]), (&[3][..], &[4][..]));
-        assert_eq!(found.figures["copies"], Change { a: 1.0, b: 2.0, percent: Some(100.0) });
+        assert_eq!(found.figures["copies_per_delivery"], Change { a: 1.0, b: 2.0, percent: Some(100.0) });
         assert_eq!(found.new, [(2, "order".to_owned())]);
         assert!(found.gone.is_empty());
+        let [one, same, other, third] =
+            [line(1, "a", 1.0), line(1, "a", 1.0), line(1, "b", 1.0), line(3, "c", 2.0)]
+                .map(|line| merge([line], None));
+        assert!(compare(&one, &same).is_same() && !compare(&one, &other).is_same() && !found.is_same());
+        let alone = compare(&one, &third);
+        assert_eq!((alone.common, alone.figures["copies_per_delivery"].percent), (1, Some(100.0)));
     }
 }

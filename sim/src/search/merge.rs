@@ -18,8 +18,8 @@ pub enum Complaint {
     Doubled(u64),
     /// Two ran this one and it was not the same run: their programs differ, or it is not deterministic.
     Differs(u64, String, String),
-    /// They were drawn with different bounds of nodes.
-    Bounds(usize, usize),
+    /// Seeds do not stand for the same in all of them.
+    Others(String, String),
 }
 
 impl fmt::Display for Complaint {
@@ -29,7 +29,7 @@ impl fmt::Display for Complaint {
             Self::Missing(first, last) => write!(f, "seeds {first} to {last} are missing"),
             Self::Doubled(seed) => write!(f, "seed {seed} is there more than once"),
             Self::Differs(seed, a, b) => write!(f, "seed {seed} has two hashes: {a} and {b}"),
-            Self::Bounds(a, b) => write!(f, "some are of --nodes {a}, some of --nodes {b}"),
+            Self::Others(a, b) => write!(f, "some are of {a}, some of {b}"),
         }
     }
 }
@@ -80,7 +80,7 @@ pub fn merge(all: impl IntoIterator<Item = Line>, wanted: Option<Range<u64>>) ->
             continue;
         };
         let hash = |line: &Line| line.hash.clone().unwrap_or_else(|| "none".to_owned());
-        complaints.push(if first.nodes_max == line.nodes_max && first.hash != line.hash {
+        complaints.push(if first.of == line.of && first.hash != line.hash {
             Complaint::Differs(line.seed, hash(first), hash(&line))
         } else {
             Complaint::Doubled(line.seed)
@@ -89,9 +89,9 @@ pub fn merge(all: impl IntoIterator<Item = Line>, wanted: Option<Range<u64>>) ->
     complaints.extend(gaps(by_seed.keys().copied(), wanted));
     let lines: Vec<Line> = by_seed.into_values().collect();
     if let Some(first) = lines.first()
-        && let Some(other) = lines.iter().find(|line| line.nodes_max != first.nodes_max)
+        && let Some(other) = lines.iter().find(|line| line.of != first.of)
     {
-        complaints.push(Complaint::Bounds(first.nodes_max, other.nodes_max));
+        complaints.push(Complaint::Others(first.of.clone(), other.of.clone()));
     }
     let found = |line: &Line| {
         let seed = line.seed;
@@ -152,9 +152,9 @@ fn spread(mut values: Vec<f64>) -> Spread {
 impl fmt::Display for Merged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} runs, {} bad", self.runs, self.bad)?;
-        writeln!(f, "{:<28}{:>12}{:>12}{:>12}{:>12}{:>12}", "figure", "min", "p50", "mean", "p99", "max")?;
+        writeln!(f, "{:<48}{:>12}{:>12}{:>12}{:>12}{:>12}", "figure", "min", "p50", "mean", "p99", "max")?;
         for (name, Spread { min, p50, mean, p99, max, .. }) in &self.figures {
-            writeln!(f, "{name:<28}{min:>12.3}{p50:>12.3}{mean:>12.3}{p99:>12.3}{max:>12.3}")?;
+            writeln!(f, "{name:<48}{min:>12.3}{p50:>12.3}{mean:>12.3}{p99:>12.3}{max:>12.3}")?;
         }
         for (seed, finding) in &self.findings {
             writeln!(f, "violation  seed {seed}: {finding}")?;
@@ -187,7 +187,7 @@ mod tests {
             ]
         );
         assert_eq!(merged.lines.iter().map(|line| line.seed).collect::<Vec<_>>(), [2, 3, 7]);
-        let Spread { runs, min, mean, p50, max, .. } = merged.figures["copies"];
+        let Spread { runs, min, mean, p50, max, .. } = merged.figures["copies_per_delivery"];
         assert_eq!((runs, min, p50, max), (3, 1.0, 2.0, 4.0));
         assert!((mean - 7.0 / 3.0).abs() < 1e-9);
         assert_eq!(merge(all[..3].to_vec(), None).complaints, [Complaint::Missing(4, 6)]);

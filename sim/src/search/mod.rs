@@ -16,16 +16,22 @@ mod attempt;
 mod compare;
 mod draw;
 mod explore;
+mod mean;
 mod merge;
 mod shrink;
 mod smaller;
 mod sweep;
 mod trace;
 
-pub use self::attempt::{Finding, Outcome, attempt, attempt_traced, hush_panics, hush_panics_that, on_abort};
+pub use self::attempt::{
+    Attempt, Finding, Outcome, attempt, attempt_with, findings, hush_panics, hush_panics_that, on_abort,
+};
 pub use self::compare::{Change, Comparison, compare};
 pub use self::draw::{Bounds, draw};
-pub use self::explore::{Plan, Progress, Told, explore};
+pub use self::explore::{Plan, Progress, Source, Told, explore};
+pub use self::mean::{mean, nested, worst};
 pub use self::merge::{Complaint, Merged, Spread, merge};
 pub use self::shrink::{Shrunk, Step, shrink};
-pub use self::sweep::{Line, Results, SweepError, Swept, read_lines, sweep};
+pub use self::smaller::n_faults;
+pub use self::sweep::{Line, Results, SweepError, Swept, read_lines, read_results, sweep};
+pub use self::trace::Trace;

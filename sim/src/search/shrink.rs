@@ -3,7 +3,8 @@
 use core::time::Duration;
 
 use super::smaller::smaller;
-use super::{Finding, attempt};
+use super::{Attempt, Finding, attempt_with};
+use crate::ledger::Stop;
 use crate::scenario::Scenario;
 
 /// What came of it.
@@ -55,7 +56,10 @@ pub fn shrink(
         }
         let (what, one) = &all[from % all.len()];
         least.runs += 1;
-        let found = attempt(one).findings.into_iter().find(|found| found.check == least.finding.check);
+        // Other checks may fail before.
+        let how = Attempt { stop: Stop::At(least.finding.check.clone()), ..Attempt::default() };
+        let findings = attempt_with(one, how, |_| ()).findings;
+        let found = findings.into_iter().find(|found| found.check == least.finding.check);
         let fails = found.is_some();
         if let Some(found) = found {
             (least.scenario, least.finding) = (one.clone(), found);

@@ -4,9 +4,10 @@
 
 use core::time::Duration;
 
+use djembe_protocol::bounds::Bounds;
 use djembe_protocol::id::Lane;
 
-use crate::scenario::{Authors, Crash, DiskTrouble, Flap, Messages, Partition, Scenario, Span};
+use crate::scenario::{Authors, Crash, DiskTrouble, FallOfRoots, Flap, Messages, Partition, Scenario, Span};
 
 /// Times of faults and messages are made simpler to this.
 const ROUND: [Duration; 2] = [Duration::from_secs(1), Duration::from_millis(100)];
@@ -71,6 +72,11 @@ pub(super) fn smaller(scenario: &Scenario, at: Duration) -> Vec<(String, Scenari
         add(format!("times rounded to {round:?}"), with(&|one| round_times(one, round)));
     }
     all
+}
+
+/// How many faults a scenario has; those that strike many are one.
+pub fn n_faults(scenario: &Scenario) -> usize {
+    faults(scenario).len()
 }
 
 /// No later than it must be, and without what cannot be any more.
@@ -208,7 +214,7 @@ type Change = fn(&mut Scenario);
 type Add<'a> = dyn FnMut(String, Scenario) + 'a;
 
 fn network(with: &With<'_>, add: &mut Add<'_>) {
-    let calm: [(&str, Change); 16] = [
+    let calm: [(&str, Change); 19] = [
         ("one group", |one| (one.groups, one.groups_per_node) = (1, 1)),
         ("no loss", |one| one.loss = 0.0),
         ("half the loss", |one| one.loss = (one.loss * 500.0).floor() / 1000.0),
@@ -221,7 +227,12 @@ fn network(with: &With<'_>, add: &mut Add<'_>) {
         ("right clocks", |one| (one.clock_skew, one.clock_drift_ppm) = (Duration::ZERO, 0.0)),
         ("one site", |one| (one.sites, one.paths) = (Vec::new(), Vec::new())),
         ("no limit of bandwidth", |one| one.bandwidth = 0),
+        ("no limits of sites", |one| {
+            one.sites.iter_mut().for_each(|site| (site.up, site.down) = (0, 0));
+        }),
         ("no contact", |one| one.contact = None),
+        ("no acquaintances", |one| one.acquaintances = 0),
+        ("usual bounds", |one| one.bounds = Bounds::default()),
         ("all start at once", |one| one.joins = Duration::ZERO),
         ("a millisecond one way", |one| one.latency = one.latency.min(Duration::from_millis(1))),
         ("a usual disk", |one| one.persist = Duration::from_millis(5)),
@@ -282,6 +293,14 @@ fn spans(scenario: &Scenario, with: &With<'_>, add: &mut Add<'_>) {
             }),
         );
     }
+    for n in 0..scenario.roots.len() {
+        let back = scenario.roots[n].back.map(|back| half(Duration::ZERO, back));
+        add(format!("fall {n} half as long"), with(&|one| one.roots[n].back = back));
+        let percent = scenario.roots[n].percent / 2;
+        if percent > 0 {
+            add(format!("fall {n} of {percent} %"), with(&|one| one.roots[n].percent = percent));
+        }
+    }
     for n in 0..scenario.pauses.len() {
         add(
             format!("pause {n} half as long"),
@@ -320,6 +339,10 @@ fn round_times(scenario: &mut Scenario, to: Duration) {
         round(at);
         restart.iter_mut().for_each(round);
     }
+    for FallOfRoots { at, back, .. } in &mut scenario.roots {
+        round(at);
+        back.iter_mut().for_each(round);
+    }
     for Span { at, until, .. } in scenario.pauses.iter_mut().chain(&mut scenario.stalls) {
         [at, until].into_iter().for_each(round);
     }
@@ -336,7 +359,7 @@ fn round_times(scenario: &mut Scenario, to: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::{Bounds, draw};
+    use crate::search::{self, draw};
 
     /// Goal: what is called smaller is a scenario, another one, and a walk ends. Method: always the first, and always the
     /// last, as if all of them failed.
@@ -344,7 +367,7 @@ mod tests {
     fn a_walk_to_smaller_ones_ends() {
         for seed in 0..4 {
             for last in [false, true] {
-                let mut scenario = draw(seed, &Bounds::default());
+                let mut scenario = draw(seed, &search::Bounds::default());
                 let mut steps = 0;
                 loop {
                     let mut all = smaller(&scenario, Duration::from_secs(60));

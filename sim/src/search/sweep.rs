@@ -6,67 +6,62 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{Finding, Outcome, Plan, Progress, Told, explore};
-use crate::report::Report;
+use crate::report::{Ran, figures};
 
 /// What is kept of a run.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Line {
     /// From which it was drawn.
     pub seed: u64,
-    /// The bound of nodes with which it was drawn: another is another scenario.
-    pub nodes_max: usize,
+    /// What a seed stands for: seeds of something else are other runs.
+    pub of: String,
     /// Over everything that happened; none if it panicked.
     pub hash: Option<String>,
-    /// The figures of the report, by name.
+    /// The figures, by the names that they have in the JSON of a run; a dot leads into an object.
     pub figures: BTreeMap<String, f64>,
     /// What is wrong: the first three of each check.
     pub findings: Vec<Finding>,
 }
 
 impl Line {
-    fn new(seed: u64, nodes_max: usize, outcome: &Outcome) -> Self {
-        let report = outcome.report.as_ref();
+    fn new(seed: u64, of: &str, outcome: &Outcome) -> Self {
+        let ran = outcome.ran(of);
         Self {
             seed,
-            nodes_max,
-            hash: report.map(|report| report.hash.clone()),
-            figures: report.map(figures).unwrap_or_default(),
+            of: of.to_owned(),
+            hash: ran.as_ref().map(|ran| ran.report.hash.clone()),
+            figures: ran.as_ref().map(Ran::figures).unwrap_or_default(),
             findings: outcome.in_short(),
         }
     }
-}
 
-fn figures(report: &Report) -> BTreeMap<String, f64> {
-    let all = [
-        ("nodes", Some(report.nodes as f64)),
-        ("seconds", Some(report.seconds)),
-        ("messages", Some(report.messages as f64)),
-        ("not_sent", Some(report.not_sent as f64)),
-        ("delivery_ratio", Some(report.delivery_ratio)),
-        ("latency_p50_ms", Some(report.latency_p50_ms)),
-        ("latency_p99_ms", Some(report.latency_p99_ms)),
-        ("latency_max_ms", Some(report.latency_max_ms)),
-        ("late_p99_ms", Some(report.late_p99_ms)),
-        ("copies", Some(report.copies)),
-        ("bytes_per_payload_byte", Some(report.bytes_per_payload_byte)),
-        ("wire_bytes_per_node_second", Some(report.wire_bytes_per_node_second)),
-        ("mesh_seconds", report.mesh_seconds),
-        ("presence_false_alarms", Some(report.presence_false_alarms as f64)),
-        ("presence_flaps", Some(report.presence_flaps as f64)),
-        ("degree_mean", Some(report.overlay.degree_mean)),
-        ("unreached", Some(report.overlay.unreached as f64)),
-        ("events", Some(report.events as f64)),
-    ];
-    all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    /// From the JSON of a run; nothing if it is none.
+    fn of_run(run: &Value) -> Option<Self> {
+        let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+        let finding = |violation: &Value| {
+            let node = violation.get("node").and_then(Value::as_u64).and_then(|node| node.try_into().ok());
+            let at = violation.get("at").and_then(Value::as_u64)?;
+            Some(Finding { check: text(violation, "check")?, at, node, text: text(violation, "text")? })
+        };
+        let violations = run.get("violations").and_then(Value::as_array).into_iter().flatten();
+        Some(Self {
+            seed: run.get("seed")?.as_u64()?,
+            of: text(run, "scenario")?,
+            hash: Some(text(run, "trace_hash")?),
+            figures: figures(run),
+            findings: violations.filter_map(finding).collect(),
+        })
+    }
 }
 
 /// Of one hash and one figure, for tests.
 #[cfg(test)]
 pub(super) fn line(seed: u64, hash: &str, copies: f64) -> Line {
-    let figures = BTreeMap::from([("copies".to_owned(), copies)]);
-    Line { seed, nodes_max: 9, hash: Some(hash.to_owned()), figures, findings: Vec::new() }
+    let figures = BTreeMap::from([("copies_per_delivery".to_owned(), copies)]);
+    Line { seed, of: "it".to_owned(), hash: Some(hash.to_owned()), figures, findings: Vec::new() }
 }
 
 /// What a file holds once its part is swept.
@@ -94,9 +89,12 @@ pub enum SweepError {
     /// A line in the middle is none of ours.
     #[error("line {0}: {1}")]
     Line(usize, serde_json::Error),
-    /// The file was made with another bound of nodes.
-    #[error("the file was made with --nodes {0}, and this is --nodes {1}")]
-    Bounds(usize, usize),
+    /// Seeds stand for something else in the file.
+    #[error("the file was made with {0}, and this is {1}")]
+    Other(String, String),
+    /// It has no results.
+    #[error("neither the lines of a sweep, nor what `run --json` prints")]
+    None,
 }
 
 /// What a file holds.
@@ -133,6 +131,22 @@ pub fn read_lines(from: impl Read) -> Result<Results, SweepError> {
     }
 }
 
+/// Reads results to compare: the lines of a sweep, or what `run` prints of one seed or of several.
+///
+/// # Errors
+/// [`SweepError`] if it is something else, or cannot be read.
+pub fn read_results(mut from: impl Read) -> Result<Vec<Line>, SweepError> {
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes)?;
+    // Lines of a sweep are not one value, but for a single one.
+    let Some(one) = serde_json::from_slice::<Value>(&bytes).ok().filter(|one| one.get("of").is_none()) else {
+        return Ok(read_lines(&bytes[..])?.lines);
+    };
+    let runs = one.get("seeds").and_then(Value::as_array);
+    let runs = runs.map_or_else(|| vec![&one], |runs| runs.iter().collect());
+    runs.into_iter().map(Line::of_run).collect::<Option<Vec<Line>>>().ok_or(SweepError::None)
+}
+
 /// Runs the seeds of `shard.0` of `shard.1` parts that a file does not hold yet, and appends a line for each.
 ///
 /// # Errors
@@ -145,7 +159,8 @@ pub fn sweep(
     mut tell: impl FnMut(Told<'_>),
 ) -> Result<Swept, SweepError> {
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-    let held = open_at_end(&mut file, plan.bounds.nodes_max)?;
+    let of = plan.source.to_string();
+    let held = open_at_end(&mut file, &of)?;
     let is_ours = |seed: u64| seed % shard.1.max(1) == shard.0;
     let wants = |seed: u64| is_ours(seed) && !held.contains_key(&seed);
     let ours = held.iter().filter(|(seed, is_bad)| **is_bad && is_ours(**seed) && plan.seeds.contains(seed));
@@ -155,7 +170,7 @@ pub fn sweep(
         if let Told::Ran(seed, outcome) = &told
             && failed.is_none()
         {
-            failed = append(&mut file, &Line::new(*seed, plan.bounds.nodes_max, outcome)).err();
+            failed = append(&mut file, &Line::new(*seed, &of, outcome)).err();
         }
         tell(told);
     });
@@ -163,10 +178,10 @@ pub fn sweep(
 }
 
 /// Takes a torn line off, and says which seeds are there, and whether something was found.
-fn open_at_end(file: &mut File, nodes_max: usize) -> Result<BTreeMap<u64, bool>, SweepError> {
+fn open_at_end(file: &mut File, of: &str) -> Result<BTreeMap<u64, bool>, SweepError> {
     let results = read_lines(&mut *file)?;
-    if let Some(other) = results.lines.iter().find(|line| line.nodes_max != nodes_max) {
-        return Err(SweepError::Bounds(other.nodes_max, nodes_max));
+    if let Some(other) = results.lines.iter().find(|line| line.of != of) {
+        return Err(SweepError::Other(other.of.clone(), of.to_owned()));
     }
     file.set_len(results.whole)?;
     file.seek(SeekFrom::End(0))?;
@@ -200,6 +215,8 @@ mod tests {
         assert_eq!(read_lines((two.clone() + "\0\0\0\n").as_bytes()).expect("two").lines.len(), 2);
         let torn = two.clone() + "{\"seed\n" + &line(5);
         assert!(matches!(read_lines(torn.as_bytes()), Err(SweepError::Line(3, _))));
+        assert!(matches!(read_results(&b"{\"seed\": 1}\n"[..]), Err(SweepError::None)));
+        assert_eq!(read_results(line(1).as_bytes()).expect("a single line").len(), 1);
         assert_eq!(read_lines(&b""[..]).expect("nothing").lines, []);
     }
 }

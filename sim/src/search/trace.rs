@@ -1,25 +1,54 @@
 //! What applications are told, a line of JSON each.
 
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use djembe_protocol::id::PeerId;
 use djembe_protocol::io::Event;
 use serde_json::{Value, json};
 
+use super::Finding;
 use crate::world::World;
 
-/// Has a world write its events from now on.
-pub(super) fn write_to(world: &mut World, to: impl Write + Send + 'static) {
-    let peers = world.topology().peers.clone();
-    let mut to = Some(BufWriter::new(to));
-    world.listen(Box::new(move |now, node, event| {
-        let line = json!({ "at": now.as_micros(), "node": node, "event": told(&peers, event) });
-        if let Some(writer) = &mut to
-            && writeln!(writer, "{line}").is_err()
-        {
-            to = None;
+/// Writes what happens in a world. The first error ends it, and is told at its end.
+#[derive(Clone)]
+pub struct Trace(Arc<Mutex<io::Result<Box<dyn Write + Send>>>>);
+
+impl Trace {
+    /// Lines go there.
+    pub fn new(to: impl Write + Send + 'static) -> Self {
+        Self(Arc::new(Mutex::new(Ok(Box::new(BufWriter::new(to))))))
+    }
+
+    /// Has a world write its events from now on.
+    pub fn listen_to(&self, world: &mut World) {
+        let peers = world.topology().peers.clone();
+        let trace = self.clone();
+        world.listen(Box::new(move |now, node, event| {
+            trace.write(&json!({ "at": now.as_micros(), "node": node, "event": told(&peers, event) }));
+        }));
+    }
+
+    /// The last lines are what is wrong with the run.
+    ///
+    /// # Errors
+    /// If a line could not be written.
+    pub fn end(self, findings: &[Finding]) -> io::Result<()> {
+        for Finding { check, at, node, text } in findings {
+            self.write(&json!({ "at": at, "node": node, "finding": { "check": check, "text": text } }));
         }
-    }));
+        let gone = || Err(io::Error::other("it has ended"));
+        let mut to = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *to, gone()).and_then(|mut to| to.flush())
+    }
+
+    fn write(&self, line: &Value) {
+        let mut to = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = to.as_mut().ok().and_then(|to| writeln!(to, "{line}").err());
+        if let Some(error) = failed {
+            *to = Err(error);
+        }
+    }
 }
 
 /// Peers by their numbers, where they have one.

@@ -36,11 +36,17 @@ pub(super) enum Deed {
 }
 
 impl World {
-    /// All events up to and at a time, which it then is.
+    /// All events up to and at a time, which it then is; or to when a violation stops the run.
     pub fn run_until(&mut self, at: Timestamp) {
+        if self.ledger.is_stopped() {
+            return;
+        }
         while let Some(next) = self.calendar.next_at().filter(|next| *next <= at) {
             self.run_shards(next);
             self.now = self.now.max(next);
+            if self.ledger.is_stopped() {
+                return;
+            }
             self.do_deeds(next);
         }
         self.run_shards(at + TICK);
@@ -60,7 +66,7 @@ impl World {
         while go_on(self) {
             let shards = self.shards.iter_mut().filter_map(|shard| shard.calendar.next_at());
             let next = shards.chain(self.calendar.next_at()).min()?;
-            if next - start >= at_most {
+            if next - start >= at_most || self.ledger.is_stopped() {
                 return None;
             }
             let at = (next + window).max(self.now());
@@ -139,6 +145,9 @@ impl World {
             notes.sort_by_key(|note| note.key);
         }
         for Note { key, node, told } in notes {
+            if self.ledger.is_stopped() {
+                break;
+            }
             match told {
                 Told::Event(event) => {
                     if let Some(listener) = &mut self.listener {

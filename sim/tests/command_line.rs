@@ -1,0 +1,213 @@
+//! The command line: what stops a run and what is left then, several seeds, and results that are compared.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// Three nodes for six seconds.
+const SMALL: [&str; 10] = [
+    "--set",
+    "nodes=3",
+    "--set",
+    "duration=6s",
+    "--set",
+    "settle=1s",
+    "--set",
+    "messages.start=1s",
+    "--set",
+    "messages.stop=3s",
+];
+
+/// They say enough for some of it to be delivered twice.
+const TWICE: [&str; 4] = ["--set", "messages.rate=10", "--set", "bug=double-delivery"];
+
+/// A directory of a test.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("djembe-sim-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("there is room");
+        Self(path)
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_djembe-sim"));
+        command.current_dir(&self.0).args(args).output().expect("it can be run")
+    }
+
+    /// What was printed, of a run that ends like this.
+    fn json(&self, args: &[&str], code: i32) -> Value {
+        let output = self.run(args);
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
+    fn write(&self, name: &str, output: &Output) -> String {
+        std::fs::write(self.0.join(name), &output.stdout).expect("there is room");
+        name.to_owned()
+    }
+
+    fn lines(&self, name: &str) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.0.join(name)).expect("it is there");
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn small<'a>(first: &[&'a str], last: &[&'a str]) -> Vec<&'a str> {
+    [first, &SMALL, last].concat()
+}
+
+fn said(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Goal: a violation stops a run, says where and when, leaves a trace up to there, and prints the command that does it
+/// again. Method: of a host that delivers twice, with and without a place for the trace, and to the end.
+#[test]
+fn a_violation_stops_a_run_and_leaves_a_trace() {
+    let place = Place::new("stop");
+    let twice = small(&["run", "lan-30", "--seed", "7"], &TWICE);
+    let output = place.run(&twice);
+    let told = said(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("failed: twice at node ") && told.contains(" was delivered before"), "{told}");
+    assert!(told.contains("trace: lan-30-7.trace.jsonl"), "{told}");
+    assert!(said(&output.stdout).contains("then it was stopped"), "{output:?}");
+    let lines = place.lines("lan-30-7.trace.jsonl");
+    let last = lines.last().expect("there are some");
+    assert_eq!(last["finding"]["check"], "twice");
+    let at = format!("{:.6} s", last["at"].as_u64().expect("a time") as f64 / 1e6);
+    assert!(told.contains(&at), "{at}: {told}");
+    // The command that is printed does the same.
+    let replay = told.lines().find_map(|line| line.strip_prefix("replay: djembe-sim ")).expect("a command");
+    let again = place.run(&replay.split(' ').collect::<Vec<_>>());
+    // All of it is the same but for what this machine made of it.
+    let is_virtual = |line: &String| !line.starts_with("most memory");
+    let table =
+        |output: &Output| said(&output.stdout).lines().map(str::to_owned).filter(is_virtual).collect();
+    let [first, again]: [Vec<String>; 2] = [table(&output), table(&again)];
+    assert_eq!(first, again, "{replay}");
+    // As it goes, and not in a second run.
+    let named = place.run(&[&twice[..], &["--trace", "here.jsonl"]].concat());
+    assert_eq!(named.status.code(), Some(1));
+    assert_eq!(place.lines("here.jsonl"), lines);
+    let all = place.json(&[&twice[..], &["--keep-going", "--json"]].concat(), 1);
+    assert!(all["violations"].as_array().is_some_and(|all| all.len() > 1), "{all}");
+    assert_eq!((&all["is_stopped"], &all["seconds"]), (&false.into(), &6.0.into()));
+}
+
+/// Goal: where no trace can be written that is said, and the exit code is that of the violation.
+#[test]
+fn a_trace_that_has_no_place_is_said() {
+    let place = Place::new("full");
+    std::fs::create_dir(place.0.join("lan-30-7.trace.jsonl")).expect("there is room");
+    let output = place.run(&small(&["run", "lan-30", "--seed", "7"], &TWICE));
+    let told = said(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("no trace: lan-30-7.trace.jsonl: ") && told.contains("failed: twice"), "{told}");
+    let output = place.run(&small(&["run", "lan-30"], &["--trace", "not/there"]));
+    assert_eq!(output.status.code(), Some(2), "a mistake, before anything is run: {}", said(&output.stderr));
+}
+
+/// Goal: several seeds are each run as by itself, on any number of threads, and mean and worst are theirs.
+#[test]
+fn several_seeds_have_a_mean_and_a_worst() {
+    let place = Place::new("seeds");
+    let one = place.json(&small(&["run", "lan-30", "--seed", "2", "--json"], &[]), 0);
+    let all = place.json(&small(&["run", "lan-30", "--seeds", "1..4", "--jobs", "2", "--json"], &[]), 0);
+    let runs = all["seeds"].as_array().expect("runs");
+    assert_eq!(runs.iter().map(|run| run["seed"].as_u64()).collect::<Vec<_>>(), [Some(1), Some(2), Some(3)]);
+    assert_eq!((&runs[1]["trace_hash"], &runs[1]["series"]), (&one["trace_hash"], &one["series"]));
+    let p99: Vec<f64> = runs.iter().filter_map(|run| run["full_delivery_ms"]["p99"].as_f64()).collect();
+    let most = p99.iter().copied().fold(0.0, f64::max);
+    assert_eq!(all["worst"]["full_delivery_ms"]["p99"], most);
+    let mean = all["mean"]["full_delivery_ms"]["p99"].as_f64().expect("a figure");
+    assert!((mean - p99.iter().sum::<f64>() / 3.0).abs() < 1e-9);
+    assert_eq!(all["worst"]["delivery_ratio"], 1.0);
+    let table = said(&place.run(&small(&["run", "lan-30", "--seeds", "1..3"], &[])).stdout);
+    assert!(table.starts_with("seed 1: 1.0000 delivered"), "{table}");
+    for figure in
+        ["copies_per_delivery ", "optimum_ms.p99 ", "last_hop_max ", "events_per_s ", "bytes_per_node "]
+    {
+        assert!(table.contains(&format!("\n{figure}")), "{figure}: {table}");
+    }
+}
+
+/// Goal: a run says the same of itself whichever command it is of.
+#[test]
+fn every_command_has_the_same_fields() {
+    let place = Place::new("fields");
+    let names = |run: &Value| -> Vec<String> {
+        // What only some runs have has no other name.
+        let fields = run.as_object().into_iter().flatten().map(|(name, _)| name.clone());
+        fields.filter(|name| !["attack", "stalls"].contains(&name.as_str())).collect()
+    };
+    let run = names(&place.json(&small(&["run", "lan-30", "--json"], &[]), 0));
+    assert!(run.contains(&"events_per_s".to_owned()) && run.contains(&"scenario".to_owned()), "{run:?}");
+    let beside = place.json(&small(&["run", "lan-30", "--json", "--beside", "flood"], &[]), 0);
+    assert_eq!((names(&beside["djembe"]), names(&beside["flood"])), (run.clone(), run.clone()));
+    let replay = place.json(&["replay", "0", "--nodes", "4", "--json"], 0);
+    assert_eq!(names(&replay), run);
+    let seeds = place.json(&small(&["run", "lan-30", "--seeds", "0..1", "--json"], &[]), 0);
+    assert_eq!(names(&seeds["seeds"][0]), run);
+}
+
+/// Goal: results of any kind can be compared: of one run, of several seeds, of the lines of a sweep, whose figures have the
+/// same names; and the same seeds are the same runs on one thread and on two.
+#[test]
+fn results_of_any_kind_are_compared() {
+    let place = Place::new("compare");
+    let seeds = ["--seeds", "0..3"];
+    let many = small(&["run", "lan-30", "--json"], &seeds);
+    let many = place.write("many", &place.run(&many));
+    let one = place.write("one", &place.run(&small(&["run", "lan-30", "--seed", "1", "--json"], &[])));
+    let other = place.write("other", &place.run(&small(&["run", "lan-30", "--seed", "9", "--json"], &[])));
+    for (shard, threads) in [("0/2", "1"), ("1/2", "2")] {
+        let sweep = small(&["sweep", "--scenario", "lan-30"], &seeds);
+        let output = place
+            .run(&[&sweep[..], &["--shard", shard, "--threads", threads, "-o", &threads.repeat(3)]].concat());
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+    let merged = place.json(&["merge", "111", "222", "-o", "swept", "--json", "--seeds", "0..3"], 0);
+    assert_eq!((&merged["runs"], &merged["complaints"]), (&3.into(), &Value::Array(Vec::new())));
+    for figure in ["copies_per_delivery", "full_delivery_ms.p99", "message_bytes_ratio", "events_per_s"] {
+        assert!(merged["figures"][figure]["mean"].is_number(), "{figure}: {merged}");
+    }
+    let same = place.json(&["compare", "--same", "--json", "swept", &many], 0);
+    let copies = &same["figures"]["copies_per_delivery"];
+    assert_eq!((&same["common"], &copies["percent"]), (&3.into(), &0.0.into()), "{same}");
+    let part = place.json(&["compare", "--json", &one, &many], 0);
+    assert_eq!((&part["common"], &part["only_b"]), (&1.into(), &vec![0, 2].into()));
+    let apart = place.json(&["compare", "--same", "--json", &one, &other], 1);
+    assert!(apart["figures"]["events"]["percent"].as_f64().is_some_and(|percent| percent != 0.0), "{apart}");
+    std::fs::write(place.0.join("nothing"), "{\"a\": 1}").expect("there is room");
+    assert_eq!(place.run(&["compare", &one, "nothing"]).status.code(), Some(2));
+    assert!(Path::new(&place.0).join("swept").exists());
+}
+
+/// Goal: what is drawn can be asked to be of one size and time, and the command that is printed draws the same.
+#[test]
+fn a_size_and_a_time_can_be_asked_for() {
+    let place = Place::new("drawn");
+    let how = ["--nodes", "5", "--at-least", "4", "--virtual", "71s", "--bug", "double-delivery"];
+    let output = place.run(&[&["explore", "--seeds", "0..4", "--jobs", "1"][..], &how].concat());
+    let told = said(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let replay = told.lines().find_map(|line| line.trim().strip_prefix("djembe-sim ")).expect("a command");
+    let mut words: Vec<&str> = replay.split(' ').collect();
+    words.extend(["--json", "--keep-going"]);
+    let run = place.json(&words, 1);
+    assert_eq!(run["seconds"], 71.0);
+    assert!(matches!(run["nodes"].as_u64(), Some(4..=5)), "{run}");
+    for wrong in [["--at-least", "101"], ["--virtual", "69s"], ["--virtual", "soon"]] {
+        assert_eq!(place.run(&[&["explore"][..], &wrong].concat()).status.code(), Some(2), "{wrong:?}");
+    }
+}
