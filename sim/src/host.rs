@@ -18,6 +18,7 @@ use djembe_protocol::wire::frame::{Address, Class, Frame};
 
 use crate::app::App;
 use crate::disk::Disk;
+use crate::holds::Holds;
 use crate::rng::{Purpose, Rng, SeededSecrets, split_bytes};
 use crate::shard::Carrier;
 use crate::shard::Stops;
@@ -80,6 +81,10 @@ pub struct Host {
     pub(crate) discovery_rng: Rng,
     /// When its uplink will be free.
     pub(crate) uplink_free: Timestamp,
+    /// Faults that last.
+    pub(crate) holds: Holds,
+    /// Its application is to be woken with these when it goes on.
+    pub(crate) late_wakes: Vec<u64>,
     /// Events it has scheduled.
     pub(crate) n_scheduled: u32,
     /// Dials it has made.
@@ -180,6 +185,8 @@ impl Host {
             net_rng: Rng::split(seed, ix, 0, Purpose::Network),
             discovery_rng: Rng::split(seed, ix, 0, Purpose::Discovery),
             uplink_free: Timestamp::ZERO,
+            holds: Holds::default(),
+            late_wakes: Vec::new(),
             n_scheduled: 0,
             n_dials: 0,
             trace: 0,
@@ -241,6 +248,7 @@ impl Host {
     pub fn crash(&mut self) {
         self.engine = None;
         self.app = None;
+        self.late_wakes.clear();
         self.timer = None;
         self.seen = Seen::default();
         self.backlog.clear();

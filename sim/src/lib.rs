@@ -21,6 +21,7 @@ pub mod bits;
 pub mod bug;
 pub mod calendar;
 pub mod disk;
+mod holds;
 pub mod host;
 pub mod kinds;
 pub mod ledger;

@@ -198,7 +198,7 @@ pub fn run_world(
     let mut before = None;
     let mut sampler = series::Sampler::default();
     let mut mesh = None;
-    let quiet = Timestamp::ZERO + scenario.quiet_at().max(scenario.joins);
+    let quiet = Timestamp::ZERO + scenario.quiet_at();
     let settled = quiet + scenario.settle;
     let mut rest = Rest::since(quiet);
     let mut next = world.now() + Duration::from_secs(1);
@@ -208,7 +208,7 @@ pub fn run_world(
             before = Some(Mark::of(&world, sampler.node_seconds(&world)));
         }
         if scenario.nodes <= MESH_NODES_MAX {
-            mesh = mesh.or_else(|| run_until_mesh(&mut world, scenario.joins, next));
+            mesh = mesh.or_else(|| run_until_mesh(&mut world, scenario.arrived_at(), next));
         }
         world.run_until(next);
         progress(next);

@@ -4,6 +4,7 @@ mod check;
 mod faults;
 mod messages;
 mod network;
+mod text;
 mod write;
 
 use core::fmt;
@@ -12,17 +13,20 @@ use core::time::Duration;
 use djembe_protocol::bounds::Bounds;
 use djembe_protocol::limits;
 use djembe_protocol::time::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
-pub use self::faults::{Churn, DiskTrouble, FallOfRoots, Flap, Partition, Starvation, Wave};
+use self::faults::Lot;
+pub use self::faults::{Churn, Crowd, DiskTrouble, FallOfRoots, Flap, Partition, Starvation, Wave};
 pub use self::messages::{Authors, Messages};
 pub use self::network::{BurstText, PathText, SiteText};
+pub use self::text::parse_time;
+use self::text::{attack, carry, parse_value, put, some_time, time};
 use crate::attack::Kind;
 use crate::baseline::Protocol;
 use crate::bug::Bug;
 use crate::topology::{Burst, Conditions};
 use crate::wire::Carry;
-use crate::world::{Fault, World, WorldConfig};
+use crate::world::{Fault, World, WorldConfig, first_come, in_turn};
 
 /// A world of more nodes than these carries frames as they are.
 const LARGE: usize = 1000;
@@ -180,6 +184,9 @@ pub struct Scenario {
     /// Many that go together.
     #[serde(default)]
     pub waves: Vec<Wave>,
+    /// Newcomers: the last of the nodes, who start later than the others.
+    #[serde(default)]
+    pub crowds: Vec<Crowd>,
     /// Roots of trees that die together.
     #[serde(default)]
     pub roots: Vec<FallOfRoots>,
@@ -271,9 +278,27 @@ impl Scenario {
         Ok(scenario)
     }
 
-    /// When the last fault is over and the last message is published.
+    /// When the last fault is over, the last node has come, and the last message is published.
     pub fn quiet_at(&self) -> Duration {
-        self.faults_end().max(self.messages.stop)
+        self.faults_end().max(self.messages.stop).max(self.arrived_at())
+    }
+
+    /// When the last node has come, attackers not counted.
+    pub fn arrived_at(&self) -> Duration {
+        let crowds = self.crowds.iter().map(|crowd| crowd.at + crowd.over);
+        crowds.fold(self.joins, Duration::max)
+    }
+
+    /// When each node starts.
+    pub(crate) fn arrivals(&self) -> Vec<(Duration, usize)> {
+        let n_late: usize = self.crowds.iter().map(|crowd| crowd.nodes).sum();
+        let mut next = self.nodes.saturating_sub(n_late);
+        let mut all: Vec<(Duration, usize)> = first_come(next, self.contact, self.joins).collect();
+        for crowd in &self.crowds {
+            all.extend(in_turn(next..next + crowd.nodes, crowd.at, crowd.over));
+            next += crowd.nodes;
+        }
+        all
     }
 
     /// When the last fault is over.
@@ -290,7 +315,7 @@ impl Scenario {
 
     /// The world at its beginning, everything scheduled.
     pub fn world(&self) -> World {
-        let mut world = World::arriving_in(
+        let mut world = World::peopled(
             WorldConfig {
                 seed: self.seed,
                 network: Conditions {
@@ -323,10 +348,10 @@ impl Scenario {
                 threads: self.n_threads(),
             },
             self.nodes,
-            self.joins,
             self.groups,
             self.groups_per_node,
         );
+        world.arrive(self.arrivals());
         world.plant(self.bug);
         self.schedule_attack(&mut world);
         self.schedule_faults(&mut world);
@@ -368,14 +393,13 @@ impl Scenario {
         let mut plan = Vec::new();
         faults::partitions(&mut plan, &self.partitions, self.nodes);
         faults::flaps(&mut plan, &self.flaps, u32::try_from(self.partitions.len()).unwrap_or(u32::MAX));
-        // Everybody comes through the contact.
-        let spared = self.contact.map_or(0, |contact| contact + 1);
-        faults::waves(&mut plan, &self.waves, self.seed, self.nodes, spared);
+        let lot = Lot { seed: self.seed, n_nodes: self.nodes, spared: self.contact };
+        faults::waves(&mut plan, &self.waves, &lot);
         if let Some(churn) = &self.churn {
-            faults::churn(&mut plan, churn, self.seed, self.nodes, spared);
+            faults::churn(&mut plan, churn, &lot);
         }
         if let Some(starvation) = &self.starvation {
-            faults::starvation(&mut plan, starvation, self.seed, self.nodes, spared);
+            faults::starvation(&mut plan, starvation, &lot);
         }
         faults::roots(&mut plan, &self.roots);
         faults::disks(&mut plan, &self.disks);
@@ -415,85 +439,6 @@ impl Scenario {
             n_said[node] += 1;
             world.publish_at(Timestamp::ZERO + at, node, group, lane, size);
         }
-    }
-}
-
-fn put(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<(), String> {
-    match key.split_once('.') {
-        None => {
-            table.insert(key.to_owned(), value);
-            Ok(())
-        }
-        Some((first, rest)) => {
-            let inner = table.entry(first).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-            let inner = inner.as_table_mut().ok_or(format!("{first} is not a table"))?;
-            put(inner, rest, value)
-        }
-    }
-}
-
-/// What TOML makes of it, else a text.
-fn parse_value(text: &str) -> toml::Value {
-    let parsed = format!("x = {text}").parse::<toml::Table>().ok();
-    parsed.and_then(|mut table| table.remove("x")).unwrap_or_else(|| toml::Value::String(text.to_owned()))
-}
-
-/// A time: `"5ms"`, `"200us"`, `"1.5s"`, `"2min"`, or a number of seconds.
-///
-/// # Errors
-/// What is wrong, for people.
-pub fn parse_time(text: &str) -> Result<Duration, String> {
-    let text = text.trim();
-    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let scale = match unit {
-        "us" => 1e-6,
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "min" => 60.0,
-        _ => {
-            return Err(format!("{text:?} is not a time: expected a number with us, ms, s or min"));
-        }
-    };
-    let number: f64 = number
-        .trim()
-        .parse()
-        .map_err(|_| format!("{text:?} is not a time: expected a number with us, ms, s or min"))?;
-    let micros = (number * scale * 1e6).round();
-    if (0.0..1e15).contains(&micros) {
-        Ok(Duration::from_micros(micros as u64))
-    } else {
-        Err(format!("{text:?} is out of range"))
-    }
-}
-
-fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected a time like \"5ms\", or a number of seconds")]
-    enum Time {
-        Text(String),
-        Seconds(f64),
-    }
-    let text = match Time::deserialize(deserializer)? {
-        Time::Text(text) => text,
-        Time::Seconds(seconds) => format!("{seconds}s"),
-    };
-    parse_time(&text).map_err(serde::de::Error::custom)
-}
-
-fn some_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    time(deserializer).map(Some)
-}
-
-fn attack<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Kind>, D::Error> {
-    String::deserialize(deserializer)?.parse().map(Some).map_err(serde::de::Error::custom)
-}
-
-fn carry<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Carry>, D::Error> {
-    match String::deserialize(deserializer)?.as_str() {
-        "bytes" => Ok(Some(Carry::Bytes)),
-        "frames" => Ok(Some(Carry::Frames)),
-        other => Err(serde::de::Error::custom(format!("{other:?}: expected \"bytes\" or \"frames\""))),
     }
 }
 

@@ -120,6 +120,14 @@ pub enum Side {
 }
 
 impl Side {
+    /// How many of so many nodes are on this side.
+    pub fn n_of(&self, n_nodes: usize) -> usize {
+        match self {
+            Self::Of(nodes) => nodes.len(),
+            Self::But(nodes) => n_nodes.saturating_sub(nodes.len()),
+        }
+    }
+
     /// Whether a node is on this side.
     pub fn has(&self, node: NodeIx) -> bool {
         match self {

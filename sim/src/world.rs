@@ -3,12 +3,14 @@
 //! Nodes are spread over shards, each worked off by a thread of its own. Everything that happens to a node goes into its
 //! trace in its order, and all traces into one hash: one seed is one hash, on any machine and any number of threads.
 
+mod arrivals;
 mod baseline;
 mod bugs;
 mod faults;
 mod groups;
 mod hostile;
 pub mod overlay;
+mod publish;
 pub(crate) mod rest;
 mod run;
 
@@ -18,23 +20,24 @@ use std::sync::Arc;
 
 use djembe_protocol::bounds::Bounds;
 use djembe_protocol::crypto::GroupKey;
-use djembe_protocol::id::{GroupId, Lane, LinkId};
+use djembe_protocol::id::{GroupId, LinkId};
 use djembe_protocol::io::{CloseCause, Command, Input};
 use djembe_protocol::limits;
-use djembe_protocol::message::Draft;
 use djembe_protocol::time::Timestamp;
 use djembe_protocol::wire::frame::{Address, Class, Frame};
 
+pub(crate) use self::arrivals::{first_come, in_turn};
 pub use self::faults::Fault;
+use self::publish::Held;
 use self::run::Deed;
 pub use self::run::Listener;
 use crate::app::{App, Maker};
 use crate::attack::Strain;
 use crate::baseline::Protocol;
 use crate::calendar::{Calendar, Key};
+use crate::holds::Hold;
 use crate::host::{Clock, Host};
 use crate::ledger::Ledger;
-use crate::report::quantile_ms;
 use crate::shard::{Rules, Shard, Tally, To, Traffic};
 use crate::topology::{Conditions, NodeIx, Place, Topology, ip4, mix};
 use crate::wire::{Carry, Content};
@@ -117,8 +120,10 @@ pub struct World {
     by_id: BTreeMap<GroupId, usize>,
     /// Which groups a node joins when it starts.
     memberships: Vec<Vec<usize>>,
-    /// Roots that a fault has struck.
-    dead_roots: Vec<NodeIx>,
+    /// Roots that each fall of them has struck.
+    dead_roots: BTreeMap<u32, Vec<NodeIx>>,
+    /// What applications of nodes that stand still would have published.
+    held: BTreeMap<NodeIx, Vec<Held>>,
     /// Makes the application of each node that starts.
     maker: Option<Maker>,
     listener: Option<Listener>,
@@ -146,7 +151,8 @@ impl World {
             groups: Vec::new(),
             by_id: BTreeMap::new(),
             memberships: Vec::new(),
-            dead_roots: Vec::new(),
+            dead_roots: BTreeMap::new(),
+            held: BTreeMap::new(),
             maker: None,
             listener: None,
             ledger: Ledger::default(),
@@ -157,37 +163,6 @@ impl World {
     /// `n` nodes in one group `lobby`, all started now.
     pub fn lan(config: WorldConfig, n: usize) -> Self {
         Self::arriving(config, n, Duration::ZERO)
-    }
-
-    /// The same, started one after the other over `joins`: the contact first, if there is one.
-    pub fn arriving(config: WorldConfig, n: usize, joins: Duration) -> Self {
-        Self::arriving_in(config, n, joins, 1, 1)
-    }
-
-    /// The same, each in `each` of `n_groups` groups of about one size; who is in which is drawn from the seed.
-    pub fn arriving_in(config: WorldConfig, n: usize, joins: Duration, n_groups: usize, each: usize) -> Self {
-        let contact = config.contact.unwrap_or(0);
-        let mut world = Self::new(config);
-        world.add_group("lobby");
-        for group in 1..n_groups {
-            world.add_group(&format!("group-{group}"));
-        }
-        for groups in groups::draw(world.config.seed, n, n_groups, each) {
-            let node = world.add_node();
-            groups.into_iter().for_each(|group| world.member(node, group));
-        }
-        let mut order: Vec<NodeIx> = (0..n).collect();
-        order.swap(0, contact.min(n.saturating_sub(1)));
-        for (ix, node) in order.into_iter().enumerate() {
-            let at = Timestamp::ZERO
-                + joins * u32::try_from(ix).unwrap_or(u32::MAX) / u32::try_from(n).unwrap_or(1);
-            if at == Timestamp::ZERO {
-                world.start(node);
-            } else {
-                world.start_at(at, node);
-            }
-        }
-        world
     }
 
     // Building.
@@ -269,10 +244,20 @@ impl World {
         self.topology.cut(a, b);
     }
 
-    /// Starts a node.
+    /// Starts a node; one that a fault holds as soon as nothing does any more.
     pub fn start(&mut self, node: NodeIx) {
-        self.host_mut(node).start();
-        self.topology.places[node].is_up = true;
+        self.host_mut(node).holds.is_wanted = true;
+        self.go_on(node);
+    }
+
+    fn launch(&mut self, node: NodeIx) {
+        let host = self.host_mut(node);
+        host.start();
+        host.is_clogged = host.holds.has(Hold::Clog);
+        let is_stalled = host.holds.has(Hold::Stall);
+        host.is_stalled = is_stalled;
+        let place = &mut self.topology.places[node];
+        (place.is_up, place.is_stalled) = (true, is_stalled);
         self.ledger.on_start(self.now, node);
         self.start_baseline(node);
         self.with_shard(node, |shard, topology, local| shard.tell_wall(topology, local));
@@ -507,36 +492,6 @@ impl World {
     }
 
     // Doing.
-
-    /// A node publishes `size` bytes. Returns the message's number in the ledger, or nothing if the node is down
-    /// or takes no more.
-    pub fn publish(&mut self, node: NodeIx, group: usize, lane: Lane, size: usize) -> Option<usize> {
-        let id = self.group_id(group);
-        let engine = self.host_mut(node).engine.as_mut()?;
-        if !engine.accepts(id, lane) {
-            self.ledger.n_refused += 1;
-            return None;
-        }
-        let receivers = (0..self.n_nodes())
-            .filter(|other| {
-                let place = self.topology.places[*other];
-                place.is_up && !place.is_paused && !place.is_hostile && self.topology.reaches(node, *other)
-            })
-            .filter(|other| self.is_member(*other, group));
-        let receivers = receivers.collect();
-        let best = if self.config.optimum { self.best_from(node, group) } else { Vec::new() };
-        let (number, ticket, content) = self.ledger.on_publish(self.now, node, id, lane, size, receivers);
-        let sent = &mut self.ledger.messages[number];
-        (sent.best_p99, sent.best_full) = (quantile_ms(&best, 0.99), best.last().copied().unwrap_or(0));
-        let draft = Draft { content, ..Draft::default() };
-        if self.config.protocol != Protocol::Djembe {
-            self.carry(number, group, &draft);
-            return Some(number);
-        }
-        let command = Command::Publish { group: id, lane, ttl_secs: 0, draft, ticket };
-        self.input(node, Input::Command(command));
-        Some(number)
-    }
 
     /// Has a node say something on all its links that its engine would not: the node is hostile.
     pub fn inject(&mut self, node: NodeIx, class: Class, frame: &Frame) {

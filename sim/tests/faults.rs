@@ -4,6 +4,9 @@ use core::time::Duration;
 
 use djembe_protocol::id::{Lane, LogId};
 use djembe_protocol::io::PresenceState;
+use djembe_sim::baseline::Protocol;
+use djembe_sim::scenario::Scenario;
+use djembe_sim::search::attempt;
 use djembe_sim::topology::NodeIx;
 use djembe_sim::world::{Fault, World, WorldConfig};
 
@@ -284,6 +287,105 @@ fn a_ghost_of_a_link_does_not_keep_its_peer_out() {
         assert_reached(&world, &[number], 0..6);
         world.run_for(secs(10));
         assert!(world.ledger.gone_at.is_empty());
+        assert_clean(&world);
+    }
+}
+
+/// Goal: of faults that overlap each ends only itself. Method: two of each kind strike one node; after the first has ended
+/// it is held as before, after the second it goes on.
+#[test]
+fn of_faults_that_overlap_the_last_to_end_lets_a_node_go_on() {
+    type Struck = fn(&World) -> bool;
+    let kinds: [(Fault, Fault, Struck); 6] = [
+        (Fault::Pause(3), Fault::Resume(3), |world| world.host(3).is_paused),
+        (Fault::Stall(3), Fault::Unstall(3), |world| world.host(3).is_stalled),
+        (Fault::Clog(3), Fault::Unclog(3), |world| world.host(3).is_clogged),
+        (Fault::Crash(3), Fault::Restart(3), |world| world.host(3).engine.is_none()),
+        (Fault::PowerOff(3), Fault::Restart(3), |world| world.host(3).engine.is_none()),
+        (Fault::DiskFails(3), Fault::DiskWorks(3), |world| world.host(3).disk_fails),
+    ];
+    for (begin, end, is_struck) in kinds {
+        let mut world = meshed(WorldConfig::default(), 4);
+        for (fault, expected) in [(&begin, true), (&begin, true), (&end, true), (&end, false), (&end, false)]
+        {
+            world.fault(fault.clone());
+            world.run_for(millis(500));
+            assert_eq!(is_struck(&world), expected, "{fault:?}");
+        }
+        world.run_for(secs(8));
+        let number = world.publish(3, 0, Lane::Durable, 10).expect("it runs");
+        world.run_for(secs(1));
+        assert_reached(&world, &[number], 0..4);
+        assert_clean(&world);
+    }
+}
+
+/// Goal: a process that dies while its machine stands still, or starts again there, runs when both are over.
+#[test]
+fn a_machine_that_stands_still_starts_nothing() {
+    for restart_first in [true, false] {
+        let mut world = meshed(WorldConfig::default(), 4);
+        world.fault(Fault::Pause(3));
+        world.run_for(secs(1));
+        world.fault(Fault::Crash(3));
+        world.run_for(secs(1));
+        let (first, second) = (Fault::Restart(3), Fault::Resume(3));
+        let (first, second) = if restart_first { (first, second) } else { (second, first) };
+        world.fault(first);
+        world.run_for(secs(1));
+        assert!(world.host(3).engine.is_none());
+        world.fault(second);
+        world.run_for(secs(8));
+        assert!(world.host(3).is_up());
+        assert_clean(&world);
+    }
+    // One that was not there yet comes when nothing holds it any more.
+    let mut world = meshed(WorldConfig::default(), 3);
+    let late = world.add_node();
+    world.member(late, 0);
+    world.fault(Fault::Crash(late));
+    world.start(late);
+    assert!(world.host(late).engine.is_none());
+    world.fault(Fault::Restart(late));
+    assert!(world.host(late).is_up());
+}
+
+/// Goal: a line that flaps at one node excuses nobody else. Method: nodes are made to take others for dead and alive again
+/// for no reason, and it is found although one line comes and goes all the time; with the flaps alone nothing is.
+#[test]
+fn a_line_that_flaps_excuses_nobody_else() {
+    let text = "nodes = 12\nduration = \"80s\"\nsettle = \"30s\"\n[messages]\nrate = 0.2\nstop = \"50s\"\n\
+                [[flaps]]\nnode = 11\nat = \"3s\"\nuntil = \"50s\"\nup = \"3s\"\ndown = \"2s\"\n";
+    let flaps = Scenario::parse(text, &[]).expect("a scenario");
+    assert_eq!(attempt(&flaps).findings, []);
+    let buggy = Scenario::parse(text, &["bug=presence-flap".to_owned()]).expect("a scenario");
+    let found = attempt(&buggy).findings;
+    let early = found.iter().find(|one| one.check == "presence").expect("it is found");
+    assert!(early.at < 50_000_000, "while the line flaps: {early}");
+}
+
+/// Goal: what an application would have said while its process stood still it says when that goes on, whoever spreads it.
+#[test]
+fn who_stands_still_speaks_when_it_goes_on() {
+    for protocol in [Protocol::Djembe, Protocol::Flood] {
+        let mut world = meshed(WorldConfig { protocol, ..WorldConfig::default() }, 4);
+        world.fault(Fault::Pause(0));
+        assert_eq!(world.publish(0, 0, Lane::Durable, 10), None, "{protocol}");
+        world.run_for(secs(2));
+        assert!(world.ledger.messages.is_empty());
+        world.fault(Fault::Resume(0));
+        let resumed = world.now();
+        world.run_for(secs(2));
+        assert_eq!(world.ledger.messages[0].at, resumed, "{protocol}");
+        assert_reached(&world, &[0], 0..4);
+        // Who dies has forgotten it.
+        world.fault(Fault::Pause(1));
+        world.publish(1, 0, Lane::Durable, 10);
+        world.fault(Fault::Crash(1));
+        world.fault(Fault::Resume(1));
+        world.fault(Fault::Restart(1));
+        world.run_for(secs(5));
+        assert_eq!(world.ledger.messages.len(), 1, "{protocol}");
         assert_clean(&world);
     }
 }

@@ -5,16 +5,25 @@ mod support;
 
 use djembe_sim::ledger::Violation;
 use djembe_sim::report::{self, Report};
-use djembe_sim::scenario::Scenario;
+use djembe_sim::scenario::{SHIPPED, Scenario};
+use djembe_sim::world::World;
+use support::*;
 
 /// A scenario of thirty nodes that all talk for ten seconds, with this in addition.
 fn run(more: &str) -> Report {
+    report::run(&thirty(more), |_| {})
+}
+
+fn thirty(more: &str) -> Scenario {
     let text = format!(
         "nodes = 30\nduration = \"90s\"\nsettle = \"30s\"\nlatency = \"2ms\"\njitter = \"1ms\"\n{more}\n\
          [messages]\nrate = 0.5\nstart = \"10s\"\nstop = \"30s\"\n"
     );
-    let scenario = Scenario::parse(&text, &[]).unwrap_or_else(|error| panic!("{more}: {error}"));
-    report::run(&scenario, |_| {})
+    Scenario::parse(&text, &[]).unwrap_or_else(|error| panic!("{more}: {error}"))
+}
+
+fn wrong(text: &str) -> String {
+    Scenario::parse(text, &[]).expect_err(text).to_string()
 }
 
 fn assert_good(what: &str, report: &Report) {
@@ -121,8 +130,74 @@ fn waves_churn_and_starvation() {
 fn disks_in_trouble() {
     assert_good("slow", &run("[[disks]]\nnode = 2\nat = \"12s\"\nuntil = \"40s\"\nslow = 200"));
     assert_good("full", &run("[[disks]]\nnode = 2\nat = \"12s\"\nuntil = \"40s\""));
+    // Two troubles that overlap: it is slow until both are over.
+    assert_good(
+        "stacked",
+        &run("[[disks]]\nnode = 2\nat = \"12s\"\nuntil = \"30s\"\nslow = 200\n\
+              [[disks]]\nnode = 2\nat = \"20s\"\nuntil = \"40s\"\nslow = 20"),
+    );
     assert_good(
         "lost tail",
         &run("[[crashes]]\nnode = 2\nat = \"20s\"\nrestart = \"25s\"\nlost_commits = 3"),
     );
+}
+
+/// Goal: newcomers in mid-run are nobody before they come, and have everything soon after.
+#[test]
+fn newcomers_find_what_was_said() {
+    let crowds = "contact = 0\n[[crowds]]\nnodes = 9\nat = \"15s\"\nover = \"2s\"\n[[crowds]]\nnodes = 1\nat = \"25s\"";
+    let mut world = thirty(crowds).world();
+    let n_up = |world: &World| world.topology().places.iter().filter(|place| place.is_up).count();
+    for (at, up) in [(14, 20), (16, 25), (18, 29), (24, 29), (26, 30)] {
+        world.run_until(djembe_protocol::time::Timestamp::ZERO + secs(at));
+        assert_eq!(n_up(&world), up, "at {at} s");
+    }
+    let report = run(crowds);
+    assert_good("crowds", &report);
+    assert_eq!(report.messages, report.planned);
+    let base = "nodes = 30\nduration = \"90s\"\n";
+    let crowd = |n: usize, at: &str| format!("{base}contact = 29\n[[crowds]]\nnodes = {n}\nat = \"{at}\"");
+    assert!(wrong(&crowd(30, "15s")).contains("crowds: 30 newcomers of nodes = 30"));
+    assert!(wrong(&crowd(1, "15s")).contains("contact: it is one of the crowds"));
+    let late = format!("{base}[[crowds]]\nnodes = 5\nat = \"85s\"");
+    assert!(wrong(&late).contains("the last node to come is at 85s"));
+}
+
+/// Goal: what cannot happen is refused, and it is said why.
+#[test]
+fn what_cannot_happen_is_refused() {
+    let base = "nodes = 30\nduration = \"90s\"\njoins = \"10s\"\n";
+    for (more, told) in [
+        (
+            "[[crashes]]\nnode = 29\nat = \"3s\"\nrestart = \"5s\"",
+            "crashes: node 29 is struck at 3s, and starts at 9.",
+        ),
+        ("[[pauses]]\nnode = 29\nat = \"3s\"\nuntil = \"5s\"", "pauses: node 29"),
+        ("[[stalls]]\nnode = 29\nat = \"3s\"\nuntil = \"5s\"", "stalls: node 29"),
+        ("[[crashes]]\nnode = 2\nat = \"95s\"", "the last fault is at 95s"),
+        ("attackers = 1\nattack = \"silent\"\nattack_at = \"90s\"", "attack_at = 90s: nothing happens after"),
+    ] {
+        let error = wrong(&format!("{base}{more}"));
+        assert!(error.contains(told), "{error}");
+    }
+    let (_, storm) = SHIPPED.iter().find(|(name, _)| *name == "storm-join-10k").expect("shipped");
+    let with = |sets: &[&str]| {
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        Scenario::parse(storm, &sets).map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert!(with(&["joins=100s"]).expect_err("too late").contains("the last node to come is at 100s"));
+    // The sets that its head names.
+    assert_eq!(with(&["joins=100s", "messages.start=160s", "messages.stop=165s", "duration=168s"]), Ok(()));
+    assert_eq!(with(&["joins=30s", "messages.start=90s", "messages.stop=95s", "duration=98s"]), Ok(()));
+}
+
+/// Goal: a contact is spared, and nobody else, wherever it is.
+#[test]
+fn only_the_contact_is_spared() {
+    let more = "contact = 29\n[churn]\nrate = 3.0\ndown = \"2s\"\nat = \"10s\"\nuntil = \"50s\"";
+    let mut world = thirty(more).world();
+    world.run_for(secs(55));
+    let struck = (0..29).filter(|node| world.host(*node).run > 1).count();
+    assert!(struck >= 20, "{struck} of 29 went and came back, some 25 are expected");
+    assert_eq!(world.host(29).run, 1);
 }

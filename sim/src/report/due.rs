@@ -40,7 +40,7 @@ pub(crate) fn each<'a>(scenario: &Scenario, world: &'a World, mut tell: impl FnM
     let up: Vec<NodeIx> = world.honest().filter(|node| world.host(*node).engine.is_some()).collect();
     let is_over = !world.ledger.is_stopped();
     let is_smooth = is_smooth(scenario);
-    let calm = Timestamp::ZERO + scenario.faults_end().max(scenario.joins) + LIVE_GRACE;
+    let calm = Timestamp::ZERO + scenario.faults_end().max(scenario.arrived_at()) + LIVE_GRACE;
     let sealed = world.ledger.messages.iter().enumerate().filter(|(_, sent)| sent.is_sealed);
     for (number, sent) in sealed {
         let is_kept = sent.lane.is_kept();

@@ -87,6 +87,55 @@ impl Scenario {
         if self.attackers > 10_000 {
             return Err(format!("attackers = {}: expected 0 to 10000", self.attackers));
         }
+        if self.attackers > 0 && self.attack_at >= self.duration {
+            let (at, end) = (self.attack_at, self.duration);
+            return Err(format!("attack_at = {at:?}: nothing happens after duration = {end:?}"));
+        }
+        self.check_arrivals()?;
+        self.check_faults(&in_range, &in_order)?;
+        if self.quiet_at() + self.settle > self.duration {
+            let all = [
+                ("message", self.messages.stop),
+                ("fault", self.faults_end()),
+                ("node to come", self.arrived_at()),
+            ];
+            let (what, at) = all.into_iter().max_by_key(|(_, at)| *at).unwrap_or_default();
+            return Err(format!(
+                "duration = {:?}: the last {what} is at {at:?}, and {:?} to settle come after it",
+                self.duration, self.settle
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_arrivals(&self) -> Result<(), String> {
+        let n_late: usize = self.crowds.iter().map(|crowd| crowd.nodes).sum();
+        if n_late >= self.nodes {
+            return Err(format!("crowds: {n_late} newcomers of nodes = {}, so nobody is there", self.nodes));
+        }
+        if self.contact.is_some_and(|contact| contact >= self.nodes - n_late) {
+            return Err("contact: it is one of the crowds, and nobody can come before it".to_owned());
+        }
+        // What is not there cannot break: a process that dies and starts again before it was started, say.
+        let mut comes_at = vec![Duration::ZERO; self.nodes];
+        self.arrivals().into_iter().for_each(|(at, node)| comes_at[node] = at);
+        let crashes = self.crashes.iter().map(|crash| ("crashes", crash.node, crash.at));
+        let pauses = self.pauses.iter().map(|span| ("pauses", span.node, span.at));
+        let stalls = self.stalls.iter().map(|span| ("stalls", span.node, span.at));
+        for (what, node, at) in crashes.chain(pauses).chain(stalls) {
+            // That there is such a node is looked at elsewhere.
+            if let Some(comes) = comes_at.get(node).filter(|comes| at < **comes) {
+                return Err(format!("{what}: node {node} is struck at {at:?}, and starts at {comes:?} only"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_faults(
+        &self,
+        in_range: &impl Fn(&str, usize) -> Result<(), String>,
+        in_order: &impl Fn(&str, Duration, Duration) -> Result<(), String>,
+    ) -> Result<(), String> {
         for partition in &self.partitions {
             in_order("partitions", partition.at, partition.until)?;
         }
@@ -138,14 +187,6 @@ impl Scenario {
                 in_range(what, span.node)?;
                 in_order(what, span.at, span.until)?;
             }
-        }
-        if self.quiet_at() + self.settle > self.duration {
-            return Err(format!(
-                "duration = {:?}: the last fault or message is at {:?}, and {:?} to settle come after it",
-                self.duration,
-                self.quiet_at(),
-                self.settle
-            ));
         }
         Ok(())
     }

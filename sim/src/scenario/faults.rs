@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{some_time, time};
+use super::text::{some_time, time};
 use crate::bits::NodeSet;
 use crate::rng::{Purpose, Rng};
 use crate::topology::{NodeIx, Rule, Side};
@@ -71,6 +71,21 @@ pub struct Wave {
     /// They are back after so long.
     #[serde(default, deserialize_with = "some_time")]
     pub back: Option<Duration>,
+}
+
+/// Newcomers who come together.
+#[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Crowd {
+    /// So many: the last of all nodes; of several crowds the last one has the highest numbers. What a scenario says of
+    /// nodes goes for them too, once they are there: before it they say nothing.
+    pub nodes: usize,
+    /// The first of them starts then.
+    #[serde(deserialize_with = "time")]
+    pub at: Duration,
+    /// One after the other within so long.
+    #[serde(default, deserialize_with = "time")]
+    pub over: Duration,
 }
 
 /// Roots that die together.
@@ -174,23 +189,42 @@ pub(super) fn flaps(plan: &mut Plan, flaps: &[Flap], first_id: u32) {
     }
 }
 
-/// So large a share of `from` nodes, drawn by lot.
-fn draw(rng: &mut Rng, share: f64, from: impl Iterator<Item = NodeIx>) -> Vec<NodeIx> {
-    let mut nodes: Vec<NodeIx> = from.collect();
-    let n = (nodes.len() as f64 * share).round() as usize;
-    for at in 0..n.min(nodes.len()) {
-        let other = at + rng.below((nodes.len() - at) as u64) as usize;
-        nodes.swap(at, other);
-    }
-    nodes.truncate(n);
-    nodes
+/// Whom such a fault may strike.
+pub(super) struct Lot {
+    pub(super) seed: u64,
+    pub(super) n_nodes: usize,
+    /// Not the contact, through which everybody comes. All others may be struck, who speaks among them.
+    pub(super) spared: Option<NodeIx>,
 }
 
-/// Nobody that all others need is struck: the contact, and who speaks where only a few do.
-pub(super) fn waves(plan: &mut Plan, waves: &[Wave], seed: u64, n_nodes: usize, spared: usize) {
+impl Lot {
+    fn all(&self) -> impl Iterator<Item = NodeIx> + '_ {
+        (0..self.n_nodes).filter(|node| Some(*node) != self.spared)
+    }
+
+    fn one(&self, rng: &mut Rng) -> NodeIx {
+        let n = self.n_nodes - usize::from(self.spared.is_some());
+        let drawn = rng.below(n as u64) as usize;
+        drawn + usize::from(self.spared.is_some_and(|spared| drawn >= spared))
+    }
+
+    /// So large a share of them.
+    fn share(&self, rng: &mut Rng, share: f64) -> Vec<NodeIx> {
+        let mut nodes: Vec<NodeIx> = self.all().collect();
+        let n = (nodes.len() as f64 * share).round() as usize;
+        for at in 0..n.min(nodes.len()) {
+            let other = at + rng.below((nodes.len() - at) as u64) as usize;
+            nodes.swap(at, other);
+        }
+        nodes.truncate(n);
+        nodes
+    }
+}
+
+pub(super) fn waves(plan: &mut Plan, waves: &[Wave], lot: &Lot) {
     for (n, wave) in waves.iter().enumerate() {
-        let mut rng = Rng::split(seed, n, 1, Purpose::Faults);
-        for node in draw(&mut rng, wave.share, spared..n_nodes) {
+        let mut rng = Rng::split(lot.seed, n, 1, Purpose::Faults);
+        for node in lot.share(&mut rng, wave.share) {
             let at = wave.at + rng.time_below(wave.over);
             plan.push((at, go(node, wave.goodbye, wave.power_off)));
             if let Some(back) = wave.back {
@@ -208,16 +242,16 @@ fn go(node: NodeIx, goodbye: bool, power_off: bool) -> Fault {
     }
 }
 
-pub(super) fn churn(plan: &mut Plan, churn: &Churn, seed: u64, n_nodes: usize, spared: usize) {
-    if churn.rate <= 0.0 || n_nodes <= spared {
+pub(super) fn churn(plan: &mut Plan, churn: &Churn, lot: &Lot) {
+    if churn.rate <= 0.0 || lot.all().next().is_none() {
         return;
     }
-    let mut rng = Rng::split(seed, 0, 2, Purpose::Faults);
-    let mean = Duration::from_secs(60).div_f64(churn.rate * n_nodes as f64);
-    let mut back_at = vec![Duration::ZERO; n_nodes];
+    let mut rng = Rng::split(lot.seed, 0, 2, Purpose::Faults);
+    let mean = Duration::from_secs(60).div_f64(churn.rate * lot.n_nodes as f64);
+    let mut back_at = vec![Duration::ZERO; lot.n_nodes];
     let mut at = churn.at + rng.exponential(mean);
     while at < churn.until {
-        let node = spared + rng.below((n_nodes - spared) as u64) as usize;
+        let node = lot.one(&mut rng);
         let goodbye = rng.chance(churn.goodbye);
         let back = (at + rng.exponential(churn.down)).min(churn.until);
         if back_at[node] <= at && back > at {
@@ -229,9 +263,9 @@ pub(super) fn churn(plan: &mut Plan, churn: &Churn, seed: u64, n_nodes: usize, s
     }
 }
 
-pub(super) fn starvation(plan: &mut Plan, starvation: &Starvation, seed: u64, n_nodes: usize, spared: usize) {
-    let mut rng = Rng::split(seed, 0, 3, Purpose::Faults);
-    for node in draw(&mut rng, starvation.share, spared..n_nodes) {
+pub(super) fn starvation(plan: &mut Plan, starvation: &Starvation, lot: &Lot) {
+    let mut rng = Rng::split(lot.seed, 0, 3, Purpose::Faults);
+    for node in lot.share(&mut rng, starvation.share) {
         let mut at = starvation.at + rng.exponential(starvation.every);
         while at < starvation.until {
             let lasts = starvation.min + rng.time_below(starvation.max.saturating_sub(starvation.min));
@@ -244,9 +278,9 @@ pub(super) fn starvation(plan: &mut Plan, starvation: &Starvation, seed: u64, n_
 }
 
 pub(super) fn roots(plan: &mut Plan, falls: &[FallOfRoots]) {
-    for FallOfRoots { percent, at, back } in falls.iter().cloned() {
-        plan.push((at, Fault::RootsDie(percent)));
-        plan.extend(back.map(|back| (at + back, Fault::RootsRise)));
+    for (id, FallOfRoots { percent, at, back }) in (0..).zip(falls.iter().cloned()) {
+        plan.push((at, Fault::RootsDie { id, percent }));
+        plan.extend(back.map(|back| (at + back, Fault::RootsRise(id))));
     }
 }
 
@@ -255,7 +289,7 @@ pub(super) fn disks(plan: &mut Plan, disks: &[DiskTrouble]) {
         let DiskTrouble { node, at, until, slow } = *disk;
         let (begin, end) = match slow {
             0 => (Fault::DiskFails(node), Fault::DiskWorks(node)),
-            slow => (Fault::DiskSlow(node, slow), Fault::DiskSlow(node, 1)),
+            slow => (Fault::DiskSlow(node, slow), Fault::DiskQuick(node, slow)),
         };
         plan.push((at, begin));
         plan.push((until, end));

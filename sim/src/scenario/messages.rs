@@ -5,7 +5,8 @@ use core::time::Duration;
 use djembe_protocol::id::Lane;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Scenario, time};
+use super::Scenario;
+use super::text::time;
 use crate::rng::{Purpose, Rng};
 
 /// Who publishes what.
@@ -73,8 +74,17 @@ impl Messages {
 }
 
 impl Scenario {
-    /// When who publishes.
+    /// When who publishes. Newcomers say nothing before they are there.
     pub fn publishes(&self) -> Box<dyn Iterator<Item = (Duration, usize)> + '_> {
+        if self.crowds.is_empty() {
+            return self.turns();
+        }
+        let mut comes_at = vec![Duration::ZERO; self.nodes];
+        self.arrivals().into_iter().for_each(|(at, node)| comes_at[node] = at);
+        Box::new(self.turns().filter(move |(at, node)| *at > comes_at[*node]))
+    }
+
+    fn turns(&self) -> Box<dyn Iterator<Item = (Duration, usize)> + '_> {
         let messages = &self.messages;
         let rate = messages.rate.max(f64::MIN_POSITIVE);
         let pause = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX);

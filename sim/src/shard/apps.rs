@@ -14,7 +14,12 @@ impl Shard {
         self.with_app(topology, local, |app, desk| app.on_start(desk));
     }
 
-    pub(super) fn wake_app(&mut self, topology: &Topology, local: usize, token: u64) {
+    /// Its time has come, unless the process stands still: then it is late.
+    pub(crate) fn wake_app(&mut self, topology: &Topology, local: usize, token: u64) {
+        let host = &mut self.hosts[local];
+        if host.is_paused {
+            return host.late_wakes.push(token);
+        }
         self.with_app(topology, local, |app, desk| app.on_wake(desk, token));
     }
 

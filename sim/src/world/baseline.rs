@@ -21,12 +21,9 @@ impl World {
         }
     }
 
-    /// A node publishes a message of the ledger by its baseline. One that stands still does not.
+    /// A node publishes a message of the ledger by its baseline.
     pub(super) fn carry(&mut self, number: usize, group: usize, draft: &Draft) {
         let author = self.ledger.messages[number].author;
-        if self.host(author).is_paused {
-            return;
-        }
         self.ledger.messages[number].is_sealed = true;
         let envelope = self.envelope(number, group, draft);
         let message = Message { number: Number::try_from(number).unwrap_or(Number::MAX), author, envelope };

@@ -1,13 +1,15 @@
-//! What breaks and heals from outside.
+//! What breaks and heals from outside. Faults are stacked: of several that last and hold one node, each ends by itself.
 
 use djembe_protocol::id::LinkId;
 use djembe_protocol::io::{Command, Input};
 use djembe_protocol::wire::frame::Class;
 
 use super::World;
+use crate::bits::NodeSet;
+use crate::holds::Hold;
 use crate::rng::{Purpose, Rng};
 use crate::shard::To;
-use crate::topology::{NodeIx, Rule};
+use crate::topology::{NodeIx, Rule, Side};
 
 /// What can be done to nodes and network from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,11 +18,11 @@ pub enum Fault {
     Crash(NodeIx),
     /// The machine dies; nobody is told.
     PowerOff(NodeIx),
-    /// It starts again from its disk and joins its groups.
+    /// One of these two is over. When all are, it starts again from its disk and joins its groups.
     Restart(NodeIx),
     /// It stands still.
     Pause(NodeIx),
-    /// It goes on.
+    /// One pause is over. When all are, it goes on.
     Resume(NodeIx),
     /// Its sockets are not read any more.
     Stall(NodeIx),
@@ -33,9 +35,14 @@ pub enum Fault {
     /// It says goodbye and ends.
     Shutdown(NodeIx),
     /// Of the roots of the first group's trees so many in a hundred die, drawn by lot, but the contact.
-    RootsDie(u8),
-    /// Those that have died so start again.
-    RootsRise,
+    RootsDie {
+        /// What tells it from others.
+        id: u32,
+        /// So many.
+        percent: u8,
+    },
+    /// Those that the fall of this number has struck start again.
+    RootsRise(u32),
     /// These are cut off from all others.
     Partition(Vec<NodeIx>),
     /// No partition any more.
@@ -50,8 +57,10 @@ pub enum Fault {
     DiskFails(NodeIx),
     /// It does again.
     DiskWorks(NodeIx),
-    /// Its disk is so many times as slow as others'.
+    /// Its disk is so many times as slow as others'; of several troubles the worst counts.
     DiskSlow(NodeIx, u32),
+    /// The trouble that made it so many times as slow is over.
+    DiskQuick(NodeIx, u32),
 }
 
 impl World {
@@ -60,76 +69,121 @@ impl World {
         match fault {
             Fault::Crash(node) => self.crash(node, true),
             Fault::PowerOff(node) => self.crash(node, false),
-            // Of several faults that strike one node the last to end starts it.
-            Fault::Restart(node) if self.host(node).engine.is_some() => {}
-            Fault::Restart(node) => self.start(node),
-            Fault::Pause(node) if self.host(node).engine.is_none() => {}
-            Fault::Pause(node) => {
-                self.host_mut(node).is_paused = true;
-                self.topology.places[node].is_paused = true;
-                self.ledger.on_disturbed(self.now, node);
-            }
-            Fault::Resume(node) if !self.host(node).is_paused => {}
-            Fault::Resume(node) => self.resume(node),
-            Fault::Stall(node) if self.host(node).engine.is_none() => {}
-            Fault::Stall(node) => {
-                self.host_mut(node).is_stalled = true;
-                self.topology.places[node].is_stalled = true;
-                self.ledger.on_disturbed(self.now, node);
-            }
-            Fault::Unstall(node) => {
-                self.host_mut(node).is_stalled = false;
-                self.topology.places[node].is_stalled = false;
-                self.ledger.on_disturbed(self.now, node);
-                self.let_go(node);
-            }
-            Fault::Clog(node) => self.host_mut(node).is_clogged = true,
-            Fault::Unclog(node) => {
-                self.host_mut(node).is_clogged = false;
-                self.let_go(node);
-            }
-            Fault::Shutdown(node) if self.host(node).engine.is_none() => {}
+            Fault::Restart(node) => self.end(node, Hold::Down),
+            Fault::Pause(node) => self.begin(node, Hold::Pause),
+            Fault::Resume(node) => self.end(node, Hold::Pause),
+            Fault::Stall(node) => self.begin(node, Hold::Stall),
+            Fault::Unstall(node) => self.end(node, Hold::Stall),
+            Fault::Clog(node) => self.begin(node, Hold::Clog),
+            Fault::Unclog(node) => self.end(node, Hold::Clog),
             Fault::Shutdown(node) => {
                 self.input(node, Input::Command(Command::Shutdown));
                 self.crash(node, true);
             }
-            Fault::RootsDie(percent) => self.kill_roots(percent),
-            Fault::RootsRise => {
-                for node in std::mem::take(&mut self.dead_roots) {
+            Fault::RootsDie { id, percent } => self.kill_roots(id, percent),
+            Fault::RootsRise(id) => {
+                for node in self.dead_roots.remove(&id).unwrap_or_default() {
                     self.fault(Fault::Restart(node));
                 }
             }
             Fault::Partition(nodes) => {
-                self.topology.places.iter_mut().for_each(|place| place.part = 0);
-                for node in nodes {
-                    self.topology.places[node].part = 1;
+                self.fault(Fault::Heal);
+                for node in &nodes {
+                    self.topology.places[*node].part = 1;
                 }
-                self.disturb_all();
+                let these: NodeSet = nodes.into_iter().collect();
+                self.disturb_fewer(&Side::Of(these.clone()), &Side::But(these));
             }
             Fault::Heal => {
+                let is_away = |node: &NodeIx| self.topology.places[*node].part != 0;
+                let these: NodeSet = (0..self.n_nodes()).filter(is_away).collect();
                 self.topology.places.iter_mut().for_each(|place| place.part = 0);
-                self.disturb_all();
+                self.disturb_fewer(&Side::Of(these.clone()), &Side::But(these));
                 (0..self.n_nodes()).for_each(|node| self.let_go(node));
             }
             Fault::Cut(rule) => {
-                self.disturb_those(&rule);
+                self.disturb_fewer(&rule.from, &rule.to);
                 self.topology.rules.push(rule);
             }
             Fault::Mend(id) => {
                 let (gone, left) = self.topology.rules.drain(..).partition(|rule: &Rule| rule.id == id);
                 self.topology.rules = left;
-                gone.iter().for_each(|rule: &Rule| self.disturb_those(rule));
+                gone.iter().for_each(|rule: &Rule| self.disturb_fewer(&rule.from, &rule.to));
                 (0..self.n_nodes()).for_each(|node| self.let_go(node));
             }
             Fault::LoseCommits(node, _) if self.host(node).engine.is_some() => {}
             Fault::LoseCommits(node, n) => self.host_mut(node).disk.lose_commits(n),
-            Fault::DiskFails(node) => self.host_mut(node).disk_fails = true,
-            Fault::DiskWorks(node) => self.host_mut(node).disk_fails = false,
-            Fault::DiskSlow(node, times) => self.host_mut(node).disk_slowness = times.max(1),
+            Fault::DiskFails(node) => self.begin(node, Hold::DiskFails),
+            Fault::DiskWorks(node) => self.end(node, Hold::DiskFails),
+            Fault::DiskSlow(node, times) => {
+                let host = self.host_mut(node);
+                host.holds.slow_disk(times);
+                host.disk_slowness = host.holds.disk_slowness();
+            }
+            Fault::DiskQuick(node, times) => {
+                let host = self.host_mut(node);
+                host.holds.speed_disk(times);
+                host.disk_slowness = host.holds.disk_slowness();
+            }
         }
     }
 
-    fn kill_roots(&mut self, percent: u8) {
+    /// Something that lasts begins to hold a node. Nothing is to be done if another of the kind does so already; if it is
+    /// down it is held when it starts.
+    fn begin(&mut self, node: NodeIx, hold: Hold) {
+        let host = self.host_mut(node);
+        host.holds.begin(hold);
+        let runs = host.engine.is_some();
+        match hold {
+            Hold::DiskFails => host.disk_fails = true,
+            Hold::Clog if runs => host.is_clogged = true,
+            Hold::Pause if runs && !host.is_paused => {
+                host.is_paused = true;
+                self.topology.places[node].is_paused = true;
+                self.ledger.on_disturbed(self.now, node);
+            }
+            Hold::Stall if runs && !host.is_stalled => {
+                host.is_stalled = true;
+                self.topology.places[node].is_stalled = true;
+                self.ledger.on_disturbed(self.now, node);
+            }
+            Hold::Down | Hold::Clog | Hold::Pause | Hold::Stall => {}
+        }
+    }
+
+    /// Something that lasts is over. The last of its kind lets the node go on.
+    fn end(&mut self, node: NodeIx, hold: Hold) {
+        let host = self.host_mut(node);
+        if !host.holds.end(hold) {
+            return;
+        }
+        match hold {
+            Hold::Down | Hold::Pause => self.go_on(node),
+            Hold::DiskFails => host.disk_fails = false,
+            Hold::Clog => {
+                host.is_clogged = false;
+                self.let_go(node);
+            }
+            Hold::Stall => {
+                host.is_stalled = false;
+                self.topology.places[node].is_stalled = false;
+                self.ledger.on_disturbed(self.now, node);
+                self.let_go(node);
+            }
+        }
+    }
+
+    /// A node starts, or goes on, if it is to and nothing holds it any more.
+    pub(super) fn go_on(&mut self, node: NodeIx) {
+        let host = self.host(node);
+        if host.engine.is_none() && host.holds.lets_run() {
+            self.launch(node);
+        } else if host.is_paused && !host.holds.has(Hold::Pause) {
+            self.resume(node);
+        }
+    }
+
+    fn kill_roots(&mut self, id: u32, percent: u8) {
         let mut roots = self.roots(0);
         roots.retain(|root| Some(*root) != self.config.contact);
         let mut rng = Rng::split(self.config.seed, self.n_deeds as usize, 5, Purpose::Faults);
@@ -137,21 +191,17 @@ impl World {
         for _ in 0..n {
             let root = roots.swap_remove(rng.below(roots.len() as u64) as usize);
             self.fault(Fault::PowerOff(root));
-            self.dead_roots.push(root);
+            self.dead_roots.entry(id).or_default().push(root);
         }
     }
 
-    /// What others say of these, or these of others, is not held against them for a while.
-    fn disturb_those(&mut self, rule: &Rule) {
-        for node in 0..self.n_nodes() {
-            if rule.from.has(node) || rule.to.has(node) {
-                self.ledger.on_disturbed(self.now, node);
-            }
-        }
-    }
-
-    fn disturb_all(&mut self) {
-        for node in 0..self.n_nodes() {
+    /// Of two sides that are cut from each other, or are so no more, what the fewer say of others, and others of them, is
+    /// not held against anybody for a while. The others are watched as ever: a line that flaps at one node is no excuse
+    /// for what those say of each other who have nothing to do with it.
+    fn disturb_fewer(&mut self, these: &Side, those: &Side) {
+        let n = self.n_nodes();
+        let fewer = if these.n_of(n) <= those.n_of(n) { these } else { those };
+        for node in (0..n).filter(|node| fewer.has(*node)) {
             self.ledger.on_disturbed(self.now, node);
         }
     }
@@ -168,12 +218,20 @@ impl World {
             self.with_shard(node, |shard, topology, local| shard.drain(topology, local, link, class));
         }
         self.input(node, Input::Timeout);
+        for token in std::mem::take(&mut self.host_mut(node).late_wakes) {
+            self.with_shard(node, |shard, topology, local| shard.wake_app(topology, local, token));
+        }
+        self.publish_held(node);
     }
 
     fn crash(&mut self, node: NodeIx, resets: bool) {
-        if self.host(node).engine.is_none() {
+        let host = self.host_mut(node);
+        host.holds.begin(Hold::Down);
+        host.is_off |= !resets;
+        if host.engine.is_none() {
             return;
         }
+        self.held.remove(&node);
         self.ledger.on_crash(self.now, node);
         if resets {
             let links: Vec<LinkId> = self.host(node).links.keys().copied().collect();
