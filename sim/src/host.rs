@@ -23,7 +23,7 @@ use crate::rng::{Purpose, Rng, SeededSecrets, split_bytes};
 use crate::shard::Carrier;
 use crate::shard::Stops;
 use crate::topology::{NodeIx, mix};
-use crate::wire::{End, Hop};
+use crate::wire::{End, Hop, Weather};
 
 /// Ids of envelopes a host remembers as verified; the oldest make room.
 const SEEN_MAX: usize = 4096;
@@ -81,6 +81,8 @@ pub struct Host {
     pub(crate) discovery_rng: Rng,
     /// When its uplink will be free.
     pub(crate) uplink_free: Timestamp,
+    /// What takes beacons on their way to it.
+    pub(crate) weather: Weather,
     /// Faults that last.
     pub(crate) holds: Holds,
     /// Its application is to be woken with these when it goes on.
@@ -185,6 +187,7 @@ impl Host {
             net_rng: Rng::split(seed, ix, 0, Purpose::Network),
             discovery_rng: Rng::split(seed, ix, 0, Purpose::Discovery),
             uplink_free: Timestamp::ZERO,
+            weather: Weather::default(),
             holds: Holds::default(),
             late_wakes: Vec::new(),
             n_scheduled: 0,

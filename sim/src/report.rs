@@ -227,7 +227,7 @@ pub fn run_world(
             }
             check_same_logs(&mut world);
             rest.look(&world);
-            if scenario.loss < rest::LOSS_MAX {
+            if scenario.loss_max() < rest::LOSS_MAX {
                 rest.conclude(&mut world);
             }
         }

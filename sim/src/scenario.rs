@@ -24,7 +24,7 @@ use self::text::{attack, carry, parse_value, put, some_time, time};
 use crate::attack::Kind;
 use crate::baseline::Protocol;
 use crate::bug::Bug;
-use crate::topology::{Burst, Conditions};
+use crate::topology::{Burst, Conditions, Way};
 use crate::wire::Carry;
 use crate::world::{Fault, World, WorldConfig, first_come, in_turn};
 
@@ -318,20 +318,7 @@ impl Scenario {
         let mut world = World::peopled(
             WorldConfig {
                 seed: self.seed,
-                network: Conditions {
-                    latency: self.latency,
-                    spread: self.spread,
-                    jitter: self.jitter,
-                    jitter_share: self.jitter_share,
-                    loss: self.loss,
-                    burst: self.burst.as_ref().map(Burst::from),
-                    reorder: self.reorder,
-                    duplicate: self.duplicate,
-                    corrupt: self.corrupt,
-                    bandwidth: self.bandwidth,
-                    // They were looked at when the scenario was read.
-                    sites: network::sites(&self.sites, &self.paths).unwrap_or_default(),
-                },
+                network: self.conditions(),
                 clock_skew: self.clock_skew,
                 clock_drift_ppm: self.clock_drift_ppm,
                 discovery: self.discovery,
@@ -360,6 +347,42 @@ impl Scenario {
         }
         self.schedule_messages(&mut world);
         world
+    }
+
+    fn conditions(&self) -> Conditions {
+        let all = Conditions {
+            latency: self.latency,
+            spread: self.spread,
+            jitter: self.jitter,
+            jitter_share: self.jitter_share,
+            loss: self.loss,
+            burst: self.burst.as_ref().map(Burst::from),
+            reorder: self.reorder,
+            duplicate: self.duplicate,
+            corrupt: self.corrupt,
+            bandwidth: self.bandwidth,
+            sites: Vec::new(),
+        };
+        // They were looked at when the scenario was read.
+        let sites = network::sites(&self.sites, &self.paths, &all.way()).unwrap_or_default();
+        Conditions { sites, ..all }
+    }
+
+    /// The share of packets that are lost on the worst way, bursts aside.
+    pub fn loss_max(&self) -> f64 {
+        self.ways().iter().map(|way| way.loss).fold(0.0, f64::max)
+    }
+
+    /// Nothing is lost or spoilt on any way.
+    pub fn is_lossless(&self) -> bool {
+        self.ways().iter().all(|way| way.loss == 0.0 && way.burst.is_none() && way.corrupt == 0.0)
+    }
+
+    /// What lies between any two nodes: of each kind one.
+    fn ways(&self) -> Vec<Way> {
+        let conditions = self.conditions();
+        let ways: Vec<Way> = conditions.sites.iter().flat_map(|site| site.ways.iter().copied()).collect();
+        if ways.is_empty() { vec![conditions.way()] } else { ways }
     }
 
     fn schedule_attack(&self, world: &mut World) {

@@ -51,6 +51,61 @@ pub struct Conditions {
     pub sites: Vec<Site>,
 }
 
+impl Conditions {
+    /// What lies between two nodes where there are no sites.
+    pub fn way(&self) -> Way {
+        Way {
+            latency: self.latency,
+            spread: self.spread,
+            jitter: self.jitter,
+            jitter_share: self.jitter_share,
+            loss: self.loss,
+            burst: self.burst,
+            reorder: self.reorder,
+            duplicate: self.duplicate,
+            corrupt: self.corrupt,
+        }
+    }
+}
+
+/// What lies between two nodes: what each field says is said at [`Conditions`].
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+#[expect(missing_docs, reason = "the same words as there")]
+pub struct Way {
+    pub latency: Duration,
+    pub spread: Duration,
+    pub jitter: Duration,
+    pub jitter_share: f64,
+    pub loss: f64,
+    pub burst: Option<Burst>,
+    pub reorder: f64,
+    pub duplicate: f64,
+    pub corrupt: f64,
+}
+
+impl Way {
+    /// What is drawn for each packet of what is added to its time, this far from its sender.
+    pub(crate) fn jitter(&self, rng: &mut Rng, distance: Duration) -> Duration {
+        let mut time = rng.time_below(self.jitter);
+        if self.jitter_share > 0.0 {
+            time += rng.time_below(distance.mul_f64(self.jitter_share));
+        }
+        if rng.chance(self.reorder) {
+            time += distance;
+        }
+        time
+    }
+}
+
+/// How a packet fared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Passage {
+    /// One way, until it was there.
+    pub takes: Duration,
+    /// So often it was lost before, and sent again.
+    pub n_lost: u32,
+}
+
 /// Loss in bursts (Gilbert 1960, Elliott 1963).
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Burst {
@@ -74,8 +129,8 @@ impl Burst {
 pub struct Site {
     /// Nodes whose lot, from 0 to 1, is below this, and not below that of the site before, are there.
     pub upto: f64,
-    /// Latency and spread to each site, this one among them.
-    pub ways: Vec<(Duration, Duration)>,
+    /// What lies between it and each site, this one among them.
+    pub ways: Vec<Way>,
     /// Bits a second that a node can send; 0 is what is so everywhere.
     pub up: u64,
     /// Bits a second that a node can receive; 0 is no limit.
@@ -195,7 +250,7 @@ impl Topology {
 
     /// The shortest time that anything takes from one node to another.
     pub fn least_latency(&self) -> Duration {
-        let ways = self.conditions.sites.iter().flat_map(|site| &site.ways).map(|(latency, _)| *latency);
+        let ways = self.conditions.sites.iter().flat_map(|site| &site.ways).map(|way| way.latency);
         let least = ways.min().unwrap_or(self.conditions.latency);
         least.max(Duration::from_micros(1))
     }
@@ -263,14 +318,22 @@ impl Topology {
             && !self.rules.iter().any(|rule| rule.from.has(from) && rule.to.has(to))
     }
 
+    /// What lies between two nodes.
+    pub fn way(&self, a: NodeIx, b: NodeIx) -> Way {
+        match self.site(a) {
+            Some(site) => site.ways[usize::from(self.places[b].site)],
+            None => self.conditions.way(),
+        }
+    }
+
     /// The time of one way between two nodes, without what differs from packet to packet.
     pub fn distance(&self, a: NodeIx, b: NodeIx) -> Duration {
-        let (latency, spread) = match self.site(a) {
-            Some(site) => site.ways[usize::from(self.places[b].site)],
-            None => (self.conditions.latency, self.conditions.spread),
-        };
-        let latency = latency.max(Duration::from_micros(1));
-        let spread = u64::try_from(spread.as_micros()).unwrap_or(u64::MAX);
+        self.distance_by(&self.way(a, b), a, b)
+    }
+
+    fn distance_by(&self, way: &Way, a: NodeIx, b: NodeIx) -> Duration {
+        let latency = way.latency.max(Duration::from_micros(1));
+        let spread = u64::try_from(way.spread.as_micros()).unwrap_or(u64::MAX);
         if spread == 0 {
             return latency;
         }
@@ -279,15 +342,18 @@ impl Topology {
         latency + Duration::from_micros(drawn % spread)
     }
 
-    /// The mean of what is added to a packet's time.
-    pub fn mean_jitter(&self, distance: Duration) -> Duration {
-        self.conditions.jitter / 2 + distance.mul_f64(self.conditions.jitter_share / 2.0)
+    /// The mean of what one way between two nodes takes, where nothing is lost.
+    pub fn mean_time(&self, a: NodeIx, b: NodeIx) -> Duration {
+        let way = self.way(a, b);
+        let distance = self.distance_by(&way, a, b);
+        distance + way.jitter / 2 + distance.mul_f64(way.jitter_share / 2.0)
     }
 
     /// What no packet between two nodes takes longer for, but for one in a million millions. None where packets wait for
     /// the sender's uplink, or are lost so often that it is beyond all use.
     pub fn longest(&self, a: NodeIx, b: NodeIx) -> Option<Duration> {
-        let Conditions { jitter, jitter_share, loss, bandwidth, burst, ref sites, .. } = self.conditions;
+        let Way { jitter, jitter_share, loss, burst, .. } = self.way(a, b);
+        let Conditions { bandwidth, ref sites, .. } = self.conditions;
         let is_steady =
             bandwidth == 0 && burst.is_none() && sites.iter().all(|site| site.up + site.down == 0);
         let distance = self.distance(a, b);
@@ -302,26 +368,21 @@ impl Topology {
         (is_steady && time < LONGEST).then_some(time)
     }
 
-    /// The time of one way, as drawn for the sender: a packet that is lost comes later, by retransmission times that
+    /// How a packet fares on its way, as drawn for the sender: one that is lost comes later, by retransmission times that
     /// double. `more_loss` is what the weather takes now; what it takes later is its mean.
-    pub fn latency(&self, rng: &mut Rng, from: NodeIx, to: NodeIx, more_loss: f64) -> Duration {
-        let conditions = &self.conditions;
-        let distance = self.distance(from, to);
-        let mut time = distance + rng.time_below(conditions.jitter);
-        if conditions.jitter_share > 0.0 {
-            time += rng.time_below(distance.mul_f64(conditions.jitter_share));
-        }
-        if rng.chance(conditions.reorder) {
-            time += distance;
-        }
-        let mut wait = RETRANSMIT;
-        let mut loss = conditions.loss + more_loss;
+    pub fn passage(&self, rng: &mut Rng, from: NodeIx, to: NodeIx, more_loss: f64) -> Passage {
+        let way = self.way(from, to);
+        let distance = self.distance_by(&way, from, to);
+        let mut takes = distance + way.jitter(rng, distance);
+        let (mut n_lost, mut wait) = (0, RETRANSMIT);
+        let mut loss = way.loss + more_loss;
         while rng.chance(loss.min(LOSS_MAX)) {
-            time += wait;
+            n_lost += 1;
+            takes += wait;
             wait *= 2;
-            loss = conditions.loss + conditions.burst.map_or(0.0, |burst| burst.mean_loss());
+            loss = way.loss + way.burst.map_or(0.0, |burst| burst.mean_loss());
         }
-        time
+        Passage { takes, n_lost }
     }
 
     /// Where a node listens.
@@ -385,7 +446,7 @@ mod tests {
     }
 
     fn site(upto: f64, ways: [u64; 2], nat: Nat) -> Site {
-        let ways = ways.map(|ms| (Duration::from_millis(ms), Duration::ZERO)).to_vec();
+        let ways = ways.map(|ms| Way { latency: Duration::from_millis(ms), ..Way::default() }).to_vec();
         Site { upto, ways, up: 0, down: 0, nat, is_segment: false }
     }
 

@@ -7,9 +7,10 @@
 //! Each stream elides the headers of envelopes, as the node's does. Charged for each frame are the bytes that are
 //! left, for each write of a stream 30 for Yamux (12) and Noise (2 of length, 16 of tag), and 70 for each packet of
 //! 1400 bytes: Ethernet 18, IPv4 20, TCP with time stamps 32. Frames that leave on one link at one moment share
-//! packets, and those of one class among them a write. Not charged: acknowledgements, most of which cost a packet of
-//! 70 bytes of their own; the pings of Yamux, one a connection and side each 10 s, and their answers, of 100 bytes;
-//! what opens a connection.
+//! packets, and those of one class among them a write. A packet is charged again for each time that it is sent again, and
+//! if the network brings it twice; of the latter nothing is seen but these bytes, since streams leave out what they have.
+//! Not charged: acknowledgements, most of which cost a packet of 70 bytes of their own; the pings of Yamux, one a
+//! connection and side each 10 s, and their answers, of 100 bytes; what opens a connection.
 
 use std::collections::VecDeque;
 
@@ -52,6 +53,8 @@ pub struct Parcel {
     pub(crate) class: Class,
     /// Bytes of the whole frame.
     pub(crate) whole: u32,
+    /// What it took of the receiver's line: what is left of it, with everything around it.
+    pub(crate) charged: u32,
     /// A hash of what is left of it on the wire.
     pub(crate) print: u64,
     /// How far the envelope in it has come.
@@ -98,9 +101,31 @@ pub struct End {
     burst: (Timestamp, u32),
     /// The classes of what left then: a bit each.
     writing: u8,
-    /// Whether the way is bad, and until when it is what it is.
-    weather: (bool, Timestamp),
+    weather: Weather,
     streams: [Stream; 4],
+}
+
+/// Whether a way is bad, and until when it is what it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Weather {
+    is_bad: bool,
+    until: Timestamp,
+}
+
+impl Weather {
+    /// The share of packets that it takes now. How long it lasts is drawn from an exponential distribution.
+    pub(crate) fn takes(&mut self, now: Timestamp, rng: &mut Rng, burst: &Burst) -> f64 {
+        let mean = |is_bad: bool| if is_bad { burst.bad } else { burst.good };
+        if self.until == Timestamp::ZERO {
+            self.is_bad = rng.chance(burst.bad.as_secs_f64() / (burst.good + burst.bad).as_secs_f64());
+            self.until = now + rng.exponential(mean(self.is_bad));
+        }
+        while self.until <= now {
+            self.is_bad = !self.is_bad;
+            self.until = self.until + rng.exponential(mean(self.is_bad));
+        }
+        if self.is_bad { burst.loss } else { 0.0 }
+    }
 }
 
 /// One class, both ways.
@@ -138,7 +163,7 @@ impl End {
             other,
             burst: (Timestamp::ZERO, 0),
             writing: 0,
-            weather: (false, Timestamp::ZERO),
+            weather: Weather::default(),
             streams: Default::default(),
         }
     }
@@ -165,18 +190,9 @@ impl End {
         (frame, Charge { len, bytes, packets })
     }
 
-    /// The share of packets that the weather takes now. How long it lasts is drawn from an exponential distribution.
+    /// The share of packets that the weather takes now.
     pub(crate) fn weather(&mut self, now: Timestamp, rng: &mut Rng, burst: &Burst) -> f64 {
-        if self.weather.1 == Timestamp::ZERO {
-            let is_bad = rng.chance(burst.bad.as_secs_f64() / (burst.good + burst.bad).as_secs_f64());
-            self.weather = (is_bad, now + rng.exponential(if is_bad { burst.bad } else { burst.good }));
-        }
-        while self.weather.1 <= now {
-            let is_bad = !self.weather.0;
-            self.weather =
-                (is_bad, self.weather.1 + rng.exponential(if is_bad { burst.bad } else { burst.good }));
-        }
-        if self.weather.0 { burst.loss } else { 0.0 }
+        self.weather.takes(now, rng, burst)
     }
 
     /// When something arrives that would be there at `at` if nothing went before it.

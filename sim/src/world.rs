@@ -387,6 +387,11 @@ impl World {
         self.sum(|tally| tally.packets)
     }
 
+    /// Those of them that were sent again because they had been lost.
+    pub fn n_packets_again(&self) -> u64 {
+        self.sum(|tally| tally.packets_again)
+    }
+
     /// Hops over which an envelope came to a node that it was new to: the most.
     pub fn last_hop_max(&self) -> u8 {
         self.shards.iter().map(|shard| shard.tally.last_hop_max).max().unwrap_or(0)

@@ -142,6 +142,115 @@ fn disks_in_trouble() {
     );
 }
 
+/// Goal: each way has weather of its own, and what is not said of it is what goes for all. Method: the path between two
+/// sites loses three packets in ten, and the sites none.
+#[test]
+fn each_way_has_its_own_weather() {
+    let sites = |loss: &str| {
+        format!(
+            "[[sites]]\nname = \"a\"\nlatency = \"1ms\"\nloss = 0\n\
+             [[sites]]\nname = \"b\"\nlatency = \"1ms\"\nloss = 0\njitter = \"2ms\"\n\
+             [[paths]]\nsites = [\"a\", \"b\"]\nlatency = \"20ms\"\n{loss}"
+        )
+    };
+    let again = |more: &str| {
+        let mut world = thirty(more).world();
+        world.run_for(secs(20));
+        world.n_packets_again() as f64 / world.n_packets() as f64
+    };
+    // Two of three links are within a site, and what is sent over the others is less than a half.
+    let share = again(&sites("loss = 0.3"));
+    assert!((0.02..0.2).contains(&share), "{share}");
+    assert_eq!(again(&sites("")), 0.0);
+    let share = again(&format!("loss = 0.3\n{}", sites("loss = 0")));
+    assert_eq!(share, 0.0, "the path and both sites have none");
+    assert_good(
+        "all of it",
+        &run(&sites(
+            "loss = 0.05\nreorder = 0.1\nduplicate = 0.1\njitter_share = 0.5\n\
+        burst = { good = \"4s\", bad = \"300ms\", loss = 0.5 }",
+        )),
+    );
+    let base = "nodes = 30\nduration = \"90s\"\n";
+    assert!(wrong(&format!("{base}{}", sites("loss = 2"))).contains("from \"a\" to \"b\": loss = 2"));
+    assert!(wrong(&format!("{base}{}", sites("jitter_share = 11"))).contains("jitter_share = 11"));
+}
+
+/// Goal: a packet is charged each time that it is sent, and what comes twice is charged twice, as the kind of frame it is
+/// of. Method: of packets of which three in ten are lost, three in ten were sent again; the sum over kinds is all.
+#[test]
+fn what_is_sent_again_is_charged_again() {
+    let run = |more: &str| {
+        let mut world: World = thirty(more).world();
+        world.run_for(secs(30));
+        let kinds: Vec<u8> = world.frames().into_keys().collect();
+        assert_eq!(world.wire_bytes_of(&kinds), world.wire_bytes(), "{more}");
+        world
+    };
+    let share = |world: &World| world.n_packets_again() as f64 / world.n_packets() as f64;
+    let (clean, lossy, twice) = (run(""), run("loss = 0.3"), run("duplicate = 0.3"));
+    assert_eq!(share(&clean), 0.0);
+    assert!((0.29..0.31).contains(&share(&lossy)), "{}", share(&lossy));
+    let bytes = |world: &World| {
+        let frames: u64 = world.frames().values().map(|(n, _)| n).sum();
+        world.wire_bytes() as f64 / frames as f64
+    };
+    let rise = bytes(&twice) / bytes(&clean);
+    assert!((1.25..1.35).contains(&rise), "{rise} times the bytes of a frame");
+}
+
+/// Goal: a line takes as long for a frame where it ends as where it begins. Method: what two nodes say takes as long if
+/// their lines are narrow up as if they are narrow down.
+#[test]
+fn a_line_is_as_narrow_down_as_up() {
+    let took = |line: &str| {
+        let text = format!(
+            "nodes = 2\nduration = \"60s\"\n[messages]\nrate = 0.5\nsize = 1000\nstop = \"40s\"\n\
+             [[sites]]\nname = \"a\"\nlatency = \"2ms\"\n{line}\n"
+        );
+        let report = report::run(&Scenario::parse(&text, &[]).expect("a scenario"), |_| {});
+        assert_good(line, &report);
+        report.latency_p50_ms
+    };
+    let (up, down) = (took("up = 1000000"), took("down = 1000000"));
+    assert!(up > took("") + 8.0, "1.2 KB take 10 ms: {up}");
+    assert!((up - down).abs() < 0.05, "{up} ms up, {down} ms down");
+}
+
+/// Goal: what happens to packets happens to beacons. Method: two nodes on a segment, and when they are linked.
+#[test]
+fn beacons_know_bursts_copies_and_narrow_lines() {
+    let pair = |more: &str, seed: u64| {
+        let text = format!(
+            "nodes = 2\nduration = \"60s\"\nbeacon = \"2s\"\nseed = {seed}\n[messages]\nrate = 0\nstart = \"0s\"\n\
+             stop = \"1s\"\n[[sites]]\nname = \"a\"\nlatency = \"200us\"\nsegment = true\n{more}\n"
+        );
+        Scenario::parse(&text, &[]).unwrap_or_else(|error| panic!("{more}: {error}")).world()
+    };
+    let linked_by = |more: &str, ms: u64| {
+        let is_linked = |seed: &u64| {
+            let mut world = pair(more, *seed);
+            world.run_for(millis(ms));
+            world.n_linked(0) > 0 && world.n_linked(1) > 0
+        };
+        (0..40).filter(is_linked).count()
+    };
+    assert_eq!(linked_by("", 900), 40);
+    // Each of ten beacons gets through with a tenth, but all at one end have one weather.
+    let bad = "burst = { good = \"1ms\", bad = \"10min\", loss = 0.9 }";
+    let n = linked_by(bad, 900);
+    assert!((18..36).contains(&n), "{n} of 40; about 26 are expected");
+    // 536 bytes on a line of 10,000 bits a second: 429 ms.
+    assert_eq!((linked_by("up = 10000", 425), linked_by("down = 10000", 425)), (0, 0));
+    let beacons = |more: &str| {
+        let mut world = pair(more, 1);
+        world.run_for(secs(60));
+        world.frames()[&210].0 as f64
+    };
+    let rise = beacons("duplicate = 0.5") / beacons("");
+    assert!((1.2..1.8).contains(&rise), "{rise}");
+}
+
 /// Goal: newcomers in mid-run are nobody before they come, and have everything soon after.
 #[test]
 fn newcomers_find_what_was_said() {

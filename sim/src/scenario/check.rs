@@ -34,30 +34,14 @@ impl Scenario {
         if self.groups > 1 && self.protocol != Protocol::Djembe {
             return Err(format!("protocol = {}: a baseline knows one group", self.protocol));
         }
-        let burst = self.burst.as_ref().map_or(0.0, |burst| burst.loss);
-        for (what, share) in [
-            ("loss", self.loss),
-            ("burst.loss", burst),
-            ("reorder", self.reorder),
-            ("duplicate", self.duplicate),
-            ("corrupt", self.corrupt),
-        ] {
-            if !(0.0..=0.9).contains(&share) {
-                return Err(format!("{what} = {share}: expected 0 to 0.9"));
-            }
-        }
-        if self.burst.as_ref().is_some_and(|burst| burst.good.is_zero() || burst.bad.is_zero()) {
-            return Err("burst: good and bad take longer than nothing".to_owned());
-        }
+        let way = self.conditions().way();
+        network::check_way("", &way)?;
         if !(0.0..=100_000.0).contains(&self.clock_drift_ppm) {
             return Err(format!("clock_drift_ppm = {}: expected 0 to 100000", self.clock_drift_ppm));
         }
-        network::sites(&self.sites, &self.paths)?;
+        network::sites(&self.sites, &self.paths, &way)?;
         if !(0.0..=100_000.0).contains(&self.messages.rate) {
             return Err(format!("messages.rate = {}: expected 0 to 100000", self.messages.rate));
-        }
-        if !(0.0..=10.0).contains(&self.jitter_share) {
-            return Err(format!("jitter_share = {}: expected 0 to 10", self.jitter_share));
         }
         if let Some(contact) = self.contact {
             in_range("contact", contact)?;

@@ -4,11 +4,11 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::time;
-use crate::topology::{Burst, Nat, Site};
+use super::text::{some_time, time};
+use crate::topology::{Burst, Nat, Site, Way};
 
 /// A place where some of the nodes are.
-#[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
+#[derive(Clone, PartialEq, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct SiteText {
     /// What paths call it.
@@ -35,10 +35,25 @@ pub struct SiteText {
     /// `discovery` is not, and who is on none learns of others from the contact and its neighbours only.
     #[serde(default)]
     pub segment: bool,
+    /// What happens to packets within it, where it is not what the scenario says for all.
+    #[serde(default, deserialize_with = "some_time")]
+    pub jitter: Option<Duration>,
+    /// The same.
+    pub jitter_share: Option<f64>,
+    /// The same.
+    pub loss: Option<f64>,
+    /// The same.
+    pub burst: Option<BurstText>,
+    /// The same.
+    pub reorder: Option<f64>,
+    /// The same.
+    pub duplicate: Option<f64>,
+    /// The same.
+    pub corrupt: Option<f64>,
 }
 
 /// What lies between two sites.
-#[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
+#[derive(Clone, PartialEq, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct PathText {
     /// Which two.
@@ -49,6 +64,21 @@ pub struct PathText {
     /// Up to this much more between two nodes.
     #[serde(default, deserialize_with = "time")]
     pub spread: Duration,
+    /// What happens to packets between them, where it is not what the scenario says for all.
+    #[serde(default, deserialize_with = "some_time")]
+    pub jitter: Option<Duration>,
+    /// The same.
+    pub jitter_share: Option<f64>,
+    /// The same.
+    pub loss: Option<f64>,
+    /// The same.
+    pub burst: Option<BurstText>,
+    /// The same.
+    pub reorder: Option<f64>,
+    /// The same.
+    pub duplicate: Option<f64>,
+    /// The same.
+    pub corrupt: Option<f64>,
 }
 
 /// Loss in bursts (Gilbert 1960, Elliott 1963): a way is good for a while, then bad for a while.
@@ -65,6 +95,48 @@ pub struct BurstText {
     pub loss: f64,
 }
 
+/// A way with what is said of it, and of what is not said what goes for all. Both tables have the same fields for it.
+macro_rules! way {
+    ($text:expr, $all:expr) => {
+        Way {
+            latency: $text.latency,
+            spread: $text.spread,
+            jitter: $text.jitter.unwrap_or($all.jitter),
+            jitter_share: $text.jitter_share.unwrap_or($all.jitter_share),
+            loss: $text.loss.unwrap_or($all.loss),
+            burst: $text.burst.as_ref().map(Burst::from).or($all.burst),
+            reorder: $text.reorder.unwrap_or($all.reorder),
+            duplicate: $text.duplicate.unwrap_or($all.duplicate),
+            corrupt: $text.corrupt.unwrap_or($all.corrupt),
+        }
+    };
+}
+
+/// Whether what happens to packets makes sense.
+///
+/// # Errors
+/// What does not, for people; `whose` is put before it.
+pub(super) fn check_way(whose: &str, way: &Way) -> Result<(), String> {
+    for (what, share) in [
+        ("loss", way.loss),
+        ("burst.loss", way.burst.map_or(0.0, |burst| burst.loss)),
+        ("reorder", way.reorder),
+        ("duplicate", way.duplicate),
+        ("corrupt", way.corrupt),
+    ] {
+        if !(0.0..=0.9).contains(&share) {
+            return Err(format!("{whose}{what} = {share}: expected 0 to 0.9"));
+        }
+    }
+    if way.burst.is_some_and(|burst| burst.good.is_zero() || burst.bad.is_zero()) {
+        return Err(format!("{whose}burst: good and bad take longer than nothing"));
+    }
+    if !(0.0..=10.0).contains(&way.jitter_share) {
+        return Err(format!("{whose}jitter_share = {}: expected 0 to 10", way.jitter_share));
+    }
+    Ok(())
+}
+
 fn one() -> f64 {
     1.0
 }
@@ -79,7 +151,7 @@ impl From<&BurstText> for Burst {
 ///
 /// # Errors
 /// If a name is unknown or given twice, two sites have no path, or a share makes no sense; the text is for people.
-pub(super) fn sites(sites: &[SiteText], paths: &[PathText]) -> Result<Vec<Site>, String> {
+pub(super) fn sites(sites: &[SiteText], paths: &[PathText], all: &Way) -> Result<Vec<Site>, String> {
     let find = |name: &str| {
         sites
             .iter()
@@ -100,11 +172,14 @@ pub(super) fn sites(sites: &[SiteText], paths: &[PathText]) -> Result<Vec<Site>,
         if a == b {
             return Err(format!("paths: from {:?} to itself; a site has its own latency", path.sites[0]));
         }
-        ways[a][b] = Some((path.latency, path.spread));
-        ways[b][a] = ways[a][b];
+        let way = way!(path, all);
+        check_way(&format!("paths, from {:?} to {:?}: ", path.sites[0], path.sites[1]), &way)?;
+        (ways[a][b], ways[b][a]) = (Some(way), Some(way));
     }
     for (n, site) in sites.iter().enumerate() {
-        ways[n][n] = Some((site.latency, site.spread));
+        let way = way!(site, all);
+        check_way(&format!("sites, {:?}: ", site.name), &way)?;
+        ways[n][n] = Some(way);
     }
     let total: f64 = sites.iter().map(|site| site.share).sum();
     let mut upto = 0.0;

@@ -196,13 +196,14 @@ fn sites(scenario: &mut Scenario, rng: &mut Rng) {
                 Nat::Open
             },
             segment: is_segmented && rng.chance(0.7),
+            ..SiteText::default()
         });
     }
     for b in 1..n {
         for a in 0..b {
             let sites = [a, b].map(|site| format!("site-{site}"));
             let latency = between(rng, far, far * 2);
-            scenario.paths.push(PathText { sites, latency, spread: Duration::ZERO });
+            scenario.paths.push(PathText { sites, latency, ..PathText::default() });
         }
     }
 }

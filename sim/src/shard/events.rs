@@ -63,6 +63,8 @@ pub(crate) enum To {
     DialTimeout { link: LinkId },
     /// A probe was not answered.
     ProbeTimeout { peer: PeerId },
+    /// A beacon has come through the node's line.
+    Noticed { about: NodeIx },
     /// What could not be read can be now.
     Drain { link: LinkId, class: Class },
     // From others.
@@ -111,6 +113,7 @@ impl Shard {
             To::Wall => self.tell_wall(topology, local),
             To::Beacon { n } => self.on_beacon(topology, local, n),
             To::Heard { about } => self.on_heard(topology, local, about),
+            To::Noticed { about } => self.on_noticed(topology, local, about),
             To::Discover { about } => self.discover(topology, local, about),
             To::Committed { token, ops } => {
                 let host = &mut self.hosts[local];

@@ -45,7 +45,7 @@ impl Shard {
     fn travel(&mut self, topology: &Topology, from: usize, to: NodeIx) -> Timestamp {
         let now = self.now();
         let host = &mut self.hosts[from];
-        now + topology.latency(&mut host.net_rng, host.ix, to, 0.0)
+        now + topology.passage(&mut host.net_rng, host.ix, to, 0.0).takes
     }
 
     /// Sends another node word that nothing goes before.
@@ -252,37 +252,46 @@ impl Shard {
         if written > 0 {
             self.written.push((link, class, written));
         }
-        let kind = self.tally.frames.entry(kind).or_default();
-        kind.frames += 1;
-        kind.bytes += charge.len as u64;
-        kind.wire_bytes += charge.bytes as u64;
-        self.tally.bytes += charge.bytes as u64;
-        self.tally.packets += charge.packets as u64;
         let mut departs = now;
-        if let Some(takes) = transfer_time(charge.bytes, topology.bandwidth(host.ix).0) {
+        let uplink = topology.bandwidth(host.ix).0;
+        if let Some(takes) = transfer_time(charge.bytes, uplink) {
             departs = host.uplink_free.max(now) + takes;
             host.uplink_free = departs;
         }
-        let conditions = &topology.conditions;
-        let more_loss = conditions.burst.map_or(0.0, |burst| end.weather(now, &mut host.net_rng, &burst));
+        let way = topology.way(host.ix, to);
+        let more_loss = way.burst.map_or(0.0, |burst| end.weather(now, &mut host.net_rng, &burst));
         let mut travels = Duration::ZERO;
+        let (mut n_again, mut n_twice) = (0, 0);
         for _ in 0..charge.packets.max(1) {
             // The frame is whole when its last packet is there.
-            travels = travels.max(topology.latency(&mut host.net_rng, host.ix, to, more_loss));
-            if host.net_rng.chance(conditions.duplicate) {
-                self.tally.bytes += (charge.bytes / charge.packets.max(1)) as u64;
-                self.tally.packets += 1;
-            }
+            let passage = topology.passage(&mut host.net_rng, host.ix, to, more_loss);
+            travels = travels.max(passage.takes);
+            n_again += passage.n_lost as usize;
+            n_twice += usize::from(host.net_rng.chance(way.duplicate));
         }
+        // Of a packet that it shares with frames before it, its own part: they draw for theirs.
+        let each = charge.bytes / charge.packets.max(1);
+        if let Some(takes) = transfer_time(n_again * each, uplink) {
+            host.uplink_free = host.uplink_free + takes;
+        }
+        let kind = self.tally.frames.entry(kind).or_default();
+        kind.frames += 1;
+        kind.bytes += charge.len as u64;
+        let bytes = charge.bytes + (n_again + n_twice) * each;
+        kind.wire_bytes += bytes as u64;
+        self.tally.bytes += bytes as u64;
+        self.tally.packets += (charge.packets + (n_again + n_twice) * charge.packets.min(1)) as u64;
+        self.tally.packets_again += (n_again * charge.packets.min(1)) as u64;
         let at = end.queue(departs + travels, class);
-        if host.net_rng.chance(conditions.corrupt) {
+        if host.net_rng.chance(way.corrupt) {
             // The receiver's cipher finds it out, and ends the connection.
             let what = To::Spoilt { link };
             return self.schedule(topology, local, at, Happening { node: to, run: None, what });
         }
+        let charged = u32::try_from(charge.bytes + n_twice * each).unwrap_or(u32::MAX);
         let print = print_of(&packed);
         let content = content.unwrap_or(Content::Bytes(packed));
-        let parcel = Box::new(Parcel { class, whole, print, hop, content });
+        let parcel = Box::new(Parcel { class, whole, charged, print, hop, content });
         let what = To::Arrived { link, parcel };
         self.schedule(topology, local, at, Happening { node: to, run: None, what });
     }
@@ -305,7 +314,7 @@ impl Shard {
     ) {
         let now = self.now();
         let host = &mut self.hosts[local];
-        let Some(takes) = transfer_time(parcel.whole as usize, topology.bandwidth(host.ix).1) else {
+        let Some(takes) = transfer_time(parcel.charged as usize, topology.bandwidth(host.ix).1) else {
             return self.on_came(topology, local, link, parcel);
         };
         let at = host.downlink_free.max(now) + takes;
@@ -341,7 +350,7 @@ impl Shard {
     }
 
     fn read(&mut self, topology: &Topology, local: usize, link: LinkId, parcel: Parcel) {
-        let Parcel { class, whole, print, hop, content } = parcel;
+        let Parcel { class, whole, print, hop, content, .. } = parcel;
         let host = &mut self.hosts[local];
         host.note(print);
         if let Some(hop) = hop.filter(|_| !topology.places[host.ix].is_hostile)
@@ -451,7 +460,7 @@ impl Shard {
 }
 
 /// How long so many bytes take at so many bits a second; nothing if there is no limit.
-fn transfer_time(bytes: usize, bandwidth: u64) -> Option<Duration> {
+pub(super) fn transfer_time(bytes: usize, bandwidth: u64) -> Option<Duration> {
     (bytes as u64 * 8 * 1_000_000).checked_div(bandwidth).map(Duration::from_micros)
 }
 

@@ -88,6 +88,8 @@ pub(crate) struct Tally {
     /// Bytes put on the wire, overhead included.
     pub(crate) bytes: u64,
     pub(crate) packets: u64,
+    /// Those of them that were sent again because they had been lost.
+    pub(crate) packets_again: u64,
     /// Arrivals of an envelope.
     pub(crate) n_copies: u64,
     /// Hops that an envelope took to a node that it was new to: the most.

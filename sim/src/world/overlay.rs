@@ -42,13 +42,9 @@ impl World {
     fn graph(&self) -> Vec<Vec<(NodeIx, Duration)>> {
         let honest = |node: NodeIx| if self.is_hostile(node) { Vec::new() } else { self.neighbours(node) };
         let links: Vec<Vec<NodeIx>> = (0..self.n_nodes()).map(honest).collect();
-        let time = |a, b| {
-            let distance = self.topology.distance(a, b);
-            distance + self.topology.mean_jitter(distance)
-        };
         let both = |node: NodeIx| {
             let mutual = links[node].iter().filter(|other| links[**other].contains(&node));
-            mutual.map(|other| (*other, time(node, *other))).collect()
+            mutual.map(|other| (*other, self.topology.mean_time(node, *other))).collect()
         };
         (0..self.n_nodes()).map(both).collect()
     }
