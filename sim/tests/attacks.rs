@@ -17,7 +17,7 @@ const PARTITION: &str = "partitions=[{nodes=9, at=\"14s\", until=\"20s\"}]";
 const SEEDS: [&str; 3] = ["seed=1", "seed=2", "seed=3"];
 
 /// The shipped scenario, smaller.
-fn attacked(kind: Kind, attackers: usize, sets: &[&str]) -> (Report, AttackReport) {
+fn scenario(kind: Kind, attackers: usize, sets: &[&str]) -> Scenario {
     let (_, text) = SHIPPED.iter().find(|(name, _)| *name == "hostile").expect("shipped");
     let small = [
         "nodes=24",
@@ -31,8 +31,11 @@ fn attacked(kind: Kind, attackers: usize, sets: &[&str]) -> (Report, AttackRepor
     ];
     let mut all: Vec<String> = small.iter().chain(sets).map(|set| (*set).to_owned()).collect();
     all.extend([format!("attack={kind}"), format!("attackers={attackers}")]);
-    let scenario = Scenario::parse(text, &all).expect("a scenario");
-    let report = report::run(&scenario, |_| ());
+    Scenario::parse(text, &all).expect("a scenario")
+}
+
+fn attacked(kind: Kind, attackers: usize, sets: &[&str]) -> (Report, AttackReport) {
+    let report = report::run(&scenario(kind, attackers, sets), |_| ());
     let attack = report.attack.clone().expect("there was one");
     println!("{report}");
     (report, attack)
@@ -248,4 +251,31 @@ fn false_votes_bury_nobody() {
     assert_eq!((report.presence_false_alarms, report.presence_flaps), (0, 0));
     // A list carries up to eight signatures.
     assert!(attack.strain.checks_max <= 8);
+}
+
+/// Goal: who signs two envelopes for one number divides nobody: both are told to be his, and what others say arrives as
+/// ever, also across a partition and where packets are lost.
+#[test]
+fn who_says_two_things_is_found_out() {
+    let (report, attack) = attacked(Kind::Equivocate, 3, &[]);
+    assert_withstood(&report, &attack);
+    assert_cheap(&attack);
+    assert_quick(&report, &attack);
+    assert!(attack.foreign > 0, "it is a member");
+    withstands_loss_and_a_cut(Kind::Equivocate, 3);
+}
+
+/// Goal: where two stories of one author meet, both are known, and told to applications once. Who has neighbours of one
+/// story only does not hear of the other. Method: 24 honest nodes among three such authors.
+#[test]
+fn a_fork_is_told_once_by_those_who_hear_of_it() {
+    let (_, world) = report::run_to_end(&scenario(Kind::Equivocate, 3, &[]), |_| ());
+    let forks = |node: usize| {
+        let notes = world.ledger.notes.iter().filter(|(_, at, _)| *at == node);
+        notes.filter(|(.., text)| text.starts_with("fork")).count()
+    };
+    let told: Vec<usize> = world.honest().map(forks).collect();
+    println!("{told:?}");
+    assert!(told.iter().all(|n| *n <= 3), "once for each author: {told:?}");
+    assert!(told.iter().sum::<usize>() >= 24 * 3 / 2, "most have heard of most: {told:?}");
 }

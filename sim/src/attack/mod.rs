@@ -10,6 +10,7 @@
 mod censor;
 mod claims;
 mod crowd;
+mod equivocate;
 mod flood;
 mod lure;
 mod near;
@@ -64,11 +65,13 @@ pub enum Kind {
     Replay,
     /// Votes together against nodes that live.
     Votes,
+    /// Signs two envelopes for each number of its own log, one for one half of its neighbours and one for the other.
+    Equivocate,
 }
 
 impl Kind {
     /// All of them, with the name under which they are asked for.
-    pub const ALL: [(Self, &'static str); 13] = [
+    pub const ALL: [(Self, &'static str); 14] = [
         (Self::Silent, "silent"),
         (Self::Junk, "junk"),
         (Self::Flood, "flood"),
@@ -82,6 +85,7 @@ impl Kind {
         (Self::Eclipse, "eclipse"),
         (Self::Replay, "replay"),
         (Self::Votes, "votes"),
+        (Self::Equivocate, "equivocate"),
     ];
 
     pub(crate) fn attacker(self) -> Box<dyn Attacker> {
@@ -99,6 +103,7 @@ impl Kind {
             Self::Eclipse => Box::new(crowd::Crowd::eclipse()),
             Self::Replay => Box::new(replay::Replay::default()),
             Self::Votes => Box::new(votes::Votes::default()),
+            Self::Equivocate => Box::new(equivocate::Equivocate::default()),
         }
     }
 }

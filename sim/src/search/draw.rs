@@ -20,8 +20,16 @@ use crate::scenario::{
 use crate::topology::Nat;
 
 /// Attackers that cost a run little.
-const CHEAP: [Kind; 7] =
-    [Kind::Silent, Kind::Claims, Kind::Near, Kind::Grafts, Kind::Prunes, Kind::Replay, Kind::Votes];
+const CHEAP: [Kind; 8] = [
+    Kind::Silent,
+    Kind::Claims,
+    Kind::Near,
+    Kind::Grafts,
+    Kind::Prunes,
+    Kind::Replay,
+    Kind::Votes,
+    Kind::Equivocate,
+];
 /// Attackers that cost much: by themselves, or because many have to look at what they say.
 const DEAR: [Kind; 6] = [Kind::Junk, Kind::Flood, Kind::Authors, Kind::Root, Kind::Sybil, Kind::Eclipse];
 /// They attack so many nodes at most.
