@@ -122,6 +122,8 @@ pub struct World {
     memberships: Vec<Vec<usize>>,
     /// Roots that each fall of them has struck.
     dead_roots: BTreeMap<u32, Vec<NodeIx>>,
+    /// Who was linked to those that a cut took away, by its number.
+    bystanders: BTreeMap<u32, BTreeSet<NodeIx>>,
     /// What applications of nodes that stand still would have published.
     held: BTreeMap<NodeIx, Vec<Held>>,
     /// Makes the application of each node that starts.
@@ -152,6 +154,7 @@ impl World {
             by_id: BTreeMap::new(),
             memberships: Vec::new(),
             dead_roots: BTreeMap::new(),
+            bystanders: BTreeMap::new(),
             held: BTreeMap::new(),
             maker: None,
             listener: None,

@@ -2,6 +2,7 @@
 
 use djembe_protocol::id::LinkId;
 use djembe_protocol::io::{Command, Input};
+use djembe_protocol::limits;
 use djembe_protocol::wire::frame::Class;
 
 use super::World;
@@ -10,6 +11,9 @@ use crate::holds::Hold;
 use crate::rng::{Purpose, Rng};
 use crate::shard::To;
 use crate::topology::{NodeIx, Rule, Side};
+
+/// The number of a [`Fault::Partition`] among cuts.
+const PARTITION: u32 = u32::MAX;
 
 /// What can be done to nodes and network from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,24 +95,26 @@ impl World {
                 for node in &nodes {
                     self.topology.places[*node].part = 1;
                 }
-                let these: NodeSet = nodes.into_iter().collect();
-                self.disturb_fewer(&Side::Of(these.clone()), &Side::But(these));
+                let these = self.fewer_of(nodes.into_iter().collect());
+                self.disturb(PARTITION, these);
             }
             Fault::Heal => {
                 let is_away = |node: &NodeIx| self.topology.places[*node].part != 0;
-                let these: NodeSet = (0..self.n_nodes()).filter(is_away).collect();
+                let these = self.fewer_of((0..self.n_nodes()).filter(is_away).collect());
                 self.topology.places.iter_mut().for_each(|place| place.part = 0);
-                self.disturb_fewer(&Side::Of(these.clone()), &Side::But(these));
+                self.disturb(PARTITION, these);
+                self.bystanders.remove(&PARTITION);
                 (0..self.n_nodes()).for_each(|node| self.let_go(node));
             }
             Fault::Cut(rule) => {
-                self.disturb_fewer(&rule.from, &rule.to);
+                self.disturb(rule.id, self.cut_off(&rule));
                 self.topology.rules.push(rule);
             }
             Fault::Mend(id) => {
                 let (gone, left) = self.topology.rules.drain(..).partition(|rule: &Rule| rule.id == id);
                 self.topology.rules = left;
-                gone.iter().for_each(|rule: &Rule| self.disturb_fewer(&rule.from, &rule.to));
+                gone.iter().for_each(|rule: &Rule| self.disturb(id, self.cut_off(rule)));
+                self.bystanders.remove(&id);
                 (0..self.n_nodes()).for_each(|node| self.let_go(node));
             }
             Fault::LoseCommits(node, _) if self.host(node).engine.is_some() => {}
@@ -195,13 +201,33 @@ impl World {
         }
     }
 
-    /// Of two sides that are cut from each other, or are so no more, what the fewer say of others, and others of them, is
-    /// not held against anybody for a while. The others are watched as ever: a line that flaps at one node is no excuse
-    /// for what those say of each other who have nothing to do with it.
-    fn disturb_fewer(&mut self, these: &Side, those: &Side) {
+    fn fewer_of(&self, these: NodeSet) -> NodeSet {
+        self.cut_off(&Rule { id: PARTITION, from: Side::Of(these.clone()), to: Side::But(these) })
+    }
+
+    /// Of two sides that are cut from each other the one that has fewer nodes.
+    fn cut_off(&self, Rule { from, to, .. }: &Rule) -> NodeSet {
         let n = self.n_nodes();
-        let fewer = if these.n_of(n) <= those.n_of(n) { these } else { those };
-        for node in (0..n).filter(|node| fewer.has(*node)) {
+        let fewer = if from.n_of(n) <= to.n_of(n) { from } else { to };
+        (0..n).filter(|node| fewer.has(*node)).collect()
+    }
+
+    /// What those say of others who are cut off, or are so no more, and others of them, is not held against anybody for a
+    /// while. All others are watched as ever: a line that flaps at one node is no excuse for what those say of each other
+    /// who have nothing to do with it. But where so many are cut off that they can vote, they do so against those whom
+    /// they were linked to, and are heard when the cut is mended: these are excused as well.
+    fn disturb(&mut self, cut: u32, these: NodeSet) {
+        let mut voters = these.clone();
+        for rule in &self.topology.rules {
+            self.cut_off(rule).iter().for_each(|node| _ = voters.insert(node));
+        }
+        if voters.len() >= limits::VOTES {
+            let ends = these.iter().flat_map(|node| self.host(node).links.values().map(|end| end.other));
+            let near: Vec<NodeIx> = ends.collect();
+            self.bystanders.entry(cut).or_default().extend(near);
+        }
+        let near = self.bystanders.get(&cut).into_iter().flatten().copied();
+        for node in these.iter().chain(near.collect::<Vec<_>>()) {
             self.ledger.on_disturbed(self.now, node);
         }
     }
