@@ -19,6 +19,7 @@ use djembe_protocol::wire::frame::{Address, Class, Frame};
 use crate::app::App;
 use crate::disk::Disk;
 use crate::holds::Holds;
+use crate::meter::Meter;
 use crate::rng::{Purpose, Rng, SeededSecrets, split_bytes};
 use crate::shard::Carrier;
 use crate::shard::Stops;
@@ -97,6 +98,8 @@ pub struct Host {
     pub(crate) woken: (Timestamp, u32),
     /// Whom it told to stop sending it somebody's envelopes.
     pub(crate) stops: Stops,
+    /// What reports tell of it.
+    pub(crate) meter: Meter,
     /// What a mistake of the host could have struck so far.
     pub(crate) n_spoilable: u32,
     /// Dials under way.
@@ -195,6 +198,7 @@ impl Host {
             trace: 0,
             woken: (Timestamp::ZERO, 0),
             stops: Stops::default(),
+            meter: Meter::default(),
             n_spoilable: 0,
             dialing: BTreeMap::new(),
             probing: BTreeSet::new(),

@@ -1,5 +1,6 @@
 //! What was published, who got it and when, and what must never be: the checkers that look at every event.
 
+mod doubts;
 mod stop;
 
 use core::time::Duration;
@@ -13,6 +14,7 @@ use djembe_protocol::time::Timestamp;
 pub use self::stop::Stop;
 use crate::baseline::Carried;
 use crate::bits::NodeSet;
+use crate::meter::{Doubts, Word};
 use crate::topology::NodeIx;
 
 /// After a fault nodes may be wrong about each other for so long.
@@ -119,6 +121,8 @@ pub struct Ledger {
     /// When what an envelope holds was published: nobody had it before.
     published: BTreeMap<(NodeIx, Lane, Seq), Timestamp>,
     disturbed: Vec<Timestamp>,
+    /// Who is doubted by how many at present.
+    doubts: Doubts,
     /// When each node was started last.
     started: Vec<Timestamp>,
     /// What each node sees, or saw.
@@ -235,6 +239,7 @@ impl Ledger {
         for message in &mut self.messages {
             message.this_run.remove(node);
         }
+        self.forget_words_of(node);
         self.sights[node] = Sight::default();
         let peer = self.peers[node];
         self.gone_at.retain(|(of, gone), _| *of != node && *gone != peer);
@@ -295,6 +300,7 @@ impl Ledger {
                     sight.members.entry(group).or_default().insert(member);
                 }
                 let went = sight.went.get_mut(&group).and_then(|went| went.remove(&short));
+                self.doubts.change(short, went.map(|_| Word::Gone), None);
                 let started = first.map(|member| self.started[member]);
                 self.n_member_flaps += u64::from(went.is_some_and(|at| started.is_some_and(|it| it < at)));
             }
@@ -306,7 +312,8 @@ impl Ledger {
                     sight.left.insert(member);
                 }
                 if !matches!(cause, PresenceCause::Left | PresenceCause::Goodbye) {
-                    sight.went.entry(group).or_default().insert(short, now);
+                    let before = sight.went.entry(group).or_default().insert(short, now);
+                    self.doubts.change(short, before.map(|_| Word::Gone), Some(Word::Gone));
                 }
             }
             Event::Gap { from, to, .. } => {
@@ -494,6 +501,7 @@ impl Ledger {
         let subject = self.nodes_of(&peer).to_vec();
         let short = self.short(&peer);
         let before = self.sights[node].presence.insert(short, (said.0, said.1, now));
+        self.doubts.change(short, before.and_then(|before| Word::of(before.0)), Word::of(said.0));
         if let Some((PresenceState::Gone, cause, at)) = before
             && said.0 == PresenceState::Alive
             && cause != PresenceCause::Goodbye

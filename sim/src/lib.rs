@@ -25,6 +25,7 @@ mod holds;
 pub mod host;
 pub mod kinds;
 pub mod ledger;
+mod meter;
 pub mod report;
 pub mod rng;
 pub mod scenario;

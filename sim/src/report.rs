@@ -6,6 +6,7 @@ mod bytes;
 mod due;
 pub mod html;
 mod memory;
+pub mod picture;
 mod ran;
 mod series;
 mod stalls;
@@ -24,8 +25,9 @@ pub use self::beside::Beside;
 use self::bytes::{Bytes, Mark};
 pub(crate) use self::due::each as each_due;
 pub use self::memory::memory;
+pub use self::picture::Picture;
 pub use self::ran::{Ran, figures, forget_peak_rss, peak_rss_bytes};
-pub use self::series::Sample;
+pub use self::series::{Change, Sample, Standing};
 pub use self::stalls::StallReport;
 pub use self::timing::Quantiles;
 use crate::baseline::Protocol;
@@ -149,6 +151,9 @@ pub struct Report {
     pub violations: Vec<Violation>,
     /// How it went, second by second.
     pub series: Vec<Sample>,
+    /// What only a page shows.
+    #[serde(skip)]
+    pub picture: Picture,
 }
 
 impl Report {
@@ -206,6 +211,9 @@ pub fn run_world(
         if before.is_none() && next > measured_from {
             world.run_until(measured_from.max(world.now()));
             before = Some(Mark::of(&world, sampler.node_seconds(&world)));
+            if world.n_nodes() <= picture::PATHS_NODES_MAX {
+                world.record_paths();
+            }
         }
         if scenario.nodes <= MESH_NODES_MAX {
             mesh = mesh.or_else(|| run_until_mesh(&mut world, scenario.arrived_at(), next));
@@ -241,9 +249,12 @@ pub fn run_world(
         check_bounds(&mut world);
     }
     sampler.look(&world);
+    let before = before.unwrap_or_default();
     let node_seconds = sampler.node_seconds(&world);
-    let report = summarize(scenario, &world, mesh, &before.unwrap_or_default(), node_seconds);
-    (Report { series: sampler.take(), ..report }, world)
+    let report = summarize(scenario, &world, mesh, &before, node_seconds);
+    let (series, standings) = sampler.take();
+    let picture = picture::of(scenario, &world, &before, standings);
+    (Report { series, picture, ..report }, world)
 }
 
 /// Runs until there is a full mesh of all nodes, who have been started after `joins`, or until a time. Returns when it
@@ -405,6 +416,7 @@ fn summarize(
         stalls: stalls::summarize(scenario, world),
         violations: ledger.violations.clone(),
         series: Vec::new(),
+        picture: Picture::default(),
     }
 }
 

@@ -331,7 +331,7 @@ impl Scenario {
                 fetch: self.fetch,
                 carry: self.carry.unwrap_or(if self.nodes > LARGE { Carry::Frames } else { Carry::Bytes }),
                 protocol: self.protocol,
-                optimum: self.messages.authors != Authors::Each,
+                optimum_every: self.optimum_every(),
                 threads: self.n_threads(),
             },
             self.nodes,

@@ -67,8 +67,8 @@ pub struct WorldConfig {
     pub carry: Carry,
     /// What spreads messages.
     pub protocol: Protocol,
-    /// What would be fastest over the links that stand is worked out for each message.
-    pub optimum: bool,
+    /// What would be fastest over the links that stand is worked out for each so many-th message; zero is for none.
+    pub optimum_every: usize,
     /// How much of others a node keeps.
     pub bounds: Bounds,
     /// How long silence is borne, in thousandths of the usual.
@@ -98,7 +98,7 @@ impl Default for WorldConfig {
             clock_drift_ppm: 0.0,
             carry: Carry::Bytes,
             protocol: Protocol::Djembe,
-            optimum: false,
+            optimum_every: 0,
             bounds: Bounds::default(),
             patience: limits::PATIENCE,
             acquaintances: 0,
@@ -142,6 +142,7 @@ impl World {
             fetch: config.fetch,
             carry: config.carry,
             bug: None,
+            paths: false,
         };
         let n_shards = u16::try_from(config.threads.max(1)).unwrap_or(u16::MAX);
         Self {

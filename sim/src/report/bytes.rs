@@ -14,11 +14,25 @@ pub(super) struct Mark {
     /// Seconds that nodes had run, of all together.
     pub(super) node_seconds: f64,
     kinds: BTreeMap<u8, (u64, u64)>,
+    /// What each node has sent and received.
+    pub(super) of_nodes: Vec<(u64, u64)>,
+    /// Envelopes by their hops.
+    pub(super) hops: [u64; 32],
 }
 
 impl Mark {
     pub(super) fn of(world: &World, node_seconds: f64) -> Self {
-        Self { bytes: Bytes::of(world), kinds: world.frames_on_wire(), node_seconds }
+        let of_node = |node| {
+            let meter = &world.host(node).meter;
+            (meter.sent, meter.received)
+        };
+        Self {
+            bytes: Bytes::of(world),
+            kinds: world.frames_on_wire(),
+            node_seconds,
+            of_nodes: (0..world.n_nodes()).map(of_node).collect(),
+            hops: world.hops(),
+        }
     }
 
     /// Frames and bytes on the wire since then, by kind, of a node and second.

@@ -9,6 +9,11 @@ use super::Scenario;
 use super::text::time;
 use crate::rng::{Purpose, Rng};
 
+/// Where each sender speaks for itself, for so many messages it is worked out what would have been fastest.
+const OPTIMA_MAX: usize = 100;
+/// And in a world of more nodes than these for none.
+const OPTIMUM_NODES_MAX: usize = 10_000;
+
 /// Who publishes what.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -74,6 +79,16 @@ impl Messages {
 }
 
 impl Scenario {
+    /// Of so many messages one has worked out what would have been fastest. Of lone ones all have; where each sender speaks
+    /// for itself there are many, and so that it does not take longer than the run only some are looked at.
+    pub(crate) fn optimum_every(&self) -> usize {
+        match self.messages.authors {
+            Authors::Each if self.nodes > OPTIMUM_NODES_MAX => 0,
+            Authors::Each => self.publishes().count().div_ceil(OPTIMA_MAX).max(1),
+            Authors::Active | Authors::Fresh | Authors::Zipf => 1,
+        }
+    }
+
     /// When who publishes. Newcomers say nothing before they are there.
     pub fn publishes(&self) -> Box<dyn Iterator<Item = (Duration, usize)> + '_> {
         if self.crowds.is_empty() {

@@ -9,7 +9,7 @@ use djembe_protocol::time::Timestamp;
 use super::{Label, Note, Shard, To, Told};
 use crate::baseline::{Baseline, Carried, In, Message, Out, Packet};
 use crate::topology::{NodeIx, Topology, mix};
-use crate::wire::Content;
+use crate::wire::{Content, Hop};
 
 /// How often it is looked which links the engine keeps, beside when one comes or goes: it decides that by itself.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -130,12 +130,19 @@ impl Shard {
         let Some(link) = ends.map(|(link, _)| *link).min_by_key(|link: &LinkId| link.0) else { return };
         let encoded = packet.encode(carrier.machine.header_len(&packet));
         let (class, kind) = (packet.class(), packet.kind());
+        let hop = match &packet {
+            Packet::Payload(message, _) => {
+                let envelope = mix(u64::from(message.number));
+                Some(Hop { envelope, n: host.hops_of(envelope).saturating_add(1) })
+            }
+            _ => None,
+        };
         self.send_bytes(
             topology,
             local,
             link,
             class,
-            Label::of(kind),
+            Label { kind, hop },
             encoded,
             Some(Content::Packet(packet)),
         );

@@ -69,6 +69,7 @@ impl Shard {
         }
         for _ in 0..n_copies {
             self.charge_beacon();
+            self.hosts[local].meter.sent += BEACON_BYTES as u64;
             for other in topology.segment(me).unwrap_or_default() {
                 if *other == me {
                     continue;

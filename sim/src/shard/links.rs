@@ -12,6 +12,7 @@ use djembe_protocol::wire::frame::{
 
 use super::events::Answer;
 use super::{Happening, Shard, To};
+use crate::meter::Arrival;
 use crate::topology::{NodeIx, Topology, mix};
 use crate::wire::{Carry, Content, End, Hop, Parcel};
 
@@ -280,6 +281,7 @@ impl Shard {
         let bytes = charge.bytes + (n_again + n_twice) * each;
         kind.wire_bytes += bytes as u64;
         self.tally.bytes += bytes as u64;
+        host.meter.sent += bytes as u64;
         self.tally.packets += (charge.packets + (n_again + n_twice) * charge.packets.min(1)) as u64;
         self.tally.packets_again += (n_again * charge.packets.min(1)) as u64;
         let at = end.queue(departs + travels, class);
@@ -314,6 +316,7 @@ impl Shard {
     ) {
         let now = self.now();
         let host = &mut self.hosts[local];
+        host.meter.received += u64::from(parcel.charged);
         let Some(takes) = transfer_time(parcel.charged as usize, topology.bandwidth(host.ix).1) else {
             return self.on_came(topology, local, link, parcel);
         };
@@ -351,16 +354,21 @@ impl Shard {
 
     fn read(&mut self, topology: &Topology, local: usize, link: LinkId, parcel: Parcel) {
         let Parcel { class, whole, print, hop, content, .. } = parcel;
+        let at = self.key.at;
         let host = &mut self.hosts[local];
         host.note(print);
+        let Some(sender) = host.links.get(&link).map(|end| end.other) else { return };
         if let Some(hop) = hop.filter(|_| !topology.places[host.ix].is_hostile)
             && host.note_hop(hop)
         {
             self.tally.last_hop_max = self.tally.last_hop_max.max(hop.n);
+            let deepest = self.tally.hops.len() - 1;
+            self.tally.hops[usize::from(hop.n).min(deepest)] += 1;
+            if self.rules.paths {
+                host.meter.arrived(Arrival { at, from: sender, hop });
+            }
         }
-        let host = &mut self.hosts[local];
         let Some(end) = host.links.get_mut(&link) else { return };
-        let sender = end.other;
         let content = match content {
             Content::Packet(packet) => return self.hear(topology, local, sender, packet),
             content => content,

@@ -50,6 +50,8 @@ pub(crate) struct Rules {
     pub(crate) carry: Carry,
     /// A mistake that hosts make.
     pub(crate) bug: Option<Bug>,
+    /// Nodes remember from whom envelopes came.
+    pub(crate) paths: bool,
 }
 
 /// What a node's application was told, to be put into the books.
@@ -94,6 +96,8 @@ pub(crate) struct Tally {
     pub(crate) n_copies: u64,
     /// Hops that an envelope took to a node that it was new to: the most.
     pub(crate) last_hop_max: u8,
+    /// Envelopes that were new to their node, by the hops that they took; the last is for more as well.
+    pub(crate) hops: [u64; 32],
     pub(crate) strain: Strain,
 }
 

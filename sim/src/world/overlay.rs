@@ -71,6 +71,16 @@ impl World {
         times
     }
 
+    /// Envelopes that were new to their node, by the hops that they took; the last number is of more as well.
+    pub(crate) fn hops(&self) -> [u64; 32] {
+        std::array::from_fn(|hops| self.sum(|tally| tally.hops[hops]))
+    }
+
+    /// From now on nodes remember from whom envelopes came.
+    pub(crate) fn record_paths(&mut self) {
+        self.shards.iter_mut().for_each(|shard| shard.rules.paths = true);
+    }
+
     /// Measures the overlay from `n_authors` nodes drawn from the seed.
     pub fn overlay_report(&self, n_authors: usize) -> OverlayReport {
         let graph = self.graph();
