@@ -520,3 +520,13 @@ impl fmt::Display for Report {
         Ok(())
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// What comes of a scenario, given as TOML.
+    pub(crate) fn report_of(scenario: &str) -> Report {
+        run(&Scenario::parse(scenario, &[]).expect("a scenario"), |_| ())
+    }
+}

@@ -1,6 +1,7 @@
 //! What a report says of a scenario, and that those that are shipped come out well.
 
-use djembe_sim::report::{self, Report};
+use djembe_sim::ledger::Violation;
+use djembe_sim::report::{self, Report, Standing};
 use djembe_sim::scenario::{SHIPPED, Scenario};
 
 /// A shipped scenario's report, and how many seconds were told on the way.
@@ -96,10 +97,43 @@ fn a_page_needs_nothing_else() {
     let (report, _) = shipped("lan-30", &sets);
     let deliveries: usize = report.series.iter().map(|sample| sample.deliveries).sum();
     assert_eq!((report.series.len(), deliveries as u64), (5, report.delivered));
-    let page = report::html::page("<b>\"x\"</b>", &report, &report.to_string(), "djembe-sim run x");
-    assert!(page.contains("&lt;b&gt;&quot;x&quot;&lt;/b&gt;: good") && !page.contains("<b>\"x"), "{page}");
-    assert_eq!((page.matches("<svg").count(), page.matches("</svg>").count()), (5, 5));
-    assert!(!page.contains("src=") && !page.contains("href=") && !page.contains("NaN"), "{page}");
+    let violation =
+        Violation { at: 2_500_000, node: 1, check: "twice", text: "</script><script>".to_owned() };
+    let bad = Report { violations: vec![violation], ..report.clone() };
+    let [good, bad] =
+        [report, bad].map(|report| report::html::page("<b>\"x\"</b>", &[&report], "djembe-sim run x"));
+    let title = "&lt;b&gt;&quot;x&quot;&lt;/b&gt;: <span class=";
+    assert!(
+        good.contains(&format!("{title}\"good\" id=\"verdict\">good<")) && !good.contains("<b>\"x"),
+        "{good}"
+    );
+    assert!(bad.contains(&format!("{title}\"bad\" id=\"verdict\">not good<")), "{bad}");
+    assert!(bad.contains("<li>twice at node 1, 2.500000 s: &lt;/script&gt;&lt;script&gt;</li>"), "{bad}");
+    assert_eq!([&good, &bad].map(|page| page.matches("</script>").count()), [4, 4]);
+    assert!(
+        !good.contains("src=") && !good.contains("href=") && good.contains("default-src 'none'"),
+        "{good}"
+    );
+}
+
+/// Goal: what is drawn is the same for any number of threads, and so is what is worked out of it.
+#[test]
+fn drawings_do_not_depend_on_threads() {
+    let quick = ["nodes=20", "duration=\"14s\"", "settle=\"4s\"", "messages.stop=\"7s\""];
+    let crash = "crashes=[{node=3, at=\"5500ms\", restart=\"9500ms\"}]";
+    let [alone, together] = ["threads=1", "threads=3"]
+        .map(|threads| shipped("lan-30", &[&quick[..], &[crash, threads]].concat()).0);
+    assert_eq!(alone.hash, together.hash);
+    assert_eq!((&alone.picture, &alone.series), (&together.picture, &together.series));
+    assert!(
+        alone.series.iter().any(|sample| sample.up == 19)
+            && alone.series.iter().any(|sample| sample.links > 19)
+    );
+    let states: Vec<Standing> =
+        alone.picture.standings.iter().filter(|change| change.node == 3).map(|it| it.standing).collect();
+    assert_eq!((states.first(), states.last()), (Some(&Standing::Up), Some(&Standing::Up)));
+    let is_told = |standing| states.contains(&standing);
+    assert!(is_told(Standing::DownUnnoticed) && is_told(Standing::DownKnown), "{states:?}");
 }
 
 /// Goal: where memory goes is told by part, and what is known to grow does. Method: thirty nodes, and the same twice over.

@@ -1,10 +1,12 @@
 //! `run`: a scenario by its name or from a file, once, from several seeds, or by several protocols.
 
 use core::ops::Range;
+use std::fs::File;
+use std::io::Write;
 use std::path::PathBuf;
 
 use djembe_sim::baseline::Protocol;
-use djembe_sim::report::{self, Beside, Ran};
+use djembe_sim::report::{self, Beside, Ran, Report};
 use djembe_sim::scenario::Scenario;
 use djembe_sim::search;
 
@@ -29,7 +31,7 @@ pub(super) struct Args {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
     /// Run it with these protocols too, and report all side by side.
-    #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', conflicts_with_all = ["html", "trace"])]
+    #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', conflicts_with = "trace")]
     beside: Vec<Protocol>,
     /// Also say how much memory each part of a node takes, about, at the end.
     #[arg(long, conflicts_with = "beside")]
@@ -59,6 +61,7 @@ pub(super) fn run(args: &Args) -> Done {
         return run_beside(args, &scenario);
     }
     let trace = args.watch.open()?;
+    let page = open_page(args)?;
     let mut bar = progress::Run::new(scenario.duration, n_runs(&scenario));
     let (report, world) = report::run_prepared(
         &scenario,
@@ -79,13 +82,9 @@ pub(super) fn run(args: &Args) -> Done {
         ran.events_per_s
     );
     let replay = replay(args, scenario.seed);
-    if let Some(file) = &args.html {
-        let page = report::html::page(&args.scenario, &ran.report, &ran.report.to_string(), &replay);
-        std::fs::write(file, page).map_err(|error| format!("{}: {error}", file.display()))?;
-        eprintln!("the page is {}", file.display());
-    }
     let ran = Ran { memory, ..ran };
     tell(args, &ran)?;
+    write_page(args, page, &[&ran.report], &replay)?;
     let trail = Trail::new(trace, ran.report.is_stopped);
     args.watch.conclude(&args.scenario, &scenario, &findings, &replay, trail);
     Ok(ran.report.is_good())
@@ -98,6 +97,7 @@ fn n_runs(scenario: &Scenario) -> usize {
 
 fn run_beside(args: &Args, scenario: &Scenario) -> Done {
     let n = 1 + args.beside.iter().filter(|protocol| **protocol != scenario.protocol).count();
+    let page = open_page(args)?;
     let mut bar = progress::Run::new(scenario.duration, n * n_runs(scenario));
     let stop = args.watch.stop();
     let beside = Beside::run(&args.scenario, scenario, &args.beside, &stop, |protocol, now| {
@@ -107,6 +107,7 @@ fn run_beside(args: &Args, scenario: &Scenario) -> Done {
     let beside = beside.map_err(|error| error.to_string())?;
     tell(args, &beside)?;
     let replay = replay(args, scenario.seed);
+    write_page(args, page, &beside.reports().collect::<Vec<_>>(), &replay)?;
     let bad = beside.runs.iter().find(|ran| !ran.report.violations.is_empty());
     if let Some(ran) = bad {
         let findings: Vec<search::Finding> = ran.report.violations.iter().map(Into::into).collect();
@@ -117,6 +118,20 @@ fn run_beside(args: &Args, scenario: &Scenario) -> Done {
         eprintln!("replay: {replay}");
     }
     Ok(beside.is_good())
+}
+
+/// The page's file, if one is wanted: before the run, which may take long.
+fn open_page(args: &Args) -> Result<Option<File>, String> {
+    let Some(file) = &args.html else { return Ok(None) };
+    File::create(file).map(Some).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+fn write_page(args: &Args, page: Option<File>, reports: &[&Report], replay: &str) -> Result<(), String> {
+    let (Some(mut page), Some(file)) = (page, &args.html) else { return Ok(()) };
+    let text = report::html::page(&args.scenario, reports, replay);
+    page.write_all(text.as_bytes()).map_err(|error| format!("{}: {error}", file.display()))?;
+    eprintln!("the page is {}", file.display());
+    Ok(())
 }
 
 /// What came of it.

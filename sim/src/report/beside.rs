@@ -48,6 +48,11 @@ const ROWS: [Row; 19] = [
     ("hash", |report| report.hash.clone()),
 ];
 
+/// What is said of each of these reports, line by line.
+pub(super) fn rows<'a>(reports: &'a [&'a Report]) -> impl Iterator<Item = (&'static str, Vec<String>)> + 'a {
+    ROWS.into_iter().map(|(what, value)| (what, reports.iter().map(|report| value(report)).collect()))
+}
+
 /// Everything on the wire from the first message on, a node and second.
 fn talking(report: &Report) -> f64 {
     report.message_bytes_per_node_second
@@ -84,7 +89,8 @@ impl Beside {
         Ok(Self { runs: runs.collect() })
     }
 
-    fn reports(&self) -> impl Iterator<Item = &Report> {
+    /// Their reports.
+    pub fn reports(&self) -> impl Iterator<Item = &Report> {
         self.runs.iter().map(|ran| &ran.report)
     }
 
@@ -111,15 +117,16 @@ impl fmt::Display for Beside {
         if let Some(first) = self.reports().next() {
             writeln!(f, "{} nodes, {} s, seed {}\n", first.nodes, first.seconds, first.seed)?;
         }
+        let reports: Vec<&Report> = self.reports().collect();
         write!(f, "{:<31}", "")?;
         for report in self.reports() {
             write!(f, "{:>17}", report.protocol)?;
         }
         writeln!(f)?;
-        for (what, value) in ROWS {
+        for (what, values) in rows(&reports) {
             write!(f, "{what:<31}")?;
-            for report in self.reports() {
-                write!(f, "{:>17}", value(report))?;
+            for value in values {
+                write!(f, "{value:>17}")?;
             }
             writeln!(f)?;
         }

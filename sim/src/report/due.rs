@@ -59,8 +59,5 @@ pub(crate) fn each<'a>(scenario: &Scenario, world: &'a World, mut tell: impl FnM
 /// Whether nothing that is live can be late.
 fn is_smooth(scenario: &Scenario) -> bool {
     let has_limit = scenario.sites.iter().any(|site| site.up > 0 || site.down > 0);
-    scenario.is_lossless()
-        && scenario.bandwidth == 0
-        && !has_limit
-        && scenario.attackers == 0
+    scenario.is_lossless() && scenario.bandwidth == 0 && !has_limit && scenario.attackers == 0
 }

@@ -1,166 +1,153 @@
-//! The report as one page that needs nothing else: figures, and how the run went, as drawings.
+//! The report as one page that needs nothing else, no network least of all: verdict, figures, and how the run went, as
+//! drawings. What is drawn stands in the page as JSON; `html/page.js` draws it with what is in `sim/vendor`.
+
+mod data;
 
 use core::fmt::Write;
 
 use super::Report;
-use super::series::Sample;
+use super::beside::rows;
 
-const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 200.0;
-const LEFT: f64 = 56.0;
-const RIGHT: f64 = 12.0;
-const TOP: f64 = 10.0;
-const BOTTOM: f64 = 26.0;
-/// Points of a line; more would not be seen.
-const POINTS_MAX: usize = 600;
+const STYLE: &str = include_str!("html/page.css");
+const SCRIPT: &str = include_str!("html/page.js");
+const UPLOT: &str = include_str!("../../vendor/uplot/uPlot.iife.min.js");
+const UPLOT_STYLE: &str = include_str!("../../vendor/uplot/uPlot.min.css");
+const UPLOT_LICENCE: &str = include_str!("../../vendor/uplot/LICENSE");
+const HIERARCHY: &str = include_str!("../../vendor/d3-hierarchy/d3-hierarchy.min.js");
+const HIERARCHY_LICENCE: &str = include_str!("../../vendor/d3-hierarchy/LICENSE");
 
-const STYLE: &str = "
-:root { color-scheme: light dark; --ink: #1c2024; --dim: #667078; --rule: #d5dade; --a: #0b6e99; --b: #c2571a; --c: #5b8c2a; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --dim: #98a2aa; --rule: #3a4248; --a: #58b6dd; --b: #f0975c; --c: #a3cf6f; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); max-width: 720px; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.4rem; } h2 { font-size: 1rem; margin: 2rem 0 .3rem; }
-table { border-collapse: collapse; width: 100%; } td { border-bottom: 1px solid var(--rule); padding: .2rem .4rem; }
-td:first-child { color: var(--dim); } pre { overflow-x: auto; border: 1px solid var(--rule); padding: .6rem; }
-svg { width: 100%; height: auto; } text { fill: var(--dim); font: 11px system-ui, sans-serif; }
-.grid { stroke: var(--rule); stroke-width: 1; } .line { fill: none; stroke-width: 1.6; }
-.key { font-size: .85rem; color: var(--dim); } .key b { font-weight: 600; } .bad { color: #c22; }
-";
+/// The browser fetches nothing, whatever the page says.
+const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'";
+/// Violations that are told on top.
+const TOLD_MAX: usize = 10;
 
-/// One line of a drawing.
-struct Line<'a> {
-    name: &'a str,
-    color: &'a str,
-    points: Vec<(f64, f64)>,
-}
-
-/// A page about a run. `title` is what was run, `text` the report for people, `replay` the command that does it again.
-pub fn page(title: &str, report: &Report, text: &str, replay: &str) -> String {
-    let verdict = if report.is_good() { "good" } else { "<span class=\"bad\">not good</span>" };
+/// A page about a run. `title` is what was run, `replay` the command that does it again. Of several reports the first
+/// is the scenario's own, and the others are of the same with other protocols.
+pub fn page(title: &str, reports: &[&Report], replay: &str) -> String {
     let mut page = format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>{0}</title><style>{STYLE}</style><h1>{0}: {verdict}</h1><table>",
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\
+         <title>{}</title><style>{UPLOT_STYLE}\n{STYLE}</style></head><body>",
         escape(title)
     );
-    for line in text.lines() {
+    let Some(report) = reports.first() else {
+        page.push_str("<p>Nothing was run.</p></body></html>");
+        return page;
+    };
+    head(&mut page, title, reports, report, replay);
+    if reports.len() > 1 {
+        beside(&mut page, reports);
+    }
+    page.push_str(
+        "<main id=\"charts\"></main><noscript><p>The drawings need JavaScript.</p></noscript>\
+         <section><h2>All figures</h2><div class=\"wide\"><table>",
+    );
+    for line in report.to_string().lines() {
         let (what, value) = line.split_at(line.char_indices().nth(28).map_or(line.len(), |(at, _)| at));
         let _ = write!(page, "<tr><td>{}</td><td>{}</td></tr>", escape(what.trim()), escape(value.trim()));
     }
-    page.push_str("</table>");
-    let series = &report.series;
-    let line = |name, color, of: fn(&Sample) -> f64| {
-        let points = series.iter().map(|sample| (sample.seconds, of(sample))).collect();
-        Line { name, color, points: thin(points) }
-    };
-    let spoken = |name, color, of: fn(&Sample) -> f64| {
-        let heard = series.iter().filter(|sample| sample.deliveries > 0);
-        Line { name, color, points: thin(heard.map(|sample| (sample.seconds, of(sample))).collect()) }
-    };
-    for (what, unit, lines) in [
-        (
-            "Publish to delivery",
-            "ms",
-            vec![spoken("median", "var(--a)", |s| s.p50_ms), spoken("99 %", "var(--b)", |s| s.p99_ms)],
-        ),
-        ("Copies of a payload that a node gets", "", vec![spoken("copies", "var(--a)", |s| s.copies)]),
-        (
-            "Bytes on the wire, a second and node",
-            "B/s",
-            vec![
-                line("messages", "var(--a)", |s| s.message_bytes),
-                line("presence", "var(--b)", |s| s.presence_bytes),
-                line("background", "var(--c)", |s| s.background_bytes),
-            ],
-        ),
-        ("Deliveries in a second", "", vec![line("deliveries", "var(--a)", |s| s.deliveries as f64)]),
-        ("Nodes that run", "", vec![line("up", "var(--a)", |s| s.up as f64)]),
-    ] {
-        let _ = write!(page, "<h2>{what}</h2>");
-        draw(&mut page, unit, &lines);
-    }
-    let _ = write!(page, "<h2>Again</h2><pre>{}</pre></html>", escape(replay));
+    let _ = write!(
+        page,
+        "</table></div></section><footer><details><summary>Licences of what draws this page</summary>\
+         <pre>uPlot\n\n{}\n\nd3-hierarchy\n\n{}</pre></details></footer>\
+         <script>{UPLOT}</script><script>{HIERARCHY}</script>\
+         <script type=\"application/json\" id=\"data\">{}</script><script>{SCRIPT}</script></body></html>\n",
+        escape(UPLOT_LICENCE),
+        escape(HIERARCHY_LICENCE),
+        // As JSON writes it `<` means the same, and no script ends in the middle.
+        data::of(reports).to_string().replace('<', "\\u003c")
+    );
     page
 }
 
-/// Of many points as many as can be told apart: of each stretch the highest.
-fn thin(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
-    let stretch = points.len().div_ceil(POINTS_MAX).max(1);
-    let highest = |some: &[(f64, f64)]| some.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1));
-    points.chunks(stretch).filter_map(highest).collect()
+/// What everybody wants to know first.
+fn head(page: &mut String, title: &str, reports: &[&Report], report: &Report, replay: &str) {
+    let is_good = report.is_good() && reports.iter().all(|report| report.violations.is_empty());
+    let (class, verdict) = if is_good { ("good", "good") } else { ("bad", "not good") };
+    let _ = write!(
+        page,
+        "<header><h1>{}: <span class=\"{class}\" id=\"verdict\">{verdict}</span></h1>\
+         <p>{} &middot; {} nodes &middot; {} s of virtual time &middot; seed <b>{}</b> &middot; \
+         trace <code>{}</code></p>",
+        escape(title),
+        report.protocol,
+        report.nodes,
+        report.seconds,
+        report.seed,
+        escape(&report.hash)
+    );
+    let _ = write!(
+        page,
+        "<p class=\"dim\">To run the same again:</p><pre id=\"replay\">{}</pre>",
+        escape(replay)
+    );
+    page.push_str("<ul class=\"bad\" id=\"reasons\">");
+    for (n, report) in reports.iter().enumerate() {
+        reasons(page, report, n > 0);
+    }
+    page.push_str("</ul><dl class=\"tiles\">");
+    for (what, value) in tiles(report) {
+        let _ = write!(page, "<div><dt>{what}</dt><dd>{}</dd></div>", escape(&value));
+    }
+    page.push_str("</dl></header>");
 }
 
-fn draw(page: &mut String, unit: &str, lines: &[Line<'_>]) {
-    let all = || lines.iter().flat_map(|line| &line.points);
-    if all().next().is_none() {
-        page.push_str("<p class=\"key\">nothing</p>");
-        return;
+/// Why a run is not good. One that is only beside another need not deliver everything.
+fn reasons(page: &mut String, report: &Report, is_beside: bool) {
+    let of = if is_beside { format!("{}: ", report.protocol) } else { String::new() };
+    let mut tell = |text: &str| {
+        let _ = write!(page, "<li>{of}{}</li>", escape(text));
+    };
+    if report.planned > 0 && report.messages == 0 && !is_beside {
+        tell("none of the messages left its author");
     }
-    let end = all().map(|(x, _)| *x).fold(0.0, f64::max).max(1.0);
-    let top = round_up(all().map(|(_, y)| *y).fold(0.0, f64::max));
-    let x = |seconds: f64| LEFT + seconds / end * (WIDTH - LEFT - RIGHT);
-    let y = |value: f64| HEIGHT - BOTTOM - value / top * (HEIGHT - TOP - BOTTOM);
-    let _ = write!(page, "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\">");
-    for part in 0..=4 {
-        let value = top * f64::from(part) / 4.0;
-        let _ = write!(
-            page,
-            "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{1:.1}\" y2=\"{1:.1}\"/>\
-             <text x=\"{2}\" y=\"{3:.1}\" text-anchor=\"end\">{4}</text>",
-            WIDTH - RIGHT,
-            y(value),
-            LEFT - 6.0,
-            y(value) + 4.0,
-            short(value)
-        );
+    if report.delivered < report.expected && !is_beside {
+        tell(&format!(
+            "{} of {} deliveries are missing",
+            report.expected - report.delivered,
+            report.expected
+        ));
     }
-    for part in 0..=4 {
-        let seconds = end * f64::from(part) / 4.0;
-        let _ = write!(
-            page,
-            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{} s</text>",
-            x(seconds),
-            HEIGHT - 8.0,
-            short(seconds)
-        );
+    for violation in report.violations.iter().take(TOLD_MAX) {
+        let at = violation.at as f64 / 1e6;
+        tell(&format!("{} at node {}, {at:.6} s: {}", violation.check, violation.node, violation.text));
     }
-    for line in lines {
-        let points: Vec<String> =
-            line.points.iter().map(|(at, value)| format!("{:.1},{:.1}", x(*at), y(*value))).collect();
-        let _ = write!(
-            page,
-            "<polyline class=\"line\" stroke=\"{}\" points=\"{}\"/>",
-            line.color,
-            points.join(" ")
-        );
+    if report.violations.len() > TOLD_MAX {
+        tell(&format!("and {} more", report.violations.len() - TOLD_MAX));
     }
-    page.push_str("</svg><p class=\"key\">");
-    for line in lines {
-        let _ = write!(page, "<b style=\"color:{}\">{}</b> ", line.color, line.name);
-    }
-    let _ = write!(page, "{unit}</p>");
 }
 
-/// The next of 1, 2, 5 times a power of ten.
-fn round_up(value: f64) -> f64 {
-    let mut step = 1e-3;
-    while step < 1e15 {
-        for times in [1.0, 2.0, 5.0] {
-            if step * times >= value {
-                return step * times;
-            }
+fn tiles(report: &Report) -> Vec<(&'static str, String)> {
+    let mut tiles = vec![("delivered", format!("{:.2} %", 100.0 * report.delivery_ratio))];
+    if report.delivered > 0 {
+        let latency = format!("{:.1} / {:.1} ms", report.latency_p50_ms, report.latency_p99_ms);
+        tiles.push(("latency, median / 99 %", latency));
+        tiles.push(("copies of a payload", format!("{:.3}", report.copies)));
+    }
+    if report.optimum_ratio_p99 > 0.0 {
+        tiles.push(("time to 99 %, of the best", format!("{:.2} times", report.optimum_ratio_p99)));
+    }
+    tiles.push(("on the wire, a node", format!("{:.0} B/s", report.wire_bytes_per_node_second)));
+    tiles.push(("violations", report.violations.len().to_string()));
+    tiles
+}
+
+/// A column for each protocol.
+fn beside(page: &mut String, reports: &[&Report]) {
+    page.push_str("<section id=\"beside\"><h2>Side by side</h2><div class=\"wide\"><table><tr><th></th>");
+    for report in reports {
+        let _ = write!(page, "<th>{}</th>", report.protocol);
+    }
+    page.push_str("</tr>");
+    for (what, values) in rows(reports) {
+        let _ = write!(page, "<tr><td>{}</td>", escape(what));
+        for value in values {
+            let _ = write!(page, "<td>{}</td>", escape(&value));
         }
-        step *= 10.0;
+        page.push_str("</tr>");
     }
-    step
-}
-
-fn short(value: f64) -> String {
-    match value {
-        v if v >= 1e9 => format!("{:.3}G", v / 1e9),
-        v if v >= 1e6 => format!("{:.3}M", v / 1e6),
-        v if v >= 1e4 => format!("{:.1}k", v / 1e3),
-        v if v >= 10.0 || v.fract() == 0.0 => format!("{v:.0}"),
-        v => format!("{v:.2}"),
-    }
+    page.push_str("</table></div></section>");
 }
 
 fn escape(text: &str) -> String {
@@ -171,17 +158,12 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
+    /// What is put into a page as it is must not end the element that it is in.
     #[test]
-    fn axes_end_at_round_numbers() {
-        let ends = [0.0, 0.3, 1.0, 3.0, 7.0, 120.0, 5001.0].map(round_up);
-        assert_eq!(ends.map(|end| (end * 1000.0).round()), [1.0, 500.0, 1e3, 5e3, 1e4, 2e5, 1e7]);
-    }
-
-    #[test]
-    fn many_points_keep_their_peaks() {
-        let mut points: Vec<(f64, f64)> = (0..5000).map(|n| (f64::from(n), 1.0)).collect();
-        points[4321].1 = 99.0;
-        let thinned = thin(points);
-        assert!(thinned.len() <= POINTS_MAX && thinned.contains(&(4321.0, 99.0)));
+    fn scripts_end_where_they_should() {
+        for part in [SCRIPT, UPLOT, HIERARCHY] {
+            assert!(!part.to_lowercase().contains("</script") && !part.contains("<!--"));
+        }
+        assert!([STYLE, UPLOT_STYLE].iter().all(|part| !part.to_lowercase().contains("</style")));
     }
 }

@@ -79,8 +79,8 @@ impl Messages {
 }
 
 impl Scenario {
-    /// Of so many messages one has worked out what would have been fastest. Of lone ones all have; where each sender speaks
-    /// for itself there are many, and so that it does not take longer than the run only some are looked at.
+    /// Of so many messages one has worked out what would have been fastest. Of lone ones all have; where each sender
+    /// speaks for itself there are many, and so that it does not take longer than the run only some are looked at.
     pub(crate) fn optimum_every(&self) -> usize {
         match self.messages.authors {
             Authors::Each if self.nodes > OPTIMUM_NODES_MAX => 0,
