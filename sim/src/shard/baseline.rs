@@ -90,22 +90,13 @@ impl Shard {
     /// Gives an input to a node's baseline and does what it wants.
     fn tell_carrier(&mut self, topology: &Topology, local: usize, input: In) {
         let now = self.now();
-        let n_hops = match &input {
-            In::Packet(_, Packet::Payload(_, hops)) => {
-                u8::try_from(hops.saturating_add(1)).unwrap_or(u8::MAX)
-            }
-            _ => 0,
-        };
         let mut wanted = Vec::new();
         let Some(carrier) = &mut self.hosts[local].carrier else { return };
         carrier.machine.handle(now, input, &mut wanted);
         for out in wanted {
             match out {
                 Out::Send(to, packet) => self.send_packet(topology, local, to, packet),
-                Out::Deliver(message) => {
-                    self.tally.last_hop_max = self.tally.last_hop_max.max(n_hops);
-                    self.on_carried(local, &message);
-                }
+                Out::Deliver(message) => self.on_carried(local, &message),
             }
         }
         self.set_tick(topology, local);
