@@ -182,7 +182,7 @@ fn protocols_stand_side_by_side_on_a_page() {
         page.contains("id=\"verdict\">good<") && page.contains("id=\"reasons\"></ul>"),
         "others may miss some"
     );
-    let deep = |report: &Report| report.last_hop_max > 1 && report.picture.hops.iter().sum::<u64>() > 0;
+    let deep = |report: &&Report| report.last_hop_max > 1 && report.picture.hops.iter().sum::<u64>() > 0;
     assert!(reports.iter().all(deep), "hops are counted of all of them");
     let Some(seen) = see("beside", &page) else { return };
     check_all_drawn(&seen);

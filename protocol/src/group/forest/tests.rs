@@ -269,30 +269,6 @@ fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// Goal: a link that came up in the midst of a round is a way at once for who has lost a better one, and not only when the next
-/// round begins: its other end could not tell of it any sooner. Method: one on a ring is linked to the root ten seconds
-/// later, and keeps its parent until that link breaks.
-#[test]
-fn a_new_link_is_a_way_at_once() {
-    let mut wood = Wood::new(5, 12, 2);
-    wood.run(ms(2000));
-    wood.plant(0);
-    wood.run(ms(10_000));
-    wood.link(0, 3);
-    wood.run(ms(2000));
-    assert_eq!(wood.parent(3, 0), Some(2));
-    let link = wood.nodes[3]
-        .links
-        .iter()
-        .find(|(_, (other, _))| *other == 2)
-        .map(|(link, _)| *link)
-        .expect("a ring");
-    wood.unlink(link);
-    wood.run(ms(2000));
-    assert_eq!(wood.parent(3, 0), Some(0));
-    wood.assert_whole(0);
-}
-
 /// Goal: a tree reaches everybody about as fast as the links allow, with one copy on each of its links.
 #[test]
 fn a_tree_is_one_of_shortest_ways() {

@@ -96,6 +96,30 @@ fn a_lie_about_distance_attracts_nobody() {
     assert!(honest > 0 && lying <= honest, "{lying} children in place of {honest}");
 }
 
+/// Goal: a link that came up in the midst of a round is a way at once for who has lost a better one, and not only when the next
+/// round begins: its other end could not tell of it any sooner. Method: one on a ring is linked to the root ten seconds
+/// later, and keeps its parent until that link breaks.
+#[test]
+fn a_new_link_is_a_way_at_once() {
+    let mut wood = Wood::new(5, 12, 2);
+    wood.run(ms(2000));
+    wood.plant(0);
+    wood.run(ms(10_000));
+    wood.link(0, 3);
+    wood.run(ms(2000));
+    assert_eq!(wood.parent(3, 0), Some(2));
+    let link = wood.nodes[3]
+        .links
+        .iter()
+        .find(|(_, (other, _))| *other == 2)
+        .map(|(link, _)| *link)
+        .expect("a ring");
+    wood.unlink(link);
+    wood.run(ms(2000));
+    assert_eq!(wood.parent(3, 0), Some(0));
+    wood.assert_whole(0);
+}
+
 /// Goal: who brings nothing on any tree is left alone in all, on whatever link it comes, for a time that doubles.
 #[test]
 fn who_brings_nothing_is_left_alone_in_all_trees() {
