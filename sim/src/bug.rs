@@ -1,6 +1,9 @@
 //! Mistakes that simulated hosts can be told to make, so that tests can show that the search finds such. Nobody else
 //! has a use for them.
 
+use core::fmt;
+
+use clap::ValueEnum as _;
 use serde::{Deserialize, Serialize};
 
 /// A mistake.
@@ -21,6 +24,13 @@ pub enum Bug {
     WrongGroup,
     /// Some peers are told to be gone, and alive again.
     PresenceFlap,
+}
+
+/// As it is written in a scenario and on the command line.
+impl fmt::Display for Bug {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_possible_value().map_or(Ok(()), |value| f.write_str(value.get_name()))
+    }
 }
 
 impl Bug {

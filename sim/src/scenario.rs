@@ -20,7 +20,7 @@ pub use self::faults::{Churn, Crowd, DiskTrouble, FallOfRoots, Flap, Partition, 
 pub use self::messages::{Authors, Messages};
 pub use self::network::{BurstText, PathText, SiteText};
 pub use self::text::parse_time;
-use self::text::{attack, carry, parse_value, put, some_time, time};
+use self::text::{attack, carry, fit, in_words, parse_value, put, some_time, time};
 use crate::attack::Kind;
 use crate::baseline::Protocol;
 use crate::bug::Bug;
@@ -30,6 +30,9 @@ use crate::world::{Fault, World, WorldConfig, first_come, in_turn};
 
 /// A world of more nodes than these carries frames as they are.
 const LARGE: usize = 1000;
+
+/// No machine has use for more threads.
+pub const THREADS_MAX: usize = 1024;
 
 /// Scenarios that are compiled in, by name.
 pub const SHIPPED: [(&str, &str); 24] = [
@@ -260,12 +263,13 @@ impl ScenarioError {
 }
 
 impl Scenario {
-    /// Reads a scenario and puts `key=value` pairs over it; a dot goes into a table (`messages.rate=5`).
+    /// Reads a scenario and puts `key=value` pairs over it; a dot goes into a table (`messages.rate=5`). Of fewer nodes no
+    /// more send than there are, and with no attackers there is no attack, unless pairs say so too.
     ///
     /// # Errors
     /// [`ScenarioError`] that names the key and says what was expected.
     pub fn parse(text: &str, sets: &[String]) -> Result<Self, ScenarioError> {
-        let mut table: toml::Table = text.parse().map_err(ScenarioError::new)?;
+        let mut table: toml::Table = text.parse().map_err(|error| ScenarioError::new(in_words(&error)))?;
         for set in sets {
             let (key, value) = set
                 .split_once('=')
@@ -273,7 +277,13 @@ impl Scenario {
             put(&mut table, key.trim(), parse_value(value.trim()))
                 .map_err(|error| ScenarioError::new(format!("--set {set}: {error}")))?;
         }
-        let scenario: Self = table.try_into().map_err(ScenarioError::new)?;
+        fit(&mut table, sets);
+        let scenario: Self = table.try_into().map_err(|error: toml::de::Error| {
+            // Only the text has lines; but what a set has made wrong is in none.
+            let in_text = toml::from_str::<Self>(text).err();
+            let in_text = in_text.filter(|in_text| in_text.message() == error.message());
+            ScenarioError::new(in_words(&in_text.unwrap_or(error)))
+        })?;
         scenario.check().map_err(ScenarioError::new)?;
         Ok(scenario)
     }
@@ -530,7 +540,21 @@ mod tests {
         assert_eq!((scenario.messages.lane, scenario.messages.rate), (Lane::Live, 2.0));
         for (set, told) in [
             ("nods=7", "expected one of `nodes`, `duration`, `seed`"),
-            ("nodes=many", "invalid type"),
+            ("nodes=many", "expected a whole number"),
+            ("bounds={members=9}", "nearest that work are members = 16,"),
+            ("threads=1025", "expected 0 to 1024"),
+            ("threads=1024", ""),
+            ("patience=1001", "expected 0 to 1000"),
+            ("latency=3601s", "latency = 3601s: expected 3600s at most"),
+            ("latency=3600s", ""),
+            ("jitter=2000min", "jitter = 120000s"),
+            ("messages.senders=31", "more than nodes = 30"),
+            ("messages.senders=30", ""),
+            ("attack=silent", "attackers = 0, expected 1 to 10000"),
+            ("bug=wrong-group", "with groups = 1 there is no other"),
+            ("partitions=[{nodes=30, at=\"6s\", until=\"7s\"}]", "nobody is on one side"),
+            ("partitions=[{nodes=0, at=\"6s\", until=\"7s\"}]", "nobody is on one side"),
+            ("partitions=[{nodes=29, at=\"6s\", until=\"7s\"}]", ""),
             ("latency=3", ""),
             ("latency=3parsecs", "expected a number with us, ms, s or min"),
             ("messages.lane=fast", "expected \"durable\" or \"live\""),

@@ -2,8 +2,13 @@
 
 use core::time::Duration;
 
-use super::{Scenario, network};
+use djembe_protocol::bounds::Bounds;
+use djembe_protocol::limits;
+
+use super::messages::ALL;
+use super::{Messages, Scenario, THREADS_MAX, network};
 use crate::baseline::Protocol;
+use crate::bug::Bug;
 use crate::disk::LOST_MAX;
 use crate::topology::Nat;
 
@@ -40,9 +45,6 @@ impl Scenario {
             return Err(format!("clock_drift_ppm = {}: expected 0 to 100000", self.clock_drift_ppm));
         }
         network::sites(&self.sites, &self.paths, &way)?;
-        if !(0.0..=100_000.0).contains(&self.messages.rate) {
-            return Err(format!("messages.rate = {}: expected 0 to 100000", self.messages.rate));
-        }
         if let Some(contact) = self.contact {
             in_range("contact", contact)?;
             if !self.sites.is_empty() && self.sites.iter().all(|site| site.nat != Nat::Open) {
@@ -56,24 +58,21 @@ impl Scenario {
             return Err(format!("acquaintances = {}: expected 0 to 64", self.acquaintances));
         }
         if self.bounds.workable() != self.bounds {
-            return Err(format!("bounds: the nearest that work are {:?}", self.bounds.workable()));
+            let Bounds { members, peers, trees } = self.bounds.workable();
+            return Err(format!(
+                "bounds: the nearest that work are members = {members}, peers = {peers}, trees = {trees}"
+            ));
         }
-        let size_max = djembe_protocol::limits::CONTENT_MAX;
-        if self.messages.size > size_max {
-            return Err(format!("messages.size: at most {size_max}"));
+        if self.threads > THREADS_MAX {
+            return Err(format!("threads = {}: expected 0 to {THREADS_MAX}", self.threads));
         }
-        if self.attackers > 0 && self.attack.is_none() {
-            return Err("attackers: what is their attack?".to_owned());
+        if self.patience > limits::PATIENCE {
+            return Err(format!("patience = {}: expected 0 to {}", self.patience, limits::PATIENCE));
         }
-        if self.attackers > 0 && self.protocol != Protocol::Djembe {
-            return Err(format!("protocol = {}: attackers know none but djembe", self.protocol));
-        }
-        if self.attackers > 10_000 {
-            return Err(format!("attackers = {}: expected 0 to 10000", self.attackers));
-        }
-        if self.attackers > 0 && self.attack_at >= self.duration {
-            let (at, end) = (self.attack_at, self.duration);
-            return Err(format!("attack_at = {at:?}: nothing happens after duration = {end:?}"));
+        self.check_messages()?;
+        self.check_attack()?;
+        if self.bug == Some(Bug::WrongGroup) && self.groups == 1 {
+            return Err(format!("bug = {}: with groups = 1 there is no other", Bug::WrongGroup));
         }
         self.check_arrivals()?;
         self.check_faults(&in_range, &in_order)?;
@@ -88,6 +87,39 @@ impl Scenario {
                 "duration = {:?}: the last {what} is at {at:?}, and {:?} to settle come after it",
                 self.duration, self.settle
             ));
+        }
+        Ok(())
+    }
+
+    fn check_messages(&self) -> Result<(), String> {
+        let Messages { rate, size, senders, .. } = self.messages;
+        if !(0.0..=100_000.0).contains(&rate) {
+            return Err(format!("messages.rate = {rate}: expected 0 to 100000"));
+        }
+        if size > limits::CONTENT_MAX {
+            return Err(format!("messages.size = {size}: expected 0 to {}", limits::CONTENT_MAX));
+        }
+        if senders > self.nodes && senders != ALL {
+            return Err(format!("messages.senders = {senders}: more than nodes = {}", self.nodes));
+        }
+        Ok(())
+    }
+
+    fn check_attack(&self) -> Result<(), String> {
+        let Some(attack) = self.attack else {
+            let is_attacked = self.attackers > 0;
+            return if is_attacked { Err("attackers: what is their attack?".to_owned()) } else { Ok(()) };
+        };
+        if !(1..=10_000).contains(&self.attackers) {
+            let attackers = self.attackers;
+            return Err(format!("attack = {attack}: with attackers = {attackers}, expected 1 to 10000"));
+        }
+        if self.protocol != Protocol::Djembe {
+            return Err(format!("protocol = {}: attackers know none but djembe", self.protocol));
+        }
+        if self.attack_at >= self.duration {
+            let (at, end) = (self.attack_at, self.duration);
+            return Err(format!("attack_at = {at:?}: nothing happens after duration = {end:?}"));
         }
         Ok(())
     }
@@ -122,6 +154,10 @@ impl Scenario {
     ) -> Result<(), String> {
         for partition in &self.partitions {
             in_order("partitions", partition.at, partition.until)?;
+            if !(1..self.nodes).contains(&partition.nodes) {
+                let (cut, all) = (partition.nodes, self.nodes);
+                return Err(format!("partitions: nodes = {cut} of {all}: nobody is on one side of the cut"));
+            }
         }
         for flap in &self.flaps {
             in_range("flaps", flap.node)?;
@@ -131,9 +167,7 @@ impl Scenario {
             }
         }
         for wave in &self.waves {
-            if !(0.0..=1.0).contains(&wave.share) {
-                return Err(format!("waves: a share of {}, expected 0 to 1", wave.share));
-            }
+            in_share("waves: share", wave.share)?;
         }
         if let Some(fall) = self.roots.iter().find(|fall| fall.percent > 100) {
             return Err(format!("roots: {} in a hundred", fall.percent));
@@ -146,9 +180,11 @@ impl Scenario {
                     churn.rate
                 ));
             }
+            in_share("churn.goodbye", churn.goodbye)?;
         }
         if let Some(starvation) = &self.starvation {
             in_order("starvation", starvation.at, starvation.until)?;
+            in_share("starvation.share", starvation.share)?;
             if starvation.min > starvation.max || starvation.every.is_zero() {
                 return Err("starvation: min is at most max, and every takes longer than nothing".to_owned());
             }
@@ -174,4 +210,8 @@ impl Scenario {
         }
         Ok(())
     }
+}
+
+fn in_share(what: &str, share: f64) -> Result<(), String> {
+    if (0.0..=1.0).contains(&share) { Ok(()) } else { Err(format!("{what} = {share}: expected 0 to 1")) }
 }

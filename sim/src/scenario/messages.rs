@@ -14,6 +14,9 @@ const OPTIMA_MAX: usize = 100;
 /// And in a world of more nodes than these for none.
 const OPTIMUM_NODES_MAX: usize = 10_000;
 
+/// Of senders: as many as there are nodes.
+pub(super) const ALL: usize = usize::MAX;
+
 /// Who publishes what.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -25,7 +28,7 @@ pub struct Messages {
     /// `durable` or `live`.
     #[serde(deserialize_with = "lane")]
     pub lane: Lane,
-    /// The first so many nodes, if it is `each` or the `active` ones who speak; all if there are fewer.
+    /// The first so many nodes, if it is `each` or the `active` ones who speak; all if nothing is said.
     pub senders: usize,
     /// Who speaks. `each`: each sender at this rate. The others speak in turn, one message at a time, at this rate in all:
     /// `active`, the senders; `fresh`, all nodes, so that each has never spoken before while there are any; `zipf`, all
@@ -62,7 +65,7 @@ impl Default for Messages {
             rate: 1.0,
             size: 200,
             lane: Lane::Durable,
-            senders: usize::MAX,
+            senders: ALL,
             authors: Authors::Each,
             start: Duration::from_secs(5),
             stop: Duration::from_secs(15),

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::text::{some_time, time};
 use crate::topology::{Burst, Nat, Site, Way};
 
+/// Nothing is on its way for longer, jitter aside: more is a mistake.
+const WAY_MAX: Duration = Duration::from_secs(3600);
+
 /// A place where some of the nodes are.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -117,6 +120,11 @@ macro_rules! way {
 /// # Errors
 /// What does not, for people; `whose` is put before it.
 pub(super) fn check_way(whose: &str, way: &Way) -> Result<(), String> {
+    for (what, time) in [("latency", way.latency), ("spread", way.spread), ("jitter", way.jitter)] {
+        if time > WAY_MAX {
+            return Err(format!("{whose}{what} = {time:?}: expected {WAY_MAX:?} at most"));
+        }
+    }
     for (what, share) in [
         ("loss", way.loss),
         ("burst.loss", way.burst.map_or(0.0, |burst| burst.loss)),

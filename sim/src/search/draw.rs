@@ -87,7 +87,7 @@ impl fmt::Display for Bounds {
             "drawn of {nodes_min} to {nodes_max} nodes, {time_min:?} to {time_max:?}, quiet for {settle:?}"
         )?;
         write!(f, ", {node_seconds_max} node seconds, {deliveries_max} deliveries")?;
-        bug.map_or(Ok(()), |bug| write!(f, ", {bug:?}"))
+        bug.map_or(Ok(()), |bug| write!(f, ", {bug}"))
     }
 }
 
