@@ -133,6 +133,8 @@ pub struct Ledger {
     deaths: BTreeMap<NodeIx, Timestamp>,
     /// Everything that must never be and was.
     pub violations: Vec<Violation>,
+    /// How many there were in all.
+    pub n_violations: u64,
     /// Which of them ends the run.
     stop: Stop,
     /// Other events of note, by node: forks, clones, gaps, store failures, drops.
@@ -553,6 +555,7 @@ impl Ledger {
 
     /// Notes that something must never be.
     pub fn violate(&mut self, at: Timestamp, node: NodeIx, check: &'static str, text: String) {
+        self.n_violations += 1;
         if self.violations.len() < VIOLATIONS_MAX {
             let at = at.as_micros();
             self.violations.push(Violation { at, node, check, text });

@@ -42,6 +42,10 @@ use crate::world::rest::{self, Rest};
 const MESH_NODES_MAX: usize = 64;
 /// A full mesh is looked for as often: a small part of how long it takes to form.
 const MESH_EVERY: Duration = Duration::from_millis(10);
+/// And only if there are no more than these, each of which keeps a link to all others, it is said that there was none.
+const MESH_MAX: usize = 17;
+/// So many violations are in a table.
+const VIOLATIONS_TOLD: usize = 10;
 /// Nodes from which the overlay is measured.
 const OVERLAY_AUTHORS: usize = 20;
 
@@ -66,6 +70,8 @@ pub struct Report {
     pub messages: usize,
     /// Messages that were refused, dropped with a reason, or lost with their author before they left it.
     pub not_sent: u64,
+    /// Messages that nobody was there to say: their author was down, or the run was stopped before.
+    pub not_said: u64,
     /// Deliveries of those that were expected, at nodes other than the author.
     pub delivered: u64,
     /// Deliveries to all who run at the end, or were there if it is not kept.
@@ -74,17 +80,23 @@ pub struct Report {
     pub delivery_ratio: f64,
     /// Deliveries that were due and did not come: of what is not kept only those that nothing held up.
     pub missing: u64,
-    /// Publish to delivery, in milliseconds.
+    /// Publish to delivery, in milliseconds. Null in JSON if nothing was delivered.
+    #[serde(serialize_with = "timing::if_known")]
     pub latency_p50_ms: f64,
     /// The same.
+    #[serde(serialize_with = "timing::if_known")]
     pub latency_p99_ms: f64,
     /// The same.
+    #[serde(serialize_with = "timing::if_known")]
     pub latency_max_ms: f64,
     /// Of what was published in the second half of the talk.
     pub late_p99_ms: f64,
     /// How long messages took to the last node that got them.
+    #[serde(serialize_with = "timing::if_known")]
     pub full_delivery_ms: Quantiles,
-    /// The same at best over the links that stood when they were published; zeros if that was not worked out.
+    /// The same at best over the links that stood when they were published; zeros, and null in JSON, if that was not worked
+    /// out.
+    #[serde(serialize_with = "timing::if_known")]
     pub optimum_ms: Quantiles,
     /// Hops over which an envelope came to a node that it was new to: the most.
     pub last_hop_max: u8,
@@ -93,10 +105,12 @@ pub struct Report {
     pub copies: f64,
     /// Everything on the wire, overhead included, for each byte of content delivered.
     pub bytes_per_payload_byte: f64,
-    /// Of a message's time to 99 % of the nodes, to the best that the links would have allowed: the mean. Zero if that was
-    /// not worked out.
+    /// Of a message's time to 99 % of the nodes, to the best that the links would have allowed: the mean. Zero, and null in
+    /// JSON, if that was not worked out.
+    #[serde(serialize_with = "timing::if_known")]
     pub optimum_ratio_p99: f64,
     /// The same of the time to the last node.
+    #[serde(serialize_with = "timing::if_known")]
     pub optimum_ratio_full: f64,
     /// Bytes for messages on the wire, whatever is said about them included, for a byte of sealed envelopes delivered once.
     pub message_bytes_ratio: f64,
@@ -124,9 +138,11 @@ pub struct Report {
     pub false_gone_per_node_hour: f64,
     /// Nodes declared gone, by one that watched, that came back in the same run.
     pub presence_flaps: u64,
-    /// Of nodes that died and stayed dead: how long each other node took to know.
+    /// Of nodes that died and stayed dead: how long each other node took to know. Null in JSON if none did.
+    #[serde(serialize_with = "timing::if_known")]
     pub deaths_known_ms: Quantiles,
     /// And how long until all did.
+    #[serde(serialize_with = "timing::if_known")]
     pub deaths_known_to_all_ms: Quantiles,
     /// How many nodes did not learn of a death.
     pub deaths_unknown: u64,
@@ -147,7 +163,9 @@ pub struct Report {
     /// What readers that stood still came to, if there were some.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stalls: Option<StallReport>,
-    /// What must never be.
+    /// How often there was what must never be.
+    pub n_violations: u64,
+    /// The first of them.
     pub violations: Vec<Violation>,
     /// How it went, second by second.
     pub series: Vec<Sample>,
@@ -161,6 +179,26 @@ impl Report {
     pub fn is_good(&self) -> bool {
         let is_silent = self.planned > 0 && self.messages == 0;
         !is_silent && self.violations.is_empty() && self.missing == 0
+    }
+}
+
+impl Report {
+    /// What became of the messages that the scenario has.
+    fn sent(&self) -> String {
+        if self.planned == 0 {
+            return "nothing was to be said".to_owned();
+        }
+        let (sent, planned, not_sent) = (self.messages, self.planned, self.not_sent);
+        let why = if self.is_stopped {
+            "it was stopped, or their author was down"
+        } else {
+            "their author was down"
+        };
+        let not_said = match self.not_said {
+            0 => String::new(),
+            n => format!(", {n} not said: {why}"),
+        };
+        format!("{sent} of {planned} sent, {not_sent} not sent{not_said}")
     }
 }
 
@@ -355,6 +393,9 @@ fn summarize(
 ) -> Report {
     let ledger = &world.ledger;
     let unsealed = ledger.messages.iter().filter(|sent| !sent.is_sealed).count() as u64;
+    let planned = scenario.publishes().count();
+    let messages = ledger.messages.iter().filter(|sent| sent.is_sealed).count();
+    let not_sent = ledger.n_refused + unsealed;
     let (mut delivered, mut expected, mut missing) = (0, 0, 0);
     due::each(scenario, world, |due| {
         expected += 1;
@@ -373,9 +414,10 @@ fn summarize(
         seed: scenario.seed,
         seconds,
         is_stopped: ledger.is_stopped(),
-        planned: scenario.publishes().count(),
-        messages: ledger.messages.iter().filter(|sent| sent.is_sealed).count(),
-        not_sent: ledger.n_refused + unsealed,
+        planned,
+        messages,
+        not_sent,
+        not_said: (planned as u64).saturating_sub(messages as u64 + not_sent),
         delivered,
         expected,
         delivery_ratio: ratio(delivered, expected),
@@ -414,6 +456,7 @@ fn summarize(
         hash: world.trace_hash(),
         attack: attack::summarize(scenario, world),
         stalls: stalls::summarize(scenario, world),
+        n_violations: ledger.n_violations,
         violations: ledger.violations.clone(),
         series: Vec::new(),
         picture: Picture::default(),
@@ -438,26 +481,24 @@ impl fmt::Display for Report {
         line("nodes", self.nodes.to_string())?;
         let stopped = if self.is_stopped { ", then it was stopped" } else { "" };
         line("virtual time", format!("{} s{stopped}", self.seconds))?;
-        let (sent, planned) = (self.messages, self.planned);
-        line("messages", format!("{sent} of {planned} sent, {} not sent", self.not_sent))?;
+        line("messages", self.sent())?;
         line("delivered", format!("{:.4} ({} of {})", self.delivery_ratio, self.delivered, self.expected))?;
         if self.missing > 0 {
             line("missing", format!("{} deliveries that were due", self.missing))?;
         }
-        line(
-            "latency p50 / p99 / max",
-            format!(
-                "{:.2} / {:.2} / {:.2} ms",
-                self.latency_p50_ms, self.latency_p99_ms, self.latency_max_ms
-            ),
-        )?;
+        let (p50, p99, max) = (self.latency_p50_ms, self.latency_p99_ms, self.latency_max_ms);
+        if max > 0.0 {
+            line("latency p50 / p99 / max", format!("{p50:.2} / {p99:.2} / {max:.2} ms"))?;
+        }
         line("copies of a payload", format!("{:.4}", self.copies))?;
         line("wire bytes / payload byte", format!("{:.2}", self.bytes_per_payload_byte))?;
         if self.optimum_ratio_p99 > 0.0 {
             let (p99, full) = (self.optimum_ratio_p99, self.optimum_ratio_full);
             line("to 99 % / optimum of each", format!("{p99:.3}; to all {full:.3}"))?;
         }
-        line("time to all, p50/p99/max", self.full_delivery_ms.to_string())?;
+        if self.full_delivery_ms != Quantiles::default() {
+            line("time to all, p50/p99/max", self.full_delivery_ms.to_string())?;
+        }
         if self.optimum_ms != Quantiles::default() {
             line("at best, p50/p99/max", self.optimum_ms.to_string())?;
         }
@@ -478,8 +519,10 @@ impl fmt::Display for Report {
             let bytes = self.discovery_bytes_per_node_second;
             line("of which for beacons", format!("{bytes:.0}, beside presence and background"))?;
         }
-        let mesh = self.mesh_seconds.map_or("never".to_owned(), |s| format!("{s:.3} s"));
-        line("full mesh after", mesh)?;
+        if self.mesh_seconds.is_some() || self.nodes <= MESH_MAX {
+            let mesh = self.mesh_seconds.map_or("never".to_owned(), |s| format!("{s:.3} s"));
+            line("full mesh after", mesh)?;
+        }
         if self.deaths_known_ms != Quantiles::default() {
             line(
                 "death known, p50/p99/max",
@@ -513,9 +556,16 @@ impl fmt::Display for Report {
         if let Some(stalls) = &self.stalls {
             stalls.write(&mut line)?;
         }
-        for violation in self.violations.iter().take(10) {
+        for violation in self.violations.iter().take(VIOLATIONS_TOLD) {
             let Violation { at, node, check, text } = violation;
             line("violation", format!("{check} at node {node}, {:.6} s: {text}", *at as f64 / 1e6))?;
+        }
+        let n_told = self.violations.len().min(VIOLATIONS_TOLD) as u64;
+        if self.n_violations > n_told {
+            line(
+                "violations",
+                format!("and {} more, {} in all", self.n_violations - n_told, self.n_violations),
+            )?;
         }
         Ok(())
     }

@@ -44,7 +44,7 @@ const ROWS: [Row; 19] = [
     ("  of presence then", |report| format!("{:.0}", report.presence_bytes_per_node_second)),
     ("  of background then", |report| format!("{:.0}", report.background_bytes_per_node_second)),
     ("links of a node", |report| format!("{:.1}", report.overlay.degree_mean)),
-    ("violations", |report| report.violations.len().to_string()),
+    ("violations", |report| report.n_violations.to_string()),
     ("hash", |report| report.hash.clone()),
 ];
 

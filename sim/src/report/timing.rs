@@ -3,7 +3,7 @@
 use core::fmt;
 
 use djembe_protocol::time::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::quantile_ms;
 use crate::ledger::Sent;
@@ -33,6 +33,14 @@ impl fmt::Display for Quantiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.1} / {:.1} / {:.1} ms", self.p50, self.p99, self.max)
     }
+}
+
+/// In JSON what was not measured is null, and not a zero that could be taken for a figure.
+pub(super) fn if_known<T: Serialize + Default + PartialEq, S: Serializer>(
+    value: &T,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    if *value == T::default() { serializer.serialize_none() } else { serializer.serialize_some(value) }
 }
 
 /// Of the messages that were measured.
