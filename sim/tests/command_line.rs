@@ -211,3 +211,145 @@ fn a_size_and_a_time_can_be_asked_for() {
         assert_eq!(place.run(&[&["explore"][..], &wrong].concat()).status.code(), Some(2), "{wrong:?}");
     }
 }
+
+impl Place {
+    /// What is said of a command that ends like this.
+    fn told(&self, args: &[&str], code: i32) -> String {
+        let output = self.run(args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {output:?}");
+        said(&output.stderr)
+    }
+}
+
+/// Goal: a file that is no sweep's is neither changed nor taken for a good result, and is named.
+#[test]
+fn a_file_of_somebody_else_is_named_and_left_alone() {
+    let place = Place::new("foreign");
+    let one = small(&["run", "lan-30", "--json", "--seed", "1"], &[]);
+    let one = place.write("one", &place.run(&one));
+    for (name, bytes) in
+        [("empty", &b""[..]), ("notes", b"my notes\n"), ("binary", &[0x7f, b'E', 0, 1, b'\n'])]
+    {
+        std::fs::write(place.0.join(name), bytes).expect("there is room");
+        for args in [&["merge", name][..], &["compare", &one, name], &["compare", name, &one]] {
+            assert!(place.told(args, 2).contains(&format!("djembe-sim: {name}: ")), "{args:?}");
+        }
+        if name != "empty" {
+            let told = place.told(&["sweep", "--seeds", "0..1", "--nodes", "3", "-o", name], 2);
+            assert!(told.contains(&format!("{name}: line 1 is none")), "{told}");
+            assert_eq!(std::fs::read(place.0.join(name)).expect("it is there"), bytes);
+        }
+    }
+    let seeds = |name: &'static str, seeds: &str| {
+        let seeds = ["--seeds", seeds];
+        place.write(name, &place.run(&small(&["run", "lan-30", "--json"], &seeds)))
+    };
+    let told = place.told(&["compare", &seeds("a", "0..2"), &seeds("b", "2..4")], 2);
+    assert!(told.contains("no seed in common"), "{told}");
+}
+
+/// Goal: what could not be written is said, and is no success; a reader that has gone away is.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_written_is_said() {
+    let place = Place::new("lost");
+    let run = small(&["run", "lan-30"], &[]);
+    for args in [&run[..], &["list"], &["replay", "0", "--nodes", "3", "--json"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_djembe-sim"));
+        let output = command.current_dir(&place.0).args(args).stdout(full).output().expect("it can be run");
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert_eq!(said(&output.stderr).matches("stdout: ").count(), 1, "{output:?}");
+        let (reader, writer) = std::io::pipe().expect("there is room");
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_djembe-sim"));
+        let output = command.current_dir(&place.0).args(args).stdout(writer).output().expect("it can be run");
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        assert!(!said(&output.stderr).contains("stdout"), "{output:?}");
+    }
+    let traced = ["replay", "0", "--nodes", "3", "--trace", "/dev/full"];
+    assert!(place.told(&traced, 2).contains("no trace: /dev/full: "));
+}
+
+/// Goal: what took many runs to find is not lost for want of a place, and a check that does not exist is no good result.
+#[test]
+fn what_was_made_small_is_not_lost() {
+    let place = Place::new("shrink");
+    let shrink = ["shrink", "3", "--nodes", "4", "--bug", "double-delivery", "--runs", "4"];
+    let shrink = |last: &[&'static str]| [&shrink[..], last].concat();
+    assert!(!place.told(&shrink(&["-o", "not/there"]), 2).contains("run 0"), "before anything is run");
+    let told = place.told(&shrink(&["--check", "twise"]), 2);
+    assert!(told.contains("twice") && told.contains("convergence"), "{told}");
+    let alone = place.run(&shrink(&[]));
+    std::fs::write(place.0.join("small.toml"), "old ".repeat(1000)).expect("there is room");
+    assert!(said(&place.run(&shrink(&["-o", "small.toml"])).stdout).contains("djembe-sim run small.toml"));
+    let small = std::fs::read_to_string(place.0.join("small.toml")).expect("it is there");
+    assert_eq!(small, said(&alone.stdout));
+    if cfg!(target_os = "linux") {
+        let full = place.run(&shrink(&["-o", "/dev/full"]));
+        assert_eq!((full.status.code(), full.stdout), (Some(1), alone.stdout), "it is printed instead");
+        assert!(said(&full.stderr).contains("djembe-sim: /dev/full: "));
+    }
+    // Nothing fails in what is built in, which goes by its name as for `run`; the file is not left behind.
+    let good = ["shrink", "slow-reader", "--check", "panic", "-o", "nothing.toml"];
+    assert!(place.told(&good, 0).contains("nothing fails"));
+    assert!(!place.0.join("nothing.toml").exists());
+}
+
+/// Goal: a search that has looked at nothing, and a run in which nothing is said, are not taken for more than that.
+#[test]
+fn nothing_is_called_nothing() {
+    let place = Place::new("nothing");
+    for args in [&["explore"][..], &["sweep", "-o", "swept"]] {
+        let told = place.told(&[args, &["--seeds", "0..2", "--minutes", "0"]].concat(), 2);
+        assert!(told.contains("nothing was run"), "{told}");
+    }
+    let silent = ["--set", "messages.rate=0"];
+    let table = said(&place.run(&small(&["run", "lan-30"], &silent)).stdout);
+    assert!(table.contains("nothing was to be said") && !table.contains("latency p50"), "{table}");
+    let run = place.json(&small(&["run", "lan-30", "--json"], &silent), 0);
+    for figure in
+        ["optimum_ms", "optimum_ratio_p99", "optimum_ratio_full", "deaths_known_ms", "latency_p99_ms"]
+    {
+        assert!(run[figure].is_null(), "{figure}: {run}");
+    }
+    let run = place.json(&small(&["run", "lan-30", "--json"], &[]), 0);
+    assert!(run["optimum_ms"]["p50"].is_number() && run["deaths_known_to_all_ms"].is_null(), "{run}");
+    let one = "crashes=[{node=2, at=\"2s\"}]";
+    let down = small(&["run", "lan-30"], &["--set", "messages.rate=10", "--set", one]);
+    let table = said(&place.run(&down).stdout);
+    let row = table.lines().find(|line| line.starts_with("messages ")).expect("a row");
+    assert!(row.ends_with("not said: their author was down"), "{row}");
+    let numbers = row.split([' ', ',']).filter_map(|word| word.parse::<u64>().ok()).collect::<Vec<_>>();
+    let [sent, planned, not_sent, not_said] = numbers[..] else { panic!("{row}") };
+    assert!(planned == 60 && not_said > 5 && sent + not_sent + not_said == planned, "{row}");
+}
+
+/// Goal: of many violations the table says how many there are, and the JSON as well.
+#[test]
+fn violations_are_counted_beyond_what_is_told() {
+    let place = Place::new("many");
+    let many = ["--set", "messages.rate=100", "--set", "bug=double-delivery", "--keep-going"];
+    let run = place.json(&small(&["run", "lan-30", "--json"], &many), 1);
+    let n = run["n_violations"].as_u64().expect("a figure");
+    let kept = run["violations"].as_array().map_or(0, Vec::len) as u64;
+    assert!(n > kept && kept > 10, "{n}, {kept}");
+    let output = place.run(&small(&["run", "lan-30"], &many));
+    let table = said(&output.stdout);
+    assert!(table.contains(&format!("and {} more, {n} in all", n - 10)), "{table}");
+    assert!(said(&output.stderr).contains(&format!("({n} in all)")), "{output:?}");
+}
+
+/// Goal: what is built in is told of in a line each, and for machines.
+#[test]
+fn what_is_built_in_is_listed() {
+    let place = Place::new("list");
+    let list = said(&place.run(&["list"]).stdout);
+    let line = list.lines().find(|line| line.starts_with("lan-30 ")).expect("it is there");
+    for part in ["30 nodes", "40 s", "Thirty nodes on a quiet LAN"] {
+        assert!(line.contains(part), "{line}");
+    }
+    let all = place.json(&["list", "--json"], 0);
+    assert_eq!(all["scenarios"].as_array().map(Vec::len), Some(list.lines().count()));
+    assert_eq!((&all["scenarios"][0]["name"], &all["scenarios"][0]["nodes"]), (&"lan-30".into(), &30.into()));
+}

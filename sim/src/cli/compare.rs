@@ -25,6 +25,10 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Done {
     let [a, b] = [read(&args.a)?, read(&args.b)?].map(|lines| search::merge(lines, None));
     let comparison = search::compare(&a, &b);
+    if comparison.common == 0 {
+        let [a, b] = [args.a.display(), args.b.display()];
+        return Err(format!("{a} and {b} have no seed in common: nothing can be compared"));
+    }
     if args.json {
         print_json(&comparison)?;
     } else {

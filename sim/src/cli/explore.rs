@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::progress::Meter;
 use super::seeds::{self, Drawn};
-use super::{Done, print, print_json};
+use super::{Done, NO_TIME, print, print_json};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -19,7 +19,7 @@ pub(super) struct Args {
     #[arg(long)]
     minutes: Option<f64>,
     /// Threads; all cores if not given.
-    #[arg(long)]
+    #[arg(long, value_parser = seeds::threads)]
     jobs: Option<usize>,
     #[command(flatten)]
     drawn: Drawn,
@@ -36,7 +36,7 @@ pub(super) struct Args {
 struct Bad {
     seed: u64,
     /// How many there are in all.
-    n: usize,
+    n: u64,
     /// The first of each check.
     findings: Vec<Finding>,
     replay: String,
@@ -77,19 +77,22 @@ pub(super) fn run(args: &Args) -> Done {
         let search::Progress { runs, wanted, bad, events, took, .. } = progress;
         print_json(&Sum { runs, wanted, bad, events, seconds: took.as_secs_f64() })?;
     }
+    if progress.runs == 0 {
+        return Err(NO_TIME.to_owned());
+    }
     Ok(progress.bad == 0)
 }
 
 fn tell(args: &Args, seed: u64, outcome: &Outcome) {
     let replay = args.drawn.replay(seed);
-    let findings = &outcome.findings;
+    let (findings, n) = (&outcome.findings, outcome.n_findings());
     if args.json {
         // A run that cannot be told of is told of by the exit code.
-        let _ = print_json(&Bad { seed, n: findings.len(), findings: outcome.in_short(), replay });
+        let _ = print_json(&Bad { seed, n, findings: outcome.in_short(), replay });
         return;
     }
     if let Some(first) = findings.first() {
-        let more = if findings.len() > 1 { format!(" ({} in all)", findings.len()) } else { String::new() };
+        let more = if n > 1 { format!(" ({n} in all)") } else { String::new() };
         print(&format!("seed {seed}: {}{more}\n  {replay}\n", first));
     }
 }

@@ -46,7 +46,7 @@ pub(super) fn run(args: &Args) -> Done {
 /// What a file of a sweep holds.
 fn read(path: &Path) -> Result<Vec<Line>, String> {
     let file = File::open(path).map_err(|error| about(path)(&error))?;
-    Ok(search::read_lines(file).map_err(|error| about(path)(&error))?.lines)
+    search::read_part(file).map_err(|error| about(path)(&error))
 }
 
 fn write(path: &Path, merged: &Merged) -> std::io::Result<()> {

@@ -2,10 +2,11 @@
 //! `replay`, `shrink`, `sweep`, `merge`, `compare`.
 //!
 //! stdout carries results, stderr everything else. Exit code 0: all delivered and nothing violated; 1: not so, with the
-//! command that replays it; 2: the command line, a scenario or a file is wrong.
+//! command that replays it; 2: the command line, a scenario or a file is wrong, or a result could not be written.
 
 mod compare;
 mod explore;
+mod list;
 mod merge;
 mod progress;
 mod replay;
@@ -17,11 +18,11 @@ mod sweep;
 mod verdict;
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
-use djembe_sim::scenario::SHIPPED;
 
 /// Simulates thousands of djembe nodes: the very code of a node, in virtual time.
 #[derive(Parser)]
@@ -36,7 +37,7 @@ enum Command {
     /// Run a scenario and report.
     Run(run::Args),
     /// List the scenarios that are built in.
-    List,
+    List(list::Args),
     /// Draw a scenario from each of many seeds, run them all, and tell what goes wrong.
     Explore(explore::Args),
     /// Run the scenario of one seed again.
@@ -55,11 +56,7 @@ enum Command {
 pub(crate) fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Run(args) => run::run(&args),
-        Command::List => {
-            let names: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
-            print(&format!("{}\n", names.join("\n")));
-            Ok(true)
-        }
+        Command::List(args) => list::run(&args),
         Command::Explore(args) => explore::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Shrink(args) => shrink::run(&args),
@@ -68,6 +65,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Compare(args) => compare::run(&args),
     };
     match result {
+        Ok(true) if IS_LOST.load(Ordering::Relaxed) => ExitCode::from(2),
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -80,9 +78,25 @@ pub(crate) fn main() -> ExitCode {
 /// Whether all was good, or why there is no telling.
 type Done = Result<bool, String>;
 
-/// Writes to stdout; a reader that has gone away is no error.
+/// Something could not be written where it was to be: a run in which nothing is wrong does not end with 0 then.
+static IS_LOST: AtomicBool = AtomicBool::new(false);
+
+/// Says that something could not be written.
+fn lost(text: &str) {
+    IS_LOST.store(true, Ordering::Relaxed);
+    eprintln!("djembe-sim: {text}");
+}
+
+/// Writes to stdout; a reader that has gone away is no error. What else goes wrong is said once.
 fn print(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    static IS_SAID: AtomicBool = AtomicBool::new(false);
+    let mut stdout = std::io::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe && !IS_SAID.swap(true, Ordering::Relaxed) => {
+            lost(&format!("stdout: {error}"));
+        }
+        _ => {}
+    }
 }
 
 /// Writes one JSON object on a line of its own.
@@ -91,6 +105,9 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), String> {
     print(&format!("{json}\n"));
     Ok(())
 }
+
+/// Why a search ends without having looked at anything.
+const NO_TIME: &str = "nothing was run: the time of --minutes was over before the first run began";
 
 /// An error with the file that it is about.
 fn about(path: &std::path::Path) -> impl Fn(&dyn Display) -> String {

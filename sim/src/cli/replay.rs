@@ -11,7 +11,7 @@ use super::{Done, about, print, print_json, progress};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// A seed, or a scenario's TOML file.
+    /// A seed, the name of a scenario that is built in, or a TOML file.
     seed: String,
     /// Write the scenario to this file, for `run`.
     #[arg(long, value_name = "FILE")]
@@ -60,6 +60,6 @@ pub(super) fn run(args: &Args) -> Done {
     }
     let stem = if args.seed.parse::<u64>().is_ok() { "drawn" } else { &args.seed };
     let trail = Trail::new(trace, outcome.is_stopped());
-    args.watch.conclude(stem, &scenario, &outcome.findings, &replay, trail);
+    args.watch.conclude(stem, &scenario, &outcome.findings, outcome.n_findings(), &replay, trail);
     Ok(outcome.findings.is_empty())
 }

@@ -25,7 +25,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "A..B", value_parser = seeds::range, conflicts_with_all = ["seed", "beside", "html", "trace"])]
     pub(super) seeds: Option<Range<u64>>,
     /// Of several seeds so many at once. How much memory a run takes is said only of one at a time.
-    #[arg(long, default_value_t = 1, requires = "seeds")]
+    #[arg(long, default_value_t = 1, requires = "seeds", value_parser = seeds::threads)]
     pub(super) jobs: usize,
     /// Another value for a field of the scenario, like nodes=100 or messages.rate=5.
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -86,7 +86,8 @@ pub(super) fn run(args: &Args) -> Done {
     tell(args, &ran)?;
     write_page(args, page, &[&ran.report], &replay)?;
     let trail = Trail::new(trace, ran.report.is_stopped);
-    args.watch.conclude(&args.scenario, &scenario, &findings, &replay, trail);
+    let n = search::n_findings(&findings, Some(&ran.report));
+    args.watch.conclude(&args.scenario, &scenario, &findings, n, &replay, trail);
     Ok(ran.report.is_good())
 }
 
@@ -113,7 +114,7 @@ fn run_beside(args: &Args, scenario: &Scenario) -> Done {
         let findings: Vec<search::Finding> = ran.report.violations.iter().map(Into::into).collect();
         let scenario = scenario.with_protocol(ran.report.protocol).map_err(|error| error.to_string())?;
         let trail = Trail::new(None, ran.report.is_stopped);
-        args.watch.conclude(&args.scenario, &scenario, &findings, &replay, trail);
+        args.watch.conclude(&args.scenario, &scenario, &findings, ran.report.n_violations, &replay, trail);
     } else if !beside.is_good() {
         eprintln!("replay: {replay}");
     }

@@ -2,14 +2,10 @@
 
 use core::ops::Range;
 use core::time::Duration;
-use std::path::Path;
 
-use clap::ValueEnum as _;
 use djembe_sim::bug::Bug;
-use djembe_sim::scenario::{SHIPPED, Scenario, parse_time};
+use djembe_sim::scenario::{SHIPPED, Scenario, THREADS_MAX, parse_time};
 use djembe_sim::search::{Bounds, Plan, Source};
-
-use super::about;
 
 /// TOML has no larger numbers.
 const SEED_MAX: u64 = i64::MAX as u64;
@@ -28,8 +24,8 @@ pub(super) struct Drawn {
     /// Virtual time of each run, like 5min; at most five minutes otherwise, and less where there are many nodes.
     #[arg(long = "virtual", value_name = "TIME", value_parser = parse_time)]
     time: Option<Duration>,
-    /// A mistake that hosts make, to see that it is found.
-    #[arg(long, hide = true)]
+    /// A mistake that hosts make, to see that it is found: for testing the search.
+    #[arg(long)]
     bug: Option<Bug>,
 }
 
@@ -64,8 +60,7 @@ impl Drawn {
         let nodes = if self.nodes == NODES { String::new() } else { format!(" --nodes {}", self.nodes) };
         let least = if self.at_least == 2 { String::new() } else { format!(" --at-least {}", self.at_least) };
         let time = self.time.map_or_else(String::new, |time| format!(" --virtual {}ms", time.as_millis()));
-        let bug = self.bug.and_then(|bug| bug.to_possible_value());
-        nodes + &least + &time + &bug.map_or_else(String::new, |bug| format!(" --bug {}", bug.get_name()))
+        nodes + &least + &time + &self.bug.map_or_else(String::new, |bug| format!(" --bug {bug}"))
     }
 }
 
@@ -88,7 +83,8 @@ impl Named<'_> {
         };
         let mut sets = self.sets.to_vec();
         sets.extend(seed.map(|seed| format!("seed={seed}")));
-        Scenario::parse(&text, &sets).map_err(|error| error.to_string().trim_end().to_owned())
+        Scenario::parse(&text, &sets)
+            .map_err(|error| format!("{}: {}", self.name, error.to_string().trim_end()))
     }
 
     pub(super) fn source(&self) -> Result<Source, String> {
@@ -126,7 +122,7 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// The scenario of a seed, or of a file, and what it is called.
+/// The scenario of a seed, of a name or of a file, and what it is called.
 pub(super) fn scenario(what: &str, drawn: &Drawn) -> Result<(String, Scenario), String> {
     if let Ok(seed) = what.parse() {
         return if seed <= SEED_MAX {
@@ -136,9 +132,13 @@ pub(super) fn scenario(what: &str, drawn: &Drawn) -> Result<(String, Scenario), 
             Err(format!("seeds end at {SEED_MAX}"))
         };
     }
-    let path = Path::new(what);
-    let text = std::fs::read_to_string(path).map_err(|error| about(path)(&error))?;
-    Ok((what.to_owned(), Scenario::parse(&text, &[]).map_err(|error| about(path)(&error))?))
+    Ok((what.to_owned(), Named { name: what, sets: &[] }.load(None)?))
+}
+
+/// How many threads: what a machine can have of them has an end.
+pub(super) fn threads(text: &str) -> Result<usize, String> {
+    let n = text.parse().ok().filter(|n| *n <= THREADS_MAX);
+    n.ok_or_else(|| format!("expected a whole number, {THREADS_MAX} at most"))
 }
 
 pub(super) fn minutes(minutes: Option<f64>) -> Result<Option<Duration>, String> {

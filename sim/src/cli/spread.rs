@@ -20,6 +20,9 @@ struct Runs {
     worst: serde_json::Value,
 }
 
+/// What was found, how many in all, and whether that has stopped it.
+type Bad = (Vec<Finding>, u64, bool);
+
 pub(super) fn run(args: &run::Args, seeds: Range<u64>) -> Done {
     let named = args.named();
     let plan = seeds::plan(named.source()?, seeds, Some(args.jobs), None);
@@ -27,7 +30,7 @@ pub(super) fn run(args: &run::Args, seeds: Range<u64>) -> Done {
     search::hush_panics();
     let mut meter = Meter::new(None);
     let mut runs: Vec<Ran> = Vec::new();
-    let mut bad: BTreeMap<u64, (Vec<Finding>, bool)> = BTreeMap::new();
+    let mut bad: BTreeMap<u64, Bad> = BTreeMap::new();
     let before = |seed| search::on_abort(format!("replay: {}", named.replay(seed)));
     let progress = search::explore(
         &plan,
@@ -45,7 +48,8 @@ pub(super) fn run(args: &run::Args, seeds: Range<u64>) -> Done {
                 }
                 runs.extend(outcome.ran(&named.to_string()));
                 if !outcome.findings.is_empty() {
-                    bad.insert(seed, (outcome.findings.clone(), outcome.is_stopped()));
+                    let findings = outcome.findings.clone();
+                    bad.insert(seed, (findings, outcome.n_findings(), outcome.is_stopped()));
                 }
             }
         },
@@ -61,9 +65,9 @@ pub(super) fn run(args: &run::Args, seeds: Range<u64>) -> Done {
     }
     // Each of the others has its command as well, which writes its trace.
     let mut bad = bad.into_iter();
-    if let Some((seed, (findings, is_stopped))) = bad.next() {
+    if let Some((seed, (findings, n, is_stopped))) = bad.next() {
         let trail = Trail::new(None, is_stopped);
-        args.watch.conclude(named.name, &plan.scenario(seed), &findings, &named.replay(seed), trail);
+        args.watch.conclude(named.name, &plan.scenario(seed), &findings, n, &named.replay(seed), trail);
     }
     bad.for_each(|(seed, _)| eprintln!("replay: {}", named.replay(seed)));
     Ok(progress.bad == 0)
@@ -84,7 +88,7 @@ fn line(seed: u64, outcome: &Outcome) -> String {
     }
     let _ = write!(line, ", {} hops, {:.0} s", report.last_hop_max, outcome.took.as_secs_f64());
     if let Some(first) = first {
-        let _ = write!(line, "; {first} ({} in all)", outcome.findings.len());
+        let _ = write!(line, "; {first} ({} in all)", outcome.n_findings());
     }
     line + "\n"
 }

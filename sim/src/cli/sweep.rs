@@ -7,7 +7,7 @@ use djembe_sim::search::{self, Plan, Told};
 
 use super::progress::Meter;
 use super::seeds::{self, Drawn, Named};
-use super::{Done, about, print};
+use super::{Done, NO_TIME, about, print};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -24,7 +24,7 @@ pub(super) struct Args {
     #[arg(long)]
     minutes: Option<f64>,
     /// Threads; all cores if not given.
-    #[arg(long)]
+    #[arg(long, value_parser = seeds::threads)]
     jobs: Option<usize>,
     /// Run this scenario from each seed, and not what is drawn from it: a name that is built in, or a TOML file.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["nodes", "at_least", "time", "bug"])]
@@ -33,7 +33,7 @@ pub(super) struct Args {
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "scenario")]
     sets: Vec<String>,
     /// Threads of each run; what happens in it is the same.
-    #[arg(long)]
+    #[arg(long, value_parser = seeds::threads)]
     threads: Option<usize>,
     /// Also write how much memory each part of a node takes, about, at the end.
     #[arg(long)]
@@ -63,6 +63,13 @@ pub(super) fn run(args: &Args) -> Done {
     });
     let swept = swept.map_err(|error| about(&args.output)(&error))?;
     meter.end(&swept.progress);
+    match swept.progress {
+        search::Progress { wanted: 0, .. } => {
+            eprintln!("nothing was run: all seeds of this part were there already, or it has none");
+        }
+        search::Progress { runs: 0, .. } => return Err(NO_TIME.to_owned()),
+        _ => {}
+    }
     if swept.bad_before > 0 {
         eprintln!("{} bad were there already", swept.bad_before);
     }

@@ -7,7 +7,7 @@ use djembe_sim::ledger::Stop;
 use djembe_sim::scenario::Scenario;
 use djembe_sim::search::{self, Attempt, Finding, Trace};
 
-use super::{about, progress};
+use super::{about, lost, progress};
 
 /// What a run has to be told of, so that it stops where something is wrong.
 #[derive(clap::Args)]
@@ -33,22 +33,26 @@ impl Watch {
         Ok(Some(Trace::new(file)))
     }
 
-    /// The end of a run: what is wrong with it, and how to do it again. `name` is that of the scenario.
+    /// The end of a run: what is wrong with it, and how to do it again. `name` is that of the scenario; of
+    /// findings there may be more than are kept.
     pub(super) fn conclude(
         &self,
         name: &str,
         scenario: &Scenario,
         findings: &[Finding],
+        n_in_all: u64,
         replay: &str,
         trace: Trail,
     ) {
         if let Some(first) = findings.first() {
-            let more =
-                if findings.len() > 1 { format!(" ({} in all)", findings.len()) } else { String::new() };
+            let more = if n_in_all > 1 { format!(" ({n_in_all} in all)") } else { String::new() };
             eprintln!("failed: {first}{more}\nreplay: {replay}");
         }
         match (&self.trace, trace) {
-            (Some(path), Trail::Written(trace)) => tell(path, trace.end(findings)),
+            (Some(path), Trail::Written(trace)) => match trace.end(findings) {
+                Ok(()) => eprintln!("trace: {}", path.display()),
+                Err(error) => lost(&format!("no trace: {}", about(path)(&error))),
+            },
             (_, Trail::Stopped) => {
                 let stem = Path::new(name).file_stem().map_or("run".into(), |stem| stem.to_string_lossy());
                 write_trace(
@@ -93,11 +97,7 @@ fn write_trace(scenario: &Scenario, stop: Stop, path: &Path) {
     let mut bar = progress::Run::new(scenario.duration, 1);
     let outcome = search::attempt_with(scenario, how, |now| bar.tell(&"for the trace", now));
     bar.clear();
-    tell(path, trace.end(&outcome.findings));
-}
-
-fn tell(path: &Path, ended: std::io::Result<()>) {
-    match ended {
+    match trace.end(&outcome.findings) {
         Ok(()) => eprintln!("trace: {}", path.display()),
         Err(error) => eprintln!("no trace: {}", about(path)(&error)),
     }

@@ -23,6 +23,25 @@ const MISSING_MAX: usize = 5;
 /// Of what one check finds in a run so much is kept where there are many runs.
 const SHORT: usize = 3;
 
+/// Everything that is looked at, by the names that findings have.
+pub const CHECKS: [&str; 15] = [
+    "delivery",
+    "silence",
+    "panic",
+    "forged",
+    "twice",
+    "order",
+    "groups",
+    "presence",
+    "convergence",
+    "bounds",
+    "overlay",
+    "links",
+    "trees",
+    "members",
+    "prune",
+];
+
 /// Something that is wrong.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Finding {
@@ -64,6 +83,11 @@ impl Outcome {
     /// Whether a check failed.
     pub fn fails(&self, check: &str) -> bool {
         self.findings.iter().any(|finding| finding.check == check)
+    }
+
+    /// How many there are in all: of many violations not each is kept.
+    pub fn n_findings(&self) -> u64 {
+        n_findings(&self.findings, self.report.as_ref())
     }
 
     /// Whether it ended before its end.
@@ -160,6 +184,13 @@ pub fn findings(scenario: &Scenario, report: &Report, world: &World) -> Vec<Find
     }
     findings.sort_by(|a, b| (a.at, a.node, &a.check).cmp(&(b.at, b.node, &b.check)));
     findings
+}
+
+/// How many findings there are in all, with the violations that are counted and not kept.
+pub fn n_findings(findings: &[Finding], report: Option<&Report>) -> u64 {
+    let n_kept = |report: &Report| report.violations.len() as u64;
+    let n_more = report.map_or(0, |report| report.n_violations.saturating_sub(n_kept(report)));
+    findings.len() as u64 + n_more
 }
 
 impl From<&Violation> for Finding {

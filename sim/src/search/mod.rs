@@ -24,7 +24,8 @@ mod sweep;
 mod trace;
 
 pub use self::attempt::{
-    Attempt, Finding, Outcome, attempt, attempt_with, findings, hush_panics, hush_panics_that, on_abort,
+    Attempt, CHECKS, Finding, Outcome, attempt, attempt_with, findings, hush_panics, hush_panics_that,
+    n_findings, on_abort,
 };
 pub use self::compare::{Change, Comparison, compare};
 pub use self::draw::{Bounds, draw};
@@ -33,5 +34,5 @@ pub use self::mean::{mean, nested, worst};
 pub use self::merge::{Complaint, Merged, Spread, merge};
 pub use self::shrink::{Shrunk, Step, shrink};
 pub use self::smaller::n_faults;
-pub use self::sweep::{Line, Results, SweepError, Swept, read_lines, read_results, sweep};
+pub use self::sweep::{Line, Results, SweepError, Swept, read_lines, read_part, read_results, sweep};
 pub use self::trace::Trace;

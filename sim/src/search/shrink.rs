@@ -31,6 +31,8 @@ pub struct Step<'a> {
     pub fails: bool,
     /// What is left of the scenario.
     pub scenario: &'a Scenario,
+    /// The failure in that.
+    pub finding: &'a Finding,
 }
 
 /// Makes a scenario smaller in which `finding` was found, with at most `runs_max` runs.
@@ -68,6 +70,7 @@ pub fn shrink(
             from += 1;
             since_success += 1;
         }
-        tell(Step { runs: least.runs, what, fails, scenario: &least.scenario });
+        let Shrunk { scenario, finding, runs, .. } = &least;
+        tell(Step { runs: *runs, what, fails, scenario, finding });
     }
 }

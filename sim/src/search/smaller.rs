@@ -2,6 +2,7 @@
 //!
 //! Each has less of something, or something simpler, so that a walk from one to the next comes to an end.
 
+use core::fmt;
 use core::time::Duration;
 
 use djembe_protocol::bounds::Bounds;
@@ -29,6 +30,25 @@ enum Fault {
     Roots(usize),
     Churn,
     Starvation,
+}
+
+/// For people; of several of a kind, the how-many-th, from 0.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, n) = match self {
+            Self::Partition(n) => ("partition", n),
+            Self::Crash(n) => ("crash", n),
+            Self::Pause(n) => ("pause", n),
+            Self::Stall(n) => ("stall", n),
+            Self::Flap(n) => ("flap", n),
+            Self::Disk(n) => ("disk", n),
+            Self::Wave(n) => ("wave", n),
+            Self::Roots(n) => ("fall", n),
+            Self::Churn => return f.write_str("churn"),
+            Self::Starvation => return f.write_str("starvation"),
+        };
+        write!(f, "{what} {n}")
+    }
 }
 
 /// All smaller ones, those first that promise most; each with what is smaller. `at` is when the failure shows.
@@ -119,7 +139,8 @@ fn parts(faults: &[Fault]) -> Vec<(String, Vec<Fault>)> {
     let mut size = faults.len();
     while size > 0 {
         for part in faults.chunks(size) {
-            let what = if part.len() == faults.len() { "all faults".to_owned() } else { format!("{part:?}") };
+            let names: Vec<String> = part.iter().map(Fault::to_string).collect();
+            let what = if part.len() == faults.len() { "all faults".to_owned() } else { names.join(", ") };
             parts.push((what, part.to_vec()));
         }
         size /= 2;

@@ -11,6 +11,13 @@ use serde_json::Value;
 use super::{Finding, Outcome, Plan, Progress, Told, explore};
 use crate::report::{Ran, figures};
 
+/// How each line of ours begins.
+const BEGINNING: &[u8] = b"{\"seed\":";
+/// No line is longer: one has some kilobytes.
+const LINE_MAX: u64 = 8 << 20;
+/// What a run prints as one object is no longer; a run has some hundred kilobytes.
+const OBJECT_MAX: u64 = 1 << 30;
+
 /// What is kept of a run.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Line {
@@ -86,9 +93,15 @@ pub enum SweepError {
     /// The file cannot be read or written.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// A line in the middle is none of ours.
-    #[error("line {0}: {1}")]
+    /// A line is none of ours.
+    #[error("line {0} is none that `sweep` has written: {1}")]
     Line(usize, serde_json::Error),
+    /// A line has no end, or is too long to be one of ours.
+    #[error("line {0} is none that `sweep` has written")]
+    Foreign(usize),
+    /// It has no whole line.
+    #[error("there is no result in it")]
+    Empty,
     /// Seeds stand for something else in the file.
     #[error("the file was made with {0}, and this is {1}")]
     Other(String, String),
@@ -106,7 +119,7 @@ pub struct Results {
     pub whole: u64,
 }
 
-/// Reads results. A last line that is not whole is left out.
+/// Reads results. A last line that has no end was torn off, and is left out if it can have been one of ours.
 ///
 /// # Errors
 /// [`SweepError`] if it cannot be read, or is something else.
@@ -116,35 +129,58 @@ pub fn read_lines(from: impl Read) -> Result<Results, SweepError> {
     let mut bytes = Vec::new();
     loop {
         bytes.clear();
-        let n = from.read_until(b'\n', &mut bytes)?;
-        let is_torn = bytes.last() != Some(&b'\n');
-        if n == 0 || is_torn {
-            return Ok(results);
+        let n = from.by_ref().take(LINE_MAX).read_until(b'\n', &mut bytes)? as u64;
+        let number = results.lines.len() + 1;
+        if n == LINE_MAX {
+            return Err(SweepError::Foreign(number));
         }
-        match serde_json::from_slice(&bytes) {
-            Ok(line) => results.lines.push(line),
-            // A machine that died may have left anything in its last line.
-            Err(_) if from.fill_buf()?.is_empty() => return Ok(results),
-            Err(error) => return Err(SweepError::Line(results.lines.len() + 1, error)),
+        if bytes.last() != Some(&b'\n') {
+            // After lines of ours a machine that died may have left anything; alone it has to look like one of ours.
+            let is_ours = number > 1 || begins_like_ours(&bytes);
+            return if is_ours { Ok(results) } else { Err(SweepError::Foreign(number)) };
         }
-        results.whole += n as u64;
+        let line = serde_json::from_slice(&bytes).map_err(|error| SweepError::Line(number, error))?;
+        results.lines.push(line);
+        results.whole += n;
     }
+}
+
+fn begins_like_ours(bytes: &[u8]) -> bool {
+    bytes.iter().zip(BEGINNING).all(|(byte, ours)| byte == ours)
+}
+
+/// Reads what `sweep` has written, to be put together: there has to be something.
+///
+/// # Errors
+/// [`SweepError`] if there is nothing, it is something else, or cannot be read.
+pub fn read_part(from: impl Read) -> Result<Vec<Line>, SweepError> {
+    let lines = read_lines(from)?.lines;
+    if lines.is_empty() { Err(SweepError::Empty) } else { Ok(lines) }
 }
 
 /// Reads results to compare: the lines of a sweep, or what `run` prints of one seed or of several.
 ///
 /// # Errors
-/// [`SweepError`] if it is something else, or cannot be read.
+/// [`SweepError`] if there is nothing, it is something else, or cannot be read.
 pub fn read_results(mut from: impl Read) -> Result<Vec<Line>, SweepError> {
     let mut bytes = Vec::new();
-    from.read_to_end(&mut bytes)?;
-    // Lines of a sweep are not one value, but for a single one.
+    from.by_ref().take(BEGINNING.len() as u64).read_to_end(&mut bytes)?;
+    let part = |part: &mut dyn Read| match read_part(part) {
+        Err(SweepError::Line(1, _) | SweepError::Foreign(1)) => Err(SweepError::None),
+        lines => lines,
+    };
+    if begins_like_ours(&bytes) {
+        return part(&mut bytes.chain(from));
+    }
+    from.take(OBJECT_MAX).read_to_end(&mut bytes)?;
+    // Lines of a sweep that somebody else has written are not one value, but for a single one.
     let Some(one) = serde_json::from_slice::<Value>(&bytes).ok().filter(|one| one.get("of").is_none()) else {
-        return Ok(read_lines(&bytes[..])?.lines);
+        return part(&mut &bytes[..]);
     };
     let runs = one.get("seeds").and_then(Value::as_array);
     let runs = runs.map_or_else(|| vec![&one], |runs| runs.iter().collect());
-    runs.into_iter().map(Line::of_run).collect::<Option<Vec<Line>>>().ok_or(SweepError::None)
+    let lines = runs.into_iter().map(Line::of_run).collect::<Option<Vec<Line>>>().ok_or(SweepError::None)?;
+    if lines.is_empty() { Err(SweepError::Empty) } else { Ok(lines) }
 }
 
 /// Runs the seeds of `shard.0` of `shard.1` parts that a file does not hold yet, and appends a line for each.
@@ -212,11 +248,43 @@ mod tests {
             let results = read_lines(text.as_bytes()).expect("two lines");
             assert_eq!((results.lines.len(), results.whole), (2, two.len() as u64), "cut at {cut}");
         }
-        assert_eq!(read_lines((two.clone() + "\0\0\0\n").as_bytes()).expect("two").lines.len(), 2);
+        assert_eq!(read_lines((two.clone() + "\0\0\0").as_bytes()).expect("two").lines.len(), 2);
         let torn = two.clone() + "{\"seed\n" + &line(5);
         assert!(matches!(read_lines(torn.as_bytes()), Err(SweepError::Line(3, _))));
         assert!(matches!(read_results(&b"{\"seed\": 1}\n"[..]), Err(SweepError::None)));
         assert_eq!(read_results(line(1).as_bytes()).expect("a single line").len(), 1);
+        assert_eq!(read_results(two.as_bytes()).expect("two lines").len(), 2);
         assert_eq!(read_lines(&b""[..]).expect("nothing").lines, []);
+    }
+
+    /// Goal: what is no sweep's is not taken for a torn line of one, however it ends, nor read without end.
+    #[test]
+    fn what_is_somebody_elses_is_an_error() {
+        for text in ["my notes\n", "my notes", "{\"seed\n", "{\"name\":", "\0\0\0", "{\"seed\":1}\n"] {
+            assert!(read_lines(text.as_bytes()).is_err(), "{text:?}");
+        }
+        let ours = line(1) + "my notes\n";
+        assert!(matches!(read_lines(ours.as_bytes()), Err(SweepError::Line(2, _))));
+        assert!(matches!(read_lines(io::repeat(b'{')), Err(SweepError::Foreign(1))));
+        let endless = io::Cursor::new(line(1)).chain(io::repeat(0));
+        assert!(matches!(read_lines(endless), Err(SweepError::Foreign(2))));
+        for text in ["", "{\"se", "{\"seed\":1"] {
+            assert!(matches!(read_part(text.as_bytes()), Err(SweepError::Empty)), "{text:?}");
+            assert!(read_results(text.as_bytes()).is_err(), "{text:?}");
+        }
+        assert!(matches!(read_results(&b"{\"seeds\":[]}"[..]), Err(SweepError::Empty)));
+    }
+
+    /// Goal: a file that is no sweep's is as it was.
+    #[test]
+    fn a_file_of_somebody_else_is_left_alone() {
+        let path = std::env::temp_dir().join(format!("djembe-sim-notes-{}", std::process::id()));
+        let plan = Plan::drawn(0..1, super::super::Bounds::default(), 1);
+        for text in ["my notes\n", "my notes"] {
+            std::fs::write(&path, text).expect("there is room");
+            assert!(sweep(&plan, (0, 1), &path, |_| (), |_| ()).is_err());
+            assert_eq!(std::fs::read_to_string(&path).expect("it is there"), text);
+        }
+        std::fs::remove_file(&path).expect("it is ours");
     }
 }
