@@ -194,7 +194,14 @@ fn lists(world: &World, group: usize, members: &[NodeIx], knows_of_deaths: bool,
     let none = NodeSet::default();
     for node in there.iter().filter(|node| world.host(*node).bounds.members >= world.n_nodes()) {
         let told = world.ledger.members(node, id).unwrap_or(&none);
-        let unlisted = there.without(told).filter(|member| *member != node);
+        // In a mesh a list is of those who are linked, and routers may let neither in.
+        let is_mesh = world.host(node).engine.as_ref().is_some_and(|engine| !engine.overlay().is_partial);
+        let may_meet = |member: &NodeIx| {
+            [(node, *member), (*member, node)]
+                .iter()
+                .any(|(from, to)| world.topology.admits(*from, *to, false))
+        };
+        let unlisted = there.without(told).filter(|member| *member != node && (!is_mesh || may_meet(member)));
         flaws.extend(unlisted.map(|member| Flaw::Unlisted(node, group, member)));
         let is_gone = |member: &NodeIx| !world.topology.places[*member].is_up && is_one(member);
         // Where several fall silent at once the network may be cut, and nobody judges them for so long.

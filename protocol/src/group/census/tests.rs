@@ -261,6 +261,23 @@ fn votes_against_the_gone_are_kept_and_not_counted_again() {
     }
 }
 
+/// Goal: a vote or two that nobody answers are the end of a member where all are listed, and of nobody where lists are samples:
+/// the answer may not have been passed on.
+#[test]
+fn too_few_votes_say_too_little_where_lists_are_samples() {
+    for is_sample in [false, true] {
+        let mut bench = Bench::new(0);
+        bench.members_max = if is_sample { 16 } else { 64 };
+        for n in 1..30 {
+            bench.take(&said(n, 5, 1, Stay::Here)).expect("signed");
+        }
+        assert_eq!(bench.census.is_sample(), is_sample);
+        bench.take(&vote(1, 9, 5, 3)).expect("signed");
+        bench.pass(limits::SUSPICION_MAX + limits::REFUTE_WAIT);
+        assert_eq!(bench.has(9), is_sample);
+    }
+}
+
 /// Goal: a list that others have filled is not one longer for this node's own word: there is a place for it.
 #[test]
 fn a_full_list_has_a_place_for_its_owner() {

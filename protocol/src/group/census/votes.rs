@@ -239,6 +239,10 @@ impl Census {
             } else if (ground.watches)(&peer) {
                 // What is seen is worth more than what is said.
                 self.judge_by(now + limits::REFUTE_WAIT);
+            } else if agreed.is_none() && self.is_sample {
+                // Where lists are samples nobody passes on what is said of those whom it does not list, and an answer may
+                // have come to nothing: too few votes say too little.
+                self.cases.remove(&peer);
             } else {
                 let cause = if agreed.is_some() { PresenceCause::Voted } else { PresenceCause::TimedOut };
                 self.set_gone(now, &peer, cause);
