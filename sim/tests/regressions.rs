@@ -52,3 +52,8 @@ fn who_loses_its_parent_finds_another_though_all_neighbours_are_below() {
 fn an_answer_that_was_missed_is_given_again() {
     assert_good(include_str!("regressions/an-answer-not-heard.toml"));
 }
+
+#[test]
+fn an_answer_that_nobody_passed_on_is_no_death() {
+    assert_good(include_str!("regressions/an-answer-not-passed-on.toml"));
+}
