@@ -95,6 +95,21 @@ impl Way {
         }
         time
     }
+
+    /// How a packet fares on it, as drawn for the sender, so far from whom it goes: one that is lost comes later, by
+    /// retransmission times that double. `more_loss` is what the weather takes now; what it takes later is its mean.
+    pub(crate) fn passage(&self, rng: &mut Rng, distance: Duration, more_loss: f64) -> Passage {
+        let mut takes = distance + self.jitter(rng, distance);
+        let (mut n_lost, mut wait) = (0, RETRANSMIT);
+        let mut loss = self.loss + more_loss;
+        while rng.chance(loss.min(LOSS_MAX)) {
+            n_lost += 1;
+            takes += wait;
+            wait *= 2;
+            loss = self.loss + self.burst.map_or(0.0, |burst| burst.mean_loss());
+        }
+        Passage { takes, n_lost }
+    }
 }
 
 /// How a packet fared.
@@ -331,7 +346,8 @@ impl Topology {
         self.distance_by(&self.way(a, b), a, b)
     }
 
-    fn distance_by(&self, way: &Way, a: NodeIx, b: NodeIx) -> Duration {
+    /// The same, where the way is known.
+    pub(crate) fn distance_by(&self, way: &Way, a: NodeIx, b: NodeIx) -> Duration {
         let latency = way.latency.max(Duration::from_micros(1));
         let spread = u64::try_from(way.spread.as_micros()).unwrap_or(u64::MAX);
         if spread == 0 {
@@ -368,21 +384,10 @@ impl Topology {
         (is_steady && time < LONGEST).then_some(time)
     }
 
-    /// How a packet fares on its way, as drawn for the sender: one that is lost comes later, by retransmission times that
-    /// double. `more_loss` is what the weather takes now; what it takes later is its mean.
-    pub fn passage(&self, rng: &mut Rng, from: NodeIx, to: NodeIx, more_loss: f64) -> Passage {
+    /// How a packet fares on its way in fair weather.
+    pub fn passage(&self, rng: &mut Rng, from: NodeIx, to: NodeIx) -> Passage {
         let way = self.way(from, to);
-        let distance = self.distance_by(&way, from, to);
-        let mut takes = distance + way.jitter(rng, distance);
-        let (mut n_lost, mut wait) = (0, RETRANSMIT);
-        let mut loss = way.loss + more_loss;
-        while rng.chance(loss.min(LOSS_MAX)) {
-            n_lost += 1;
-            takes += wait;
-            wait *= 2;
-            loss = way.loss + way.burst.map_or(0.0, |burst| burst.mean_loss());
-        }
-        Passage { takes, n_lost }
+        way.passage(rng, self.distance_by(&way, from, to), 0.0)
     }
 
     /// Where a node listens.

@@ -46,7 +46,7 @@ impl Shard {
     fn travel(&mut self, topology: &Topology, from: usize, to: NodeIx) -> Timestamp {
         let now = self.now();
         let host = &mut self.hosts[from];
-        now + topology.passage(&mut host.net_rng, host.ix, to, 0.0).takes
+        now + topology.passage(&mut host.net_rng, host.ix, to).takes
     }
 
     /// Sends another node word that nothing goes before.
@@ -261,11 +261,12 @@ impl Shard {
         }
         let way = topology.way(host.ix, to);
         let more_loss = way.burst.map_or(0.0, |burst| end.weather(now, &mut host.net_rng, &burst));
+        let distance = topology.distance_by(&way, host.ix, to);
         let mut travels = Duration::ZERO;
         let (mut n_again, mut n_twice) = (0, 0);
         for _ in 0..charge.packets.max(1) {
             // The frame is whole when its last packet is there.
-            let passage = topology.passage(&mut host.net_rng, host.ix, to, more_loss);
+            let passage = way.passage(&mut host.net_rng, distance, more_loss);
             travels = travels.max(passage.takes);
             n_again += passage.n_lost as usize;
             n_twice += usize::from(host.net_rng.chance(way.duplicate));

@@ -291,7 +291,7 @@ impl World {
                 let host = &mut shard.hosts[local];
                 let Some(end) = host.links.get(&link) else { return };
                 let (from, to) = (end.other, host.ix);
-                let at = shard.now() + topology.passage(&mut shard.hosts[local].net_rng, from, to, 0.0).takes;
+                let at = shard.now() + topology.passage(&mut shard.hosts[local].net_rng, from, to).takes;
                 shard.schedule_own(topology, local, at, To::Drain { link, class });
             });
         }
