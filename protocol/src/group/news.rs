@@ -231,9 +231,21 @@ impl Group {
         let may_flood = is_hurried && self.census.n_here() <= most && !self.census.is_sample();
         let tree = along.or_else(|| self.forest.choose(cx.now)).filter(|_| !may_flood);
         let about = *fact.subject();
+        if let (Fact::Vote(_), Some(tree)) = (fact, tree) {
+            self.census.went_along(&about, tree);
+        }
+        // An answer goes where the votes went: along its own tree it might not come to all who have heard these.
+        let trees: Vec<TreeIx> = match (fact, tree) {
+            (_, None) => Vec::new(),
+            (Fact::Said(_), Some(tree)) if is_hurried => {
+                [tree].into_iter().chain(self.census.ways_of_votes(&about)).collect()
+            }
+            (_, Some(tree)) => vec![tree],
+        };
         let links: Vec<(LinkId, PeerId)> = self.members.iter().map(|(link, peer)| (*link, *peer)).collect();
         for (link, peer) in links {
-            let is_on_tree = tree.is_none_or(|tree| self.forest.has(tree, link));
+            let tree = trees.iter().copied().find(|tree| self.forest.has(*tree, link));
+            let is_on_tree = trees.is_empty() || tree.is_some();
             let is_back = from.is_some_and(|(from, _)| from == link) || peer == about;
             let Some(state) = cx.links.get(&link).filter(|_| is_on_tree && !is_back) else { continue };
             if state.is_retiring() && self.has_better_link(cx, link, peer) {

@@ -11,7 +11,7 @@ use crate::id::{Incarnation, PeerId};
 use crate::io::PresenceCause;
 use crate::limits;
 use crate::time::{Duration, Timestamp};
-use crate::wire::frame::{Alert, Fact, Stay};
+use crate::wire::frame::{Alert, Fact, Stay, TreeIx};
 
 /// What is said against one member.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(super) struct Case {
     /// of these on its way, so everybody has the same in the end: whichever three came first are not the same three
     /// everywhere, and each would be stopped somewhere.
     pub(super) votes: Vec<Arc<Alert>>,
+    /// The trees along which this node has passed votes on; at most [`limits::VOTES`].
+    trees: Vec<TreeIx>,
     /// When the first one came.
     since: Timestamp,
     /// When there were enough.
@@ -39,6 +41,7 @@ impl Case {
         Self {
             incarnation,
             votes: Vec::new(),
+            trees: Vec::new(),
             since: now,
             agreed_at: None,
             is_cut_off: false,
@@ -155,6 +158,19 @@ impl Census {
         let cases = self.cases.range(*neighbour..).chain(self.cases.range(..*neighbour));
         let open = cases.filter(|(peer, case)| case.risen_at.is_none() && self.is_here(peer));
         open.flat_map(|(_, case)| &case.votes).take(limits::FACTS_MAX).cloned().map(Fact::Vote).collect()
+    }
+
+    /// A vote against a member was passed on along a tree: so will be the answer.
+    pub(crate) fn went_along(&mut self, peer: &PeerId, tree: TreeIx) {
+        let case = self.cases.get_mut(peer).filter(|case| case.trees.len() < limits::VOTES);
+        if let Some(case) = case.filter(|case| !case.trees.contains(&tree)) {
+            case.trees.push(tree);
+        }
+    }
+
+    /// Where votes against a member went.
+    pub(crate) fn ways_of_votes(&self, peer: &PeerId) -> impl Iterator<Item = TreeIx> + '_ {
+        self.cases.get(peer).into_iter().flat_map(|case| case.trees.iter().copied())
     }
 
     /// Whether there were votes against a member lately.
