@@ -329,9 +329,11 @@ impl Census {
         }
     }
 
-    /// What shows that a member is there, or that it is not.
+    /// What shows that a member is there, or that it is not. Where lists are samples an answer to the votes may have come
+    /// to nothing on its way here, and would not follow them: nothing is told of who is gone.
     pub(crate) fn facts_about(&self, peer: &PeerId) -> Vec<Fact> {
-        let Some(member) = self.members.get(peer) else { return Vec::new() };
+        let known = self.members.get(peer).filter(|member| !(self.is_sample && member.is_gone));
+        let Some(member) = known else { return Vec::new() };
         if member.is_gone {
             let proof = self.cases.get(peer).map(|case| &case.votes).or_else(|| self.proofs.get(peer));
             return proof.into_iter().flatten().cloned().map(Fact::Vote).collect();
