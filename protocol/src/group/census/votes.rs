@@ -153,8 +153,12 @@ impl Census {
     }
 
     /// Votes against members that may still answer, for a new neighbour, who may be the first from the other side of a
-    /// cut; if there are many, others for each neighbour.
+    /// cut; if there are many, others for each neighbour. None where lists are samples: an answer to them may not have
+    /// come here, and would not follow them there.
     pub(crate) fn open_votes(&self, neighbour: &PeerId) -> Vec<Fact> {
+        if self.is_sample {
+            return Vec::new();
+        }
         let cases = self.cases.range(*neighbour..).chain(self.cases.range(..*neighbour));
         let open = cases.filter(|(peer, case)| case.risen_at.is_none() && self.is_here(peer));
         open.flat_map(|(_, case)| &case.votes).take(limits::FACTS_MAX).cloned().map(Fact::Vote).collect()
