@@ -249,8 +249,14 @@ fn trees(world: &World, group: usize, members: &[NodeIx], flaws: &mut BTreeSet<F
     let node_of = |peer: &PeerId| world.ledger.nodes_of(peer).first().copied();
     let mut all: BTreeMap<NodeIx, Vec<Known>> = BTreeMap::new();
     let mut tended = BTreeSet::new();
+    // They take in no other until one is forgotten, and live by what their neighbours announce.
+    let mut full = BTreeSet::new();
     for (node, engine) in members.iter().copied().zip(engines) {
-        for tree in engine.trees(id) {
+        let trees = engine.trees(id);
+        if trees.len() >= world.host(node).bounds.trees {
+            full.insert(node);
+        }
+        for tree in trees {
             let Some(root) = node_of(&tree.root) else { continue };
             if root == node && tree.is_tended {
                 tended.insert(root);
@@ -262,7 +268,8 @@ fn trees(world: &World, group: usize, members: &[NodeIx], flaws: &mut BTreeSet<F
     }
     for root in tended {
         let known = all.remove(&root).unwrap_or_default();
-        let twisted = twists(root, members, &known).into_iter();
+        let is_flaw = |(node, twist): &(NodeIx, Twist)| *twist != Twist::Unknown || !full.contains(node);
+        let twisted = twists(root, members, &known).into_iter().filter(is_flaw);
         flaws.extend(twisted.map(|(node, twist)| Flaw::Tree(node, group, root, twist)));
     }
 }

@@ -128,10 +128,10 @@ impl Forest {
 
     /// Asks which trees these numbers stand for, as often as new ones may be checked.
     fn ask_for_anchors(&mut self, ground: &Ground<'_>, link: LinkId, mut unknown: Vec<TreeIx>) {
-        let room = ground.trees_max.saturating_sub(self.trees.len());
+        let has_room = self.trees.len() < ground.trees_max || self.stalest(ground.now).is_some();
         let Some(neighbour) = self.links.get_mut(&link) else { return };
         let is_early = neighbour.asked_at.is_some_and(|at| ground.now < at + limits::ANCHOR_EVERY);
-        if unknown.is_empty() || is_early || room == 0 {
+        if unknown.is_empty() || is_early || !has_room {
             return;
         }
         neighbour.asked_at = Some(ground.now);
@@ -165,9 +165,10 @@ impl Forest {
         if tree.as_ref().is_some_and(|(_, tree)| !tree.may_begin(ground.now)) {
             return Ok(None);
         }
-        let is_full = tree.is_none() && self.trees.len() >= ground.trees_max;
+        let (is_known, now) = (tree.is_some(), ground.now);
+        let has_room = is_known || self.trees.len() < ground.trees_max || self.stalest(now).is_some();
         // Only a former run of ours can have signed another.
-        if anchor.root == ground.me || is_full || !self.may_check(ground.now, link) {
+        if anchor.root == ground.me || !has_room || !self.may_check(now, link) {
             return Ok(None);
         }
         self.n_checked += 1;
@@ -179,7 +180,18 @@ impl Forest {
             tree.renew(chain);
             return Ok(Some(ix));
         }
-        Ok(Some(self.insert(ground.now, chain)))
+        if self.trees.len() >= ground.trees_max
+            && let Some(ix) = self.stalest(now)
+        {
+            self.forget(ix);
+        }
+        Ok(Some(self.insert(now, chain)))
+    }
+
+    /// The tree that is the first to make room for another: nobody borrows it any more.
+    fn stalest(&self, now: Timestamp) -> Option<TreeIx> {
+        let stale = self.trees.iter().filter(|(_, tree)| now - tree.heard_at >= limits::TREE_FRESH);
+        stale.min_by_key(|(_, tree)| tree.heard_at).map(|(ix, _)| *ix)
     }
 
     fn may_check(&mut self, now: Timestamp, link: LinkId) -> bool {

@@ -48,6 +48,7 @@ struct Wood {
     loses_requests: bool,
     /// By so much links are shorter than 10 to 50 ms.
     near: u32,
+    trees_max: usize,
 }
 
 impl Wood {
@@ -70,6 +71,7 @@ impl Wood {
             liar: None,
             loses_requests: false,
             near,
+            trees_max: limits::TREES_MAX,
         };
         for i in 0..n {
             let mut key = [0; 32];
@@ -131,7 +133,7 @@ impl Wood {
             rtt: &rtt,
             is_partial: node.is_partial,
             n_members,
-            trees_max: limits::TREES_MAX,
+            trees_max: self.trees_max,
         };
         let result = f(&mut node.forest, &mut ground);
         let facts: Vec<Fact> = node.forest.take_facts();

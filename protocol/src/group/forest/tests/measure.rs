@@ -61,6 +61,31 @@ fn who_subscribes_again_is_given_nothing() {
     assert_eq!(wood.n_checked(0, link), 3);
 }
 
+/// Goal: a full table keeps the trees that came first, until one has had no round for so long that nobody borrows it.
+#[test]
+fn a_tree_without_rounds_makes_room_for_another() {
+    let mut wood = Wood::new(45, 2, 2);
+    wood.trees_max = 2;
+    let link = *wood.nodes[0].links.keys().next().expect("linked");
+    let chains = [0, 1, 2].map(chain);
+    let told = |wood: &mut Wood, n: usize, seq: u16| {
+        assert_eq!(wood.told(0, link, vec![round(n as TreeIx + 1, &chains[n], seq, 5)]), Ok(()));
+    };
+    let known = |wood: &Wood| {
+        let by_root = &wood.nodes[0].forest.by_root;
+        chains.each_ref().map(|chain| by_root.contains_key(&chain.anchor.root))
+    };
+    told(&mut wood, 0, 1);
+    told(&mut wood, 1, 1);
+    told(&mut wood, 2, 1);
+    assert_eq!(known(&wood), [true, true, false]);
+    wood.now = wood.now + limits::TREE_FRESH / 2;
+    told(&mut wood, 0, 2);
+    wood.now = wood.now + limits::TREE_FRESH / 2;
+    told(&mut wood, 2, 2);
+    assert_eq!(known(&wood), [true, false, true]);
+}
+
 /// Goal: who is remembered is bounded.
 #[test]
 fn few_are_remembered_that_have_left() {
