@@ -1,8 +1,7 @@
 //! A whole scenario from a seed.
 //!
-//! What is drawn keeps to what the simulator can do and the protocol promises: nobody dies twice, a contact does not die
-//! (nobody would tell of it again), who dies for good has published nothing, networks carry what is said on them, and at
-//! the end there is quiet.
+//! What is drawn keeps to what the simulator can do and the protocol promises: a contact does not die (nobody would tell of
+//! it again), who dies for good has published nothing, networks carry what is said on them, and at the end there is quiet.
 
 mod network;
 
@@ -16,8 +15,8 @@ use crate::attack::Kind;
 use crate::bug::Bug;
 use crate::rng::{Purpose, Rng};
 use crate::scenario::{
-    Authors, Churn, Crash, DiskTrouble, FallOfRoots, Flap, Messages, Partition, Scenario, Span, Starvation,
-    Wave,
+    Authors, Churn, Crash, Crowd, DiskTrouble, FallOfRoots, Flap, Messages, Partition, Scenario, Span,
+    Starvation, Wave,
 };
 use crate::topology::Nat;
 
@@ -120,6 +119,9 @@ pub fn draw(seed: u64, bounds: &Bounds) -> Scenario {
     network::uplinks_of_sites(&mut scenario, &mut more);
     groups(&mut scenario, &mut rng);
     small_tables(&mut scenario, &mut more);
+    network::weather(&mut scenario, &mut more);
+    newcomers(&mut scenario, &mut more);
+    second_blows(&mut scenario, &mut more);
     scenario
 }
 
@@ -307,6 +309,62 @@ fn fall_of_roots(scenario: &mut Scenario, rng: &mut Rng) {
     scenario.roots.push(FallOfRoots { percent: 10 + rng.below(91) as u8, at, back });
 }
 
+/// The last nodes come together, later than the others, and nothing strikes one of them before.
+fn newcomers(scenario: &mut Scenario, rng: &mut Rng) {
+    let quiet = scenario.duration - scenario.settle;
+    let from = scenario.joins + secs(3);
+    if scenario.nodes < 4 || quiet < from + secs(10) || !rng.chance(0.12) {
+        return;
+    }
+    let nodes = 1 + rng.below(scenario.nodes as u64 / 2) as usize;
+    let at = between(rng, from, quiet - secs(6));
+    let over = below(rng, secs(5));
+    let first = scenario.nodes - nodes;
+    let is_there = |node: usize, when: Duration| node < first || when > at + over;
+    scenario.crashes.retain(|crash| is_there(crash.node, crash.at));
+    scenario.pauses.retain(|span| is_there(span.node, span.at));
+    scenario.stalls.retain(|span| is_there(span.node, span.at));
+    scenario.crowds.push(Crowd { nodes, at, over });
+}
+
+/// Of the faults that strike one node some strike it once more while they last: faults are stacked.
+fn second_blows(scenario: &mut Scenario, rng: &mut Rng) {
+    if !rng.chance(0.2) {
+        return;
+    }
+    let quiet = scenario.duration - scenario.settle;
+    let crashes = scenario.crashes.iter().filter_map(|crash| Some((crash.node, crash.at, crash.restart?)));
+    let pauses = scenario.pauses.iter().map(|span| (span.node, span.at, span.until));
+    let struck: Vec<(usize, Duration, Duration)> = crashes.chain(pauses).collect();
+    for (node, at, until) in struck {
+        let again = between(rng, at, until);
+        let long = Duration::from_millis(1 + rng.below(10_000));
+        let end = (again + long).min(quiet);
+        if end <= again {
+            continue;
+        }
+        match rng.below(3) {
+            0 => scenario.pauses.push(Span { node, at: again, until: end }),
+            1 => scenario.stalls.push(Span { node, at: again, until: end }),
+            _ => scenario.crashes.push(Crash {
+                node,
+                at: again,
+                restart: Some(end),
+                power_off: rng.chance(0.4),
+                lost_commits: 0,
+            }),
+        }
+    }
+    for partition in scenario.partitions.clone() {
+        let at = between(rng, partition.at, partition.until);
+        let until = (at + Duration::from_millis(1 + rng.below(10_000))).min(quiet);
+        let nodes = 1 + rng.below(scenario.nodes as u64 - 1) as usize;
+        if until > at {
+            scenario.partitions.push(Partition { nodes, at, until, one_way: rng.chance(0.25) });
+        }
+    }
+}
+
 /// Nodes keep little of others in mind.
 fn small_tables(scenario: &mut Scenario, rng: &mut Rng) {
     if rng.chance(0.1) {
@@ -456,6 +514,22 @@ mod tests {
         share("starvation", |one| one.starvation.is_some());
         share("fall of roots", |one| !one.roots.is_empty());
         share("acquaintances", |one| one.acquaintances > 0);
+        share("newcomers", |one| !one.crowds.is_empty());
+        share("weather of places", |one| one.paths.iter().any(|path| path.loss.is_some()));
+        share("two faults of a node at a time", |one| {
+            let spans: Vec<&Span> = one.pauses.iter().chain(&one.stalls).collect();
+            let holds = |crash: &Crash, span: &Span| {
+                crash.node == span.node
+                    && crash.at <= span.at
+                    && crash.restart.is_some_and(|restart| span.at < restart)
+            };
+            one.crashes.iter().any(|crash| spans.iter().any(|span| holds(crash, span)))
+        });
+        share("two cuts at a time", |one| {
+            let all = one.partitions.iter().enumerate();
+            let mut pairs = all.flat_map(|(n, a)| one.partitions[..n].iter().map(move |b| (a, b)));
+            pairs.any(|(a, b)| a.at < b.until && b.at < a.until)
+        });
         share("small tables", |one| one.bounds != Kept::default());
         share("uplinks of sites", |one| one.sites.iter().any(|site| site.up > 0));
         share("downlinks of sites", |one| one.sites.iter().any(|site| site.down > 0));

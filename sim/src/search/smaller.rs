@@ -8,7 +8,9 @@ use core::time::Duration;
 use djembe_protocol::bounds::Bounds;
 use djembe_protocol::id::Lane;
 
-use crate::scenario::{Authors, Crash, DiskTrouble, FallOfRoots, Flap, Messages, Partition, Scenario, Span};
+use crate::scenario::{
+    Authors, Crash, Crowd, DiskTrouble, FallOfRoots, Flap, Messages, Partition, Scenario, Span,
+};
 
 /// Times of faults and messages are made simpler to this.
 const ROUND: [Duration; 2] = [Duration::from_secs(1), Duration::from_millis(100)];
@@ -27,6 +29,7 @@ enum Fault {
     Flap(usize),
     Disk(usize),
     Wave(usize),
+    Crowd(usize),
     Roots(usize),
     Churn,
     Starvation,
@@ -43,6 +46,7 @@ impl fmt::Display for Fault {
             Self::Flap(n) => ("flap", n),
             Self::Disk(n) => ("disk", n),
             Self::Wave(n) => ("wave", n),
+            Self::Crowd(n) => ("crowd", n),
             Self::Roots(n) => ("fall", n),
             Self::Churn => return f.write_str("churn"),
             Self::Starvation => return f.write_str("starvation"),
@@ -124,13 +128,14 @@ fn faults(scenario: &Scenario) -> Vec<Fault> {
     let flaps = (0..scenario.flaps.len()).map(Fault::Flap);
     let disks = (0..scenario.disks.len()).map(Fault::Disk);
     let waves = (0..scenario.waves.len()).map(Fault::Wave);
+    let crowds = (0..scenario.crowds.len()).map(Fault::Crowd);
     let roots = (0..scenario.roots.len()).map(Fault::Roots);
     let some = [
         scenario.churn.as_ref().map(|_| Fault::Churn),
         scenario.starvation.as_ref().map(|_| Fault::Starvation),
     ];
     let spans = partitions.chain(crashes).chain(pauses).chain(stalls).chain(flaps);
-    spans.chain(disks).chain(waves).chain(roots).chain(some.into_iter().flatten()).collect()
+    spans.chain(disks).chain(waves).chain(crowds).chain(roots).chain(some.into_iter().flatten()).collect()
 }
 
 /// All of them, halves, single ones.
@@ -163,6 +168,7 @@ fn keep(scenario: &mut Scenario, keeps: impl Fn(Fault) -> bool) {
     filter(&mut scenario.flaps, |n| keeps(Fault::Flap(n)));
     filter(&mut scenario.disks, |n| keeps(Fault::Disk(n)));
     filter(&mut scenario.waves, |n| keeps(Fault::Wave(n)));
+    filter(&mut scenario.crowds, |n| keeps(Fault::Crowd(n)));
     filter(&mut scenario.roots, |n| keeps(Fault::Roots(n)));
     scenario.churn.take_if(|_| !keeps(Fault::Churn));
     scenario.starvation.take_if(|_| !keeps(Fault::Starvation));
@@ -177,6 +183,7 @@ fn cut_off(scenario: &mut Scenario, at: Duration) {
     scenario.flaps.retain(|flap| flap.at < at);
     scenario.disks.retain(|disk| disk.at < at);
     scenario.waves.retain(|wave| wave.at < at);
+    scenario.crowds.retain(|crowd| crowd.at < at);
     scenario.roots.retain(|fall| fall.at < at);
     scenario.messages.stop = scenario.messages.stop.min(at.max(scenario.messages.start + FRAME_OF_TALK));
 }
@@ -191,6 +198,13 @@ fn resize(scenario: &mut Scenario, nodes: usize) {
     scenario.flaps.retain(|flap| flap.node < nodes);
     scenario.disks.retain(|disk| disk.node < nodes);
     scenario.contact.take_if(|contact| *contact >= nodes);
+    // Of those who come later there are fewer first: they have the highest numbers.
+    let mut n_late = nodes - 1;
+    for crowd in &mut scenario.crowds {
+        crowd.nodes = crowd.nodes.min(n_late);
+        n_late -= crowd.nodes;
+    }
+    scenario.crowds.retain(|crowd| crowd.nodes > 0);
     scenario.partitions.retain(|_| nodes > 1);
     for partition in &mut scenario.partitions {
         partition.nodes = partition.nodes.min(nodes - 1);
@@ -235,7 +249,7 @@ type Change = fn(&mut Scenario);
 type Add<'a> = dyn FnMut(String, Scenario) + 'a;
 
 fn network(with: &With<'_>, add: &mut Add<'_>) {
-    let calm: [(&str, Change); 19] = [
+    let calm: [(&str, Change); 20] = [
         ("one group", |one| (one.groups, one.groups_per_node) = (1, 1)),
         ("no loss", |one| one.loss = 0.0),
         ("half the loss", |one| one.loss = (one.loss * 500.0).floor() / 1000.0),
@@ -247,6 +261,16 @@ fn network(with: &With<'_>, add: &mut Add<'_>) {
         ("no corruption", |one| one.corrupt = 0.0),
         ("right clocks", |one| (one.clock_skew, one.clock_drift_ppm) = (Duration::ZERO, 0.0)),
         ("one site", |one| (one.sites, one.paths) = (Vec::new(), Vec::new())),
+        ("one weather", |one| {
+            for site in &mut one.sites {
+                (site.loss, site.burst, site.jitter, site.jitter_share) = (None, None, None, None);
+                (site.reorder, site.duplicate, site.corrupt) = (None, None, None);
+            }
+            for path in &mut one.paths {
+                (path.loss, path.burst, path.jitter, path.jitter_share) = (None, None, None, None);
+                (path.reorder, path.duplicate, path.corrupt) = (None, None, None);
+            }
+        }),
         ("no limit of bandwidth", |one| one.bandwidth = 0),
         ("no limits of sites", |one| {
             one.sites.iter_mut().for_each(|site| (site.up, site.down) = (0, 0));
@@ -314,6 +338,12 @@ fn spans(scenario: &Scenario, with: &With<'_>, add: &mut Add<'_>) {
             }),
         );
     }
+    for n in 0..scenario.crowds.len() {
+        add(format!("crowd {n} at once"), with(&|one| one.crowds[n].over = Duration::ZERO));
+        for nodes in fewer(scenario.crowds[n].nodes, 1) {
+            add(format!("crowd {n} of {nodes}"), with(&|one| one.crowds[n].nodes = nodes));
+        }
+    }
     for n in 0..scenario.roots.len() {
         let back = scenario.roots[n].back.map(|back| half(Duration::ZERO, back));
         add(format!("fall {n} half as long"), with(&|one| one.roots[n].back = back));
@@ -359,6 +389,9 @@ fn round_times(scenario: &mut Scenario, to: Duration) {
     for Crash { at, restart, .. } in &mut scenario.crashes {
         round(at);
         restart.iter_mut().for_each(round);
+    }
+    for Crowd { at, over, .. } in &mut scenario.crowds {
+        [at, over].into_iter().for_each(round);
     }
     for FallOfRoots { at, back, .. } in &mut scenario.roots {
         round(at);

@@ -86,6 +86,30 @@ pub(super) fn sites(scenario: &mut Scenario, rng: &mut Rng) {
     }
 }
 
+/// Places and the ways between them have weather of their own.
+pub(super) fn weather(scenario: &mut Scenario, rng: &mut Rng) {
+    if scenario.sites.is_empty() || !rng.chance(0.3) {
+        return;
+    }
+    for site in &mut scenario.sites {
+        if rng.chance(0.4) {
+            (site.loss, site.reorder) =
+                (Some(rng.below(51) as f64 / 1000.0), Some(rng.below(10) as f64 / 100.0));
+        }
+    }
+    for path in &mut scenario.paths {
+        if rng.chance(0.5) {
+            path.loss = Some(rng.below(81) as f64 / 1000.0);
+            path.jitter = Some(below(rng, path.latency));
+            path.duplicate = Some(rng.below(10) as f64 / 100.0);
+        }
+        if rng.chance(0.25) {
+            let good = between(rng, secs(1), secs(30));
+            path.burst = Some(BurstText { good, bad: between(rng, millis(10), secs(1)), loss: 0.5 });
+        }
+    }
+}
+
 /// Instead of discovery some know a few others from before. So few that some know nobody would be no network.
 pub(super) fn acquaintances(scenario: &mut Scenario, rng: &mut Rng) {
     if scenario.contact.is_none() && scenario.sites.is_empty() && rng.chance(0.2) {
