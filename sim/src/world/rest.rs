@@ -268,7 +268,14 @@ fn trees(world: &World, group: usize, members: &[NodeIx], flaws: &mut BTreeSet<F
     }
     for root in tended {
         let known = all.remove(&root).unwrap_or_default();
-        let is_flaw = |(node, twist): &(NodeIx, Twist)| *twist != Twist::Unknown || !full.contains(node);
+        // Who has no room does not know it, and whose neighbours are all such finds no way.
+        let is_known = |node: &NodeIx| known.binary_search_by_key(node, |known| known.node).is_ok();
+        let is_left_out = !full.iter().all(is_known);
+        let is_flaw = |(node, twist): &(NodeIx, Twist)| match twist {
+            Twist::Unknown => !full.contains(node),
+            Twist::NoParent => !is_left_out,
+            _ => true,
+        };
         let twisted = twists(root, members, &known).into_iter().filter(is_flaw);
         flaws.extend(twisted.map(|(node, twist)| Flaw::Tree(node, group, root, twist)));
     }

@@ -261,6 +261,44 @@ fn votes_against_the_gone_are_kept_and_not_counted_again() {
     }
 }
 
+/// Goal: what is said against a member goes on from node to node later only where an answer would follow. Where lists are
+/// samples a new neighbour is not told which votes stand, nor anybody who is gone.
+#[test]
+fn old_votes_stay_where_they_are_where_lists_are_samples() {
+    for is_sample in [false, true] {
+        let mut bench = Bench::new(0);
+        bench.members_max = if is_sample { 16 } else { 64 };
+        bench.join(1..20.min(bench.members_max));
+        bench.take(&vote(1, 9, 5, 3)).expect("signed");
+        let [neighbour, gone] = [2, 9].map(|n| identity(n).peer_id());
+        assert_eq!(bench.census.open_votes(&neighbour).is_empty(), is_sample);
+        for observer in [2, 3] {
+            bench.take(&vote(observer, 9, 5, 3)).expect("signed");
+        }
+        bench.pass(limits::REFUTE_WAIT);
+        assert!(!bench.has(9));
+        assert_eq!(bench.census.facts_about(&gone).is_empty(), is_sample);
+    }
+}
+
+/// Goal: the trees along which votes went are remembered for the answer, each once, and no longer than the votes.
+#[test]
+fn where_votes_went_is_known_when_the_answer_comes() {
+    let mut bench = Bench::new(0);
+    bench.join(1..12);
+    let target = identity(9).peer_id();
+    bench.census.went_along(&target, 4);
+    assert_eq!(bench.census.ways_of_votes(&target).count(), 0, "nothing is said against it");
+    bench.take(&vote(1, 9, 5, 3)).expect("signed");
+    for tree in [4, 2, 4, 7, 8] {
+        bench.census.went_along(&target, tree);
+    }
+    bench.take(&said(9, 6, 2, Stay::Here)).expect("signed");
+    assert_eq!(bench.census.ways_of_votes(&target).collect::<Vec<_>>(), [4, 2, 7]);
+    bench.pass(limits::VOTE_AGAIN * 2);
+    assert_eq!(bench.census.ways_of_votes(&target).count(), 0);
+}
+
 /// Goal: a vote or two that nobody answers are the end of a member where all are listed, and of nobody where lists are samples:
 /// the answer may not have been passed on.
 #[test]
