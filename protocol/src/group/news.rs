@@ -8,7 +8,7 @@ use super::census::{Census, Ground, Heard, Junk, Worth};
 use super::{Ctx, Group};
 use crate::conduct::Fault;
 use crate::id::{LinkId, PeerId};
-use crate::io::{Event, PresenceCause, PresenceState};
+use crate::io::{Event, PresenceCause};
 use crate::limits;
 use crate::time::Timestamp;
 use crate::wire::frame::{Alert, Class, FLOOD, Fact, Frame, MembersDigest, News, STAR, Stay, TreeIx};
@@ -289,9 +289,13 @@ impl Group {
     }
 
     /// Lets the census work, sends what it wants and tells what it found out.
-    fn in_census<T>(&mut self, cx: &mut Ctx<'_>, f: impl FnOnce(&mut Census, &Ground<'_>) -> T) -> T {
+    pub(super) fn in_census<T>(
+        &mut self,
+        cx: &mut Ctx<'_>,
+        f: impl FnOnce(&mut Census, &Ground<'_>) -> T,
+    ) -> T {
         let presence = cx.presence;
-        let watches = |peer: &PeerId| presence.state(peer).is_some_and(|state| state != PresenceState::Gone);
+        let state = |peer: &PeerId| presence.state(peer);
         let ground = Ground {
             now: cx.now,
             me: cx.me,
@@ -301,7 +305,7 @@ impl Group {
             is_partial: cx.is_partial,
             is_weather_bad: presence.is_weather_bad(cx.now),
             members_max: cx.bounds.members,
-            watches: &watches,
+            state: &state,
         };
         let before = self.census.digest();
         let result = f(&mut self.census, &ground);

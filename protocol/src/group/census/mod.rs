@@ -24,7 +24,7 @@ use std::sync::Arc;
 use crate::crypto::Identity;
 use crate::heap;
 use crate::id::{Incarnation, LinkId, PeerId, TopicTag};
-use crate::io::PresenceCause;
+use crate::io::{PresenceCause, PresenceState};
 use crate::limits;
 use crate::time::{Duration, Timestamp};
 use crate::wire::frame::{Alert, Class, Fact, Frame, GroupIx, MemberRecord, MembersDigest, Stay, member_id};
@@ -46,14 +46,18 @@ pub(crate) struct Ground<'a> {
     pub(crate) is_weather_bad: bool,
     /// Members on the list at most.
     pub(crate) members_max: usize,
-    /// Whether presence watches a peer itself, and will say if it is gone.
-    pub(crate) watches: &'a dyn Fn(&PeerId) -> bool,
+    /// What presence knows of a peer, whom it watches and of whom it will say if it is gone.
+    pub(crate) state: &'a dyn Fn(&PeerId) -> Option<PresenceState>,
 }
 
 impl Ground<'_> {
     /// So long after the last vote that was needed a member is gone.
     fn refute_wait(&self) -> Duration {
         if self.is_weather_bad { limits::REFUTE_WAIT_BAD } else { limits::REFUTE_WAIT }
+    }
+
+    fn watches(&self, peer: &PeerId) -> bool {
+        (self.state)(peer).is_some_and(|state| state != PresenceState::Gone)
     }
 }
 
@@ -429,7 +433,7 @@ impl Census {
         let stale = self.members.iter().filter(|member| *member.peer() != ground.me).filter(is_stale);
         for peer in stale.map(|member| *member.peer()).collect::<Vec<_>>() {
             if self.is_here(&peer) {
-                if !(ground.watches)(&peer) {
+                if !ground.watches(&peer) {
                     self.set_gone(ground.now, &peer, PresenceCause::TimedOut);
                 }
             } else {

@@ -17,6 +17,7 @@ struct Bench {
     me: usize,
     now: Timestamp,
     watched: Option<PeerId>,
+    watched_is: PresenceState,
     members_max: usize,
     heard: Vec<Heard>,
 }
@@ -25,12 +26,20 @@ impl Bench {
     fn new(me: usize) -> Self {
         let now = Timestamp::from_micros(1_000_000);
         let members_max = limits::MEMBERS_MAX;
-        Self { census: Census::default(), me, now, watched: None, members_max, heard: Vec::new() }
+        Self {
+            census: Census::default(),
+            me,
+            now,
+            watched: None,
+            watched_is: PresenceState::Suspect,
+            members_max,
+            heard: Vec::new(),
+        }
     }
 
     fn with<T>(&mut self, f: impl FnOnce(&mut Census, &Ground<'_>) -> T) -> T {
         let watched = self.watched;
-        let watches = |peer: &PeerId| watched == Some(*peer);
+        let state = |peer: &PeerId| (watched == Some(*peer)).then_some(self.watched_is);
         let ground = Ground {
             now: self.now,
             me: identity(self.me).peer_id(),
@@ -40,7 +49,7 @@ impl Bench {
             is_partial: true,
             is_weather_bad: false,
             members_max: self.members_max,
-            watches: &watches,
+            state: &state,
         };
         let result = f(&mut self.census, &ground);
         self.heard.extend(self.census.take_heard());
@@ -272,12 +281,37 @@ fn old_votes_stay_where_they_are_where_lists_are_samples() {
         bench.take(&vote(1, 9, 5, 3)).expect("signed");
         let [neighbour, gone] = [2, 9].map(|n| identity(n).peer_id());
         assert_eq!(bench.census.open_votes(&neighbour).is_empty(), is_sample);
+        assert_eq!(bench.census.open_votes(&gone).len(), 1, "who can answer is told");
         for observer in [2, 3] {
             bench.take(&vote(observer, 9, 5, 3)).expect("signed");
         }
         bench.pass(limits::REFUTE_WAIT);
         assert!(!bench.has(9));
         assert_eq!(bench.census.facts_about(&gone).is_empty(), is_sample);
+    }
+}
+
+/// Goal: who is seen to be there is not gone by what others said before, when it is seen no longer.
+#[test]
+fn votes_against_whom_this_node_has_seen_since_are_void() {
+    for is_seen in [false, true] {
+        let mut bench = Bench::new(0);
+        bench.join(1..12);
+        bench.watched = Some(identity(9).peer_id());
+        for observer in [1, 2, 3] {
+            bench.take(&vote(observer, 9, 5, 3)).expect("signed");
+        }
+        bench.watched_is = if is_seen { PresenceState::Alive } else { PresenceState::Suspect };
+        bench.pass(limits::REFUTE_WAIT * 2);
+        bench.watched = None;
+        bench.pass(limits::REFUTE_WAIT * 2);
+        assert_eq!(bench.has(9), is_seen);
+        // Whoever finds out later is heard.
+        for observer in [4, 5, 6] {
+            bench.take(&vote(observer, 9, 5, 3)).expect("signed");
+        }
+        bench.pass(limits::REFUTE_WAIT * 2);
+        assert!(!bench.has(9));
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{Census, Ground, Heard, Junk, Worth};
 use crate::id::{Incarnation, PeerId};
-use crate::io::PresenceCause;
+use crate::io::{PresenceCause, PresenceState};
 use crate::limits;
 use crate::time::{Duration, Timestamp};
 use crate::wire::frame::{Alert, Fact, Stay, TreeIx};
@@ -153,14 +153,13 @@ impl Census {
     }
 
     /// Votes against members that may still answer, for a new neighbour, who may be the first from the other side of a
-    /// cut; if there are many, others for each neighbour. None where lists are samples: an answer to them may not have
-    /// come here, and would not follow them there.
+    /// cut; if there are many, others for each neighbour. Where lists are samples it is told those against itself only:
+    /// the answer to others may not have come here, and would not follow them there.
     pub(crate) fn open_votes(&self, neighbour: &PeerId) -> Vec<Fact> {
-        if self.is_sample {
-            return Vec::new();
-        }
         let cases = self.cases.range(*neighbour..).chain(self.cases.range(..*neighbour));
-        let open = cases.filter(|(peer, case)| case.risen_at.is_none() && self.is_here(peer));
+        let is_for_it = |peer: &PeerId| !self.is_sample || peer == neighbour;
+        let open =
+            cases.filter(|(peer, case)| case.risen_at.is_none() && self.is_here(peer) && is_for_it(peer));
         open.flat_map(|(_, case)| &case.votes).take(limits::FACTS_MAX).cloned().map(Fact::Vote).collect()
     }
 
@@ -193,6 +192,15 @@ impl Census {
         if stay != Stay::Here {
             self.cases.remove(peer);
         } else if case.incarnation < incarnation {
+            case.risen_at.get_or_insert(now);
+            self.judge_by(now + limits::VOTE_AGAIN);
+        }
+    }
+
+    /// A member is there, as this node itself sees, which is worth more than what was said: when it watches that member no
+    /// longer the votes are not taken up again.
+    pub(crate) fn seen(&mut self, now: Timestamp, peer: &PeerId) {
+        if let Some(case) = self.cases.get_mut(peer) {
             case.risen_at.get_or_insert(now);
             self.judge_by(now + limits::VOTE_AGAIN);
         }
@@ -256,8 +264,9 @@ impl Census {
             let at = agreed.map_or(due, |agreed| agreed.min(due));
             if now < at {
                 self.judge_by(at);
-            } else if (ground.watches)(&peer) {
-                // What is seen is worth more than what is said.
+            } else if (ground.state)(&peer) == Some(PresenceState::Alive) {
+                self.seen(now, &peer);
+            } else if ground.watches(&peer) {
                 self.judge_by(now + limits::REFUTE_WAIT);
             } else if agreed.is_none() && self.is_sample {
                 // Where lists are samples nobody passes on what is said of those whom it does not list, and an answer may
