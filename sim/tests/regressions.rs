@@ -57,3 +57,18 @@ fn an_answer_that_was_missed_is_given_again() {
 fn an_answer_that_nobody_passed_on_is_no_death() {
     assert_good(include_str!("regressions/an-answer-not-passed-on.toml"));
 }
+
+#[test]
+fn an_answer_comes_wherever_the_votes_came() {
+    assert_good(include_str!("regressions/an-answer-along-another-tree.toml"));
+}
+
+#[test]
+fn who_was_linked_since_is_not_gone_by_older_votes() {
+    assert_good(include_str!("regressions/votes-outlast-a-link.toml"));
+}
+
+#[test]
+fn votes_across_a_cut_are_no_end_long_after_it() {
+    assert_good(include_str!("regressions/old-votes-after-a-cut.toml"));
+}

@@ -19,6 +19,8 @@ pub(super) struct Compare {
     /// When sums were last sent, by link.
     sent: BTreeMap<LinkId, Timestamp>,
     asked: Option<Asked>,
+    /// Whether what a neighbour has is a sample.
+    samples: Vec<(LinkId, bool)>,
 }
 
 /// Who was asked for pages, when last, and for what comes after whom.
@@ -33,6 +35,12 @@ impl Compare {
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
         self.due.values().copied().min()
     }
+
+    /// Most neighbours have samples: what one of them does not list it does not pass on.
+    pub(super) fn is_among_samples(&self) -> bool {
+        let n_samples = self.samples.iter().filter(|(_, is_sample)| *is_sample).count();
+        n_samples * 2 > self.samples.len()
+    }
 }
 
 impl Census {
@@ -40,11 +48,14 @@ impl Census {
         self.compare.due.remove(&link);
         self.compare.sent.remove(&link);
         self.compare.asked.take_if(|asked| asked.link == link);
+        self.compare.samples.retain(|(of, _)| *of != link);
     }
 
     /// A neighbour knows so many.
     pub(crate) fn on_members_digest(&mut self, ground: &Ground<'_>, link: LinkId, theirs: MembersDigest) {
         let (now, ours) = (ground.now, self.digest());
+        self.compare.samples.retain(|(of, _)| *of != link);
+        self.compare.samples.push((link, theirs.sum == MembersDigest::SAMPLE));
         // Two samples have no more in common than by chance.
         if theirs == ours || self.is_sample || ours.n == 0 && !ground.is_partial {
             self.compare.due.remove(&link);

@@ -197,6 +197,11 @@ impl Census {
         self.is_sample
     }
 
+    /// Whether what is said of members may not come here: who does not list one does not pass it on.
+    fn may_miss_answers(&self) -> bool {
+        self.is_sample || self.compare.is_among_samples()
+    }
+
     /// Those who are there, this node among them if it said so.
     pub(crate) fn here(&self) -> impl Iterator<Item = PeerId> + '_ {
         self.members.iter().filter(|member| member.is_here()).map(|member| *member.peer())
@@ -336,7 +341,7 @@ impl Census {
     /// What shows that a member is there, or that it is not. Where lists are samples an answer to the votes may have come
     /// to nothing on its way here, and would not follow them: nothing is told of who is gone.
     pub(crate) fn facts_about(&self, peer: &PeerId) -> Vec<Fact> {
-        let known = self.members.get(peer).filter(|member| !(self.is_sample && member.is_gone));
+        let known = self.members.get(peer).filter(|member| !(member.is_gone && self.may_miss_answers()));
         let Some(member) = known else { return Vec::new() };
         if member.is_gone {
             let proof = self.cases.get(peer).map(|case| &case.votes).or_else(|| self.proofs.get(peer));

@@ -270,6 +270,25 @@ fn votes_against_the_gone_are_kept_and_not_counted_again() {
     }
 }
 
+/// Goal: who has room for all, but samples around it, does not take the silence of a member for its end either. One of three
+/// neighbours that says so makes no difference.
+#[test]
+fn too_few_votes_say_too_little_among_samples() {
+    for n_samples in [1, 2] {
+        let mut bench = Bench::new(0);
+        bench.join(1..12);
+        for n in 0..3 {
+            let sum = if n < n_samples { MembersDigest::SAMPLE } else { 7 };
+            bench.with(|census, ground| {
+                census.on_members_digest(ground, LinkId(n), MembersDigest { n: 16, sum });
+            });
+        }
+        bench.take(&vote(1, 9, 5, 3)).expect("signed");
+        bench.pass(limits::SUSPICION_MAX + limits::REFUTE_WAIT);
+        assert_eq!(bench.has(9), n_samples == 2);
+    }
+}
+
 /// Goal: what is said against a member goes on from node to node later only where an answer would follow. Where lists are
 /// samples a new neighbour is not told which votes stand, nor anybody who is gone.
 #[test]

@@ -157,7 +157,7 @@ impl Census {
     /// the answer to others may not have come here, and would not follow them there.
     pub(crate) fn open_votes(&self, neighbour: &PeerId) -> Vec<Fact> {
         let cases = self.cases.range(*neighbour..).chain(self.cases.range(..*neighbour));
-        let is_for_it = |peer: &PeerId| !self.is_sample || peer == neighbour;
+        let is_for_it = |peer: &PeerId| !self.may_miss_answers() || peer == neighbour;
         let open =
             cases.filter(|(peer, case)| case.risen_at.is_none() && self.is_here(peer) && is_for_it(peer));
         open.flat_map(|(_, case)| &case.votes).take(limits::FACTS_MAX).cloned().map(Fact::Vote).collect()
@@ -238,7 +238,7 @@ impl Census {
         self.judge_at = None;
         self.cases.retain(|_, case| case.risen_at.is_none_or(|at| now - at < limits::VOTE_AGAIN));
         self.set_aside(now);
-        let is_cut = self.is_cut(ground);
+        let (is_cut, may_miss_answers) = (self.is_cut(ground), self.may_miss_answers());
         let open: Vec<PeerId> = self.cases.keys().filter(|peer| self.is_here(peer)).copied().collect();
         for peer in open {
             let Some(case) = self.cases.get_mut(&peer) else { continue };
@@ -268,7 +268,7 @@ impl Census {
                 self.seen(now, &peer);
             } else if ground.watches(&peer) {
                 self.judge_by(now + limits::REFUTE_WAIT);
-            } else if agreed.is_none() && self.is_sample {
+            } else if agreed.is_none() && may_miss_answers {
                 // Where lists are samples nobody passes on what is said of those whom it does not list, and an answer may
                 // have come to nothing: too few votes say too little.
                 self.cases.remove(&peer);
