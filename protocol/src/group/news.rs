@@ -225,7 +225,9 @@ impl Group {
         let along = from.filter(|(_, theirs)| *theirs != FLOOD && *theirs != STAR);
         let along = along.and_then(|(link, theirs)| self.forest.resolve(link, theirs));
         // Votes and their answers are in a hurry, and a tree has a hole here and there where packets are lost.
-        let is_hurried = matches!(fact, Fact::Vote(_)) || self.census.was_accused(fact.subject());
+        // What this node says of itself may be such an answer: of votes against itself it keeps none.
+        let is_own = *fact.subject() == cx.me;
+        let is_hurried = is_own || matches!(fact, Fact::Vote(_)) || self.census.was_accused(fact.subject());
         let is_weather_bad = cx.presence.is_weather_bad(cx.now);
         let most = if is_weather_bad { limits::VOTES_FLOOD_BAD } else { limits::VOTES_FLOOD_MAX };
         let may_flood = is_hurried && self.census.n_here() <= most && !self.census.is_sample();
