@@ -429,6 +429,7 @@ impl Engine {
                         self.presence.alert(self.now, presence::Way::Group, alert, &self.identity);
                     }
                     Heard::Risen(peer, incarnation) => self.presence.risen(self.now, peer, incarnation),
+                    Heard::Vain(n_members) => self.presence.voted_in_vain(self.now, n_members),
                     Heard::Joined(_) | Heard::Left(..) | Heard::Repeat(_) => {}
                 }
             }

@@ -392,6 +392,10 @@ pub const STALLS_BAD: usize = 4;
 pub const STALLS_WINDOW: Duration = Duration::from_secs(60);
 /// Of such silences those are counted that end so long after the last one.
 pub const STALL_PAUSE: Duration = Duration::from_millis(500);
+/// And so do members that were voted against and answered, so many within [`STALLS_WINDOW`] ...
+pub const VAIN_BAD: usize = 8;
+/// ... or, in a large group, one in so many.
+pub const VAIN_SHARE: usize = 64;
 /// So many are kept in mind.
 pub const STALLS_KEPT: usize = 16;
 /// The highest incarnation: far from where arithmetic ends, and beyond microseconds since 1970 for long.

@@ -232,6 +232,11 @@ impl Presence {
         }
     }
 
+    /// In a group of so many a member was voted against that was there.
+    pub(crate) fn voted_in_vain(&mut self, now: Timestamp, n_members: usize) {
+        self.weather.on_vain_vote(now, n_members);
+    }
+
     /// It speaks again after a silence that was not this node's own.
     fn note_stall(&mut self, now: Timestamp, peer: &PeerId) {
         let known = self.peers.get(peer).filter(|known| known.is_silent() && !known.is_cut_off);

@@ -72,3 +72,8 @@ fn who_was_linked_since_is_not_gone_by_older_votes() {
 fn votes_across_a_cut_are_no_end_long_after_it() {
     assert_good(include_str!("regressions/old-votes-after-a-cut.toml"));
 }
+
+#[test]
+fn nobody_is_taken_off_lists_before_the_weather_is_known() {
+    assert_good(include_str!("regressions/weather-unknown-at-the-start.toml"));
+}

@@ -334,7 +334,7 @@ impl Group {
                     self.pass_on(cx, &Fact::Vote(alert), None);
                     self.send_news(cx);
                 }
-                heard @ (Heard::Vote(_) | Heard::Risen(..)) => cx.heard.push(heard),
+                heard @ (Heard::Vote(_) | Heard::Risen(..) | Heard::Vain(_)) => cx.heard.push(heard),
             }
         }
         result

@@ -16,6 +16,9 @@ pub(super) struct Weather {
     /// When the last one of each ended; of [`limits::STALLS_KEPT`] neighbours.
     stalls: BTreeMap<PeerId, Timestamp>,
     last_at: Option<Timestamp>,
+    /// How many members answered votes against them since when, and when these were last too many.
+    vain: (Timestamp, usize),
+    vain_at: Option<Timestamp>,
 }
 
 impl Weather {
@@ -33,8 +36,23 @@ impl Weather {
         }
     }
 
+    /// Somebody was voted against, in a group of so many, and was there all the same: each member hears of all of these,
+    /// long before its own neighbours have been silent often enough.
+    pub(super) fn on_vain_vote(&mut self, now: Timestamp, n_members: usize) {
+        if now - self.vain.0 >= limits::STALLS_WINDOW {
+            self.vain = (now, 0);
+        }
+        self.vain.1 += 1;
+        if self.vain.1 >= limits::VAIN_BAD.max(n_members / limits::VAIN_SHARE) {
+            self.vain_at = Some(now);
+        }
+    }
+
     /// Whether there were many lately, and of several neighbours: one alone makes no weather.
     pub(super) fn is_bad(&self, now: Timestamp) -> bool {
+        if self.vain_at.is_some_and(|at| now - at < limits::STALLS_WINDOW) {
+            return true;
+        }
         let n_fresh = self.stalls.values().filter(|at| now - **at < limits::STALLS_WINDOW).count();
         n_fresh >= limits::STALLS_BAD
     }

@@ -74,6 +74,8 @@ pub(crate) enum Heard {
     Repeat(Arc<Alert>),
     /// A member has risen above votes against it.
     Risen(PeerId, Incarnation),
+    /// In a group of so many, one was voted against that was there, and no cut explains it.
+    Vain(usize),
 }
 
 /// What a fact was worth.
@@ -284,6 +286,9 @@ impl Census {
         let before = self.members.get(&peer);
         let has_risen =
             before.is_some_and(|known| known.word.incarnation < incarnation) && stay == Stay::Here;
+        if has_risen && before.is_some_and(Member::is_here) && self.is_accused(&peer) {
+            self.heard.push(Heard::Vain(self.n_here));
+        }
         if let Some(known) = before {
             (new.n_passed, new.passed_in) = (known.n_passed, known.passed_in);
         }

@@ -334,6 +334,24 @@ fn votes_against_whom_this_node_has_seen_since_are_void() {
     }
 }
 
+/// Goal: that a member is voted against and answers is told, unless it was gone by then.
+#[test]
+fn votes_in_vain_are_told() {
+    for (n_votes, told) in [(0, 0), (2, 1), (3, 0)] {
+        let mut bench = Bench::new(0);
+        bench.join(1..12);
+        for observer in 1..=n_votes {
+            bench.take(&vote(observer, 9, 5, 3)).expect("signed");
+        }
+        bench.pass(limits::REFUTE_WAIT * 2);
+        for incarnation in [6, 7] {
+            bench.take(&said(9, incarnation, 2, Stay::Here)).expect("signed");
+        }
+        let n = bench.heard.iter().filter(|heard| matches!(heard, Heard::Vain(11))).count();
+        assert_eq!(n, told, "{n_votes} votes");
+    }
+}
+
 /// Goal: the trees along which votes went are remembered for the answer, each once, and no longer than the votes.
 #[test]
 fn where_votes_went_is_known_when_the_answer_comes() {

@@ -181,6 +181,11 @@ impl Census {
         self.cases.contains_key(peer) || self.proofs.contains_key(peer)
     }
 
+    /// Whether there are votes against a member that no cut explains.
+    pub(super) fn is_accused(&self, peer: &PeerId) -> bool {
+        self.cases.get(peer).is_some_and(|case| case.risen_at.is_none() && !case.is_cut_off)
+    }
+
     /// A member has spoken for itself. Who voted against it in vain is remembered for a while.
     pub(super) fn close_case(&mut self, now: Timestamp, peer: &PeerId, incarnation: Incarnation, stay: Stay) {
         let votes = self.proofs.remove(peer).filter(|_| stay == Stay::Here);

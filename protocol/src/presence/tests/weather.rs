@@ -57,6 +57,26 @@ fn silence_means_less_where_many_were_silent() {
     assert_eq!((bench.state(), bench.n_votes()), (Suspect, 1));
 }
 
+/// Goal: what befalls others tells of the weather too, if it befalls many: in a large group more.
+#[test]
+fn silence_means_less_where_many_are_voted_against_in_vain() {
+    for (n_members, n_vain, is_bad) in [(300, 7, false), (300, 8, true), (1280, 19, false), (1280, 20, true)]
+    {
+        let mut bench = Bench::new(6);
+        for _ in 0..n_vain {
+            bench.presence.voted_in_vain(bench.now, n_members);
+        }
+        assert_eq!(bench.presence.is_weather_bad(bench.now), is_bad, "{n_vain} of {n_members}");
+        assert!(!bench.presence.is_weather_bad(bench.now + limits::STALLS_WINDOW));
+    }
+    let mut bench = Bench::new(6);
+    for n in 0..20 {
+        let at = bench.now + limits::STALLS_WINDOW / 6 * n;
+        bench.presence.voted_in_vain(at, 300);
+        assert!(!bench.presence.is_weather_bad(at), "one now and then");
+    }
+}
+
 /// Goal: one neighbour that stalls again and again makes no weather, nor do many at one moment: that was a cut.
 #[test]
 fn one_that_stalls_and_many_at_once_change_nothing() {
