@@ -83,8 +83,7 @@ impl Group {
         if !facts.is_empty() {
             cx.send(link, Class::Control, News { group: self.ix, tree: FLOOD, facts });
         }
-        let now = cx.now;
-        self.in_census(cx, |census, _| census.seen(now, &peer));
+        self.in_census(cx, |census, ground| census.seen(ground.now, &peer));
         self.pump(cx);
     }
 

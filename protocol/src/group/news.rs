@@ -226,34 +226,31 @@ impl Group {
         let along = along.and_then(|(link, theirs)| self.forest.resolve(link, theirs));
         // Votes and their answers are in a hurry, and a tree has a hole here and there where packets are lost.
         // What this node says of itself may be such an answer: of votes against itself it keeps none.
-        let is_own = *fact.subject() == cx.me;
-        let is_hurried = is_own || matches!(fact, Fact::Vote(_)) || self.census.was_accused(fact.subject());
+        let about = *fact.subject();
+        let is_vote = matches!(fact, Fact::Vote(_));
+        let is_hurried = is_vote || about == cx.me || self.census.was_accused(&about);
         let is_weather_bad = cx.presence.is_weather_bad(cx.now);
         let most = if is_weather_bad { limits::VOTES_FLOOD_BAD } else { limits::VOTES_FLOOD_MAX };
         let may_flood = is_hurried && self.census.n_here() <= most && !self.census.is_sample();
         let tree = along.or_else(|| self.forest.choose(cx.now)).filter(|_| !may_flood);
-        let about = *fact.subject();
-        if let (Fact::Vote(_), Some(tree)) = (fact, tree) {
-            self.census.went_along(&about, tree);
+        let mut ways_of_votes = Vec::new();
+        match tree {
+            Some(tree) if is_vote => self.census.went_along(&about, tree),
+            // An answer goes where the votes went: along its own tree it might not come to all who have heard these.
+            Some(_) => ways_of_votes.extend(self.census.ways_of_votes(&about)),
+            None => {}
         }
-        // An answer goes where the votes went: along its own tree it might not come to all who have heard these.
-        let trees: Vec<TreeIx> = match (fact, tree) {
-            (_, None) => Vec::new(),
-            (Fact::Said(_), Some(tree)) if is_hurried => {
-                [tree].into_iter().chain(self.census.ways_of_votes(&about)).collect()
-            }
-            (_, Some(tree)) => vec![tree],
-        };
         let links: Vec<(LinkId, PeerId)> = self.members.iter().map(|(link, peer)| (*link, *peer)).collect();
         for (link, peer) in links {
-            let tree = trees.iter().copied().find(|tree| self.forest.has(*tree, link));
-            let is_on_tree = trees.is_empty() || tree.is_some();
+            let mut trees = tree.iter().chain(&ways_of_votes).copied();
+            let along = trees.find(|tree| self.forest.has(*tree, link));
+            let is_on_tree = tree.is_none() || along.is_some();
             let is_back = from.is_some_and(|(from, _)| from == link) || peer == about;
             let Some(state) = cx.links.get(&link).filter(|_| is_on_tree && !is_back) else { continue };
             if state.is_retiring() && self.has_better_link(cx, link, peer) {
                 continue;
             }
-            let queue = self.outgoing.queues.entry((link, tree.unwrap_or(FLOOD))).or_default();
+            let queue = self.outgoing.queues.entry((link, along.unwrap_or(FLOOD))).or_default();
             queue.push(fact.clone());
             let is_full = queue.len() >= limits::FACTS_MAX;
             let at = if is_full { cx.now } else { cx.now + limits::NEWS_DELAY };

@@ -338,7 +338,7 @@ fn second_blows(scenario: &mut Scenario, rng: &mut Rng) {
     let struck: Vec<(usize, Duration, Duration)> = crashes.chain(pauses).collect();
     for (node, at, until) in struck {
         let again = between(rng, at, until);
-        let long = Duration::from_millis(1 + rng.below(10_000));
+        let long = millis(1 + rng.below(10_000));
         let end = (again + long).min(quiet);
         if end <= again {
             continue;
@@ -357,7 +357,7 @@ fn second_blows(scenario: &mut Scenario, rng: &mut Rng) {
     }
     for partition in scenario.partitions.clone() {
         let at = between(rng, partition.at, partition.until);
-        let until = (at + Duration::from_millis(1 + rng.below(10_000))).min(quiet);
+        let until = (at + millis(1 + rng.below(10_000))).min(quiet);
         let nodes = 1 + rng.below(scenario.nodes as u64 - 1) as usize;
         if until > at {
             scenario.partitions.push(Partition { nodes, at, until, one_way: rng.chance(0.25) });

@@ -269,15 +269,12 @@ fn trees(world: &World, group: usize, members: &[NodeIx], flaws: &mut BTreeSet<F
     for root in tended {
         let known = all.remove(&root).unwrap_or_default();
         // Who has no room does not know it, and whose neighbours are all such finds no way.
-        let is_known = |node: &NodeIx| known.binary_search_by_key(node, |known| known.node).is_ok();
-        let is_left_out = !full.iter().all(is_known);
-        let is_flaw = |(node, twist): &(NodeIx, Twist)| match twist {
-            Twist::Unknown => !full.contains(node),
-            Twist::NoParent => !is_left_out,
-            _ => true,
-        };
-        let twisted = twists(root, members, &known).into_iter().filter(is_flaw);
-        flaws.extend(twisted.map(|(node, twist)| Flaw::Tree(node, group, root, twist)));
+        let has_no_room = |(node, twist): &(NodeIx, Twist)| *twist == Twist::Unknown && full.contains(node);
+        let mut twisted = twists(root, members, &known);
+        if twisted.iter().any(has_no_room) {
+            twisted.retain(|flaw| !has_no_room(flaw) && flaw.1 != Twist::NoParent);
+        }
+        flaws.extend(twisted.into_iter().map(|(node, twist)| Flaw::Tree(node, group, root, twist)));
     }
 }
 

@@ -128,7 +128,7 @@ impl Forest {
 
     /// Asks which trees these numbers stand for, as often as new ones may be checked.
     fn ask_for_anchors(&mut self, ground: &Ground<'_>, link: LinkId, mut unknown: Vec<TreeIx>) {
-        let has_room = self.trees.len() < ground.trees_max || self.stalest(ground.now).is_some();
+        let has_room = self.has_room(ground);
         let Some(neighbour) = self.links.get_mut(&link) else { return };
         let is_early = neighbour.asked_at.is_some_and(|at| ground.now < at + limits::ANCHOR_EVERY);
         if unknown.is_empty() || is_early || !has_room {
@@ -165,10 +165,9 @@ impl Forest {
         if tree.as_ref().is_some_and(|(_, tree)| !tree.may_begin(ground.now)) {
             return Ok(None);
         }
-        let (is_known, now) = (tree.is_some(), ground.now);
-        let has_room = is_known || self.trees.len() < ground.trees_max || self.stalest(now).is_some();
+        let has_room = tree.is_some() || self.has_room(ground);
         // Only a former run of ours can have signed another.
-        if anchor.root == ground.me || !has_room || !self.may_check(now, link) {
+        if anchor.root == ground.me || !has_room || !self.may_check(ground.now, link) {
             return Ok(None);
         }
         self.n_checked += 1;
@@ -181,11 +180,16 @@ impl Forest {
             return Ok(Some(ix));
         }
         if self.trees.len() >= ground.trees_max
-            && let Some(ix) = self.stalest(now)
+            && let Some(ix) = self.stalest(ground.now)
         {
             self.forget(ix);
         }
-        Ok(Some(self.insert(now, chain)))
+        Ok(Some(self.insert(ground.now, chain)))
+    }
+
+    /// Whether another tree is kept, if need be in place of one.
+    fn has_room(&self, ground: &Ground<'_>) -> bool {
+        self.trees.len() < ground.trees_max || self.stalest(ground.now).is_some()
     }
 
     /// The tree that is the first to make room for another: nobody borrows it any more.
