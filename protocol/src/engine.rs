@@ -284,11 +284,15 @@ impl Engine {
         self.groups.get_mut(&group).is_some_and(|group| group.accepts(lane))
     }
 
-    /// Whether all that was published has left: sealed, and written to whoever is linked. What nobody is there to hear
-    /// is not waited for.
+    /// Whether all that was published has left: sealed, and written to whoever is linked; and, where all are to be linked
+    /// with all, whether no author who is linked with a neighbour is yet to be met and told what is stored of its log. What
+    /// nobody is there to hear is not waited for.
     pub fn is_flushed(&self) -> bool {
+        let is_here = |author: &PeerId| !self.overlay.observers(author).is_empty();
+        let owes = |group: &Group| group.untold_authors(&self.me).any(is_here);
         self.groups.values().all(|group| group.is_flushed())
             && self.links.values().all(|link| link.queued() == 0)
+            && (self.overlay.is_partial() || !self.groups.values().any(|group| owes(group)))
     }
 
     /// What there is to know, for people.

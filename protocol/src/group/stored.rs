@@ -44,13 +44,23 @@ impl Group {
         }
     }
 
-    /// The node ends: what waits for others to share a frame waits no longer.
+    /// The node ends: what waits for others to share a frame waits no longer, and is said on every link. Of two that were
+    /// dialled at once the other side may have closed either, and there is no later to say it again in.
     pub(crate) fn finish(&mut self, cx: &mut Ctx<'_>) {
-        self.say_farewell(cx, Stay::Stopped);
-        if !self.unacknowledged.is_empty() {
-            self.acknowledge_at = Some(cx.now);
-            self.acknowledge(cx);
+        for (link, peer) in self.members.clone() {
+            self.send_stored(cx, link, peer);
         }
+        self.unacknowledged.clear();
+        self.acknowledge_at = None;
+        self.say_farewell(cx, Stay::Stopped);
+    }
+
+    /// Authors of what was stored since this node runs who are not linked, so that they were not told.
+    pub(crate) fn untold_authors(&self, me: &PeerId) -> impl Iterator<Item = &PeerId> {
+        let is_linked = |peer: &PeerId| self.members.values().any(|member| member == peer);
+        let written = self.logs.iter().filter(|(log, state)| state.n_written > 0 && log.lane.is_kept());
+        let authors = written.map(|(log, _)| &log.author);
+        authors.filter(move |author| *author != me && !is_linked(author))
     }
 
     /// What we have of a member's own logs, told when it is met, and when a link to it has ended while another stands:
