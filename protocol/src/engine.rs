@@ -292,7 +292,7 @@ impl Engine {
         let owes = |group: &Group| group.untold_authors(&self.me).any(is_here);
         self.groups.values().all(|group| group.is_flushed())
             && self.links.values().all(|link| link.queued() == 0)
-            && (self.overlay.is_partial() || !self.groups.values().any(|group| owes(group)))
+            && (self.overlay.is_partial() || !self.groups.values().any(owes))
     }
 
     /// What there is to know, for people.

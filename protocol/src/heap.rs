@@ -18,6 +18,11 @@ pub(crate) fn map<K, V>(map: &BTreeMap<K, V>) -> usize {
     map.len() * (size_of::<K>() + size_of::<V>()) * 3 / 2
 }
 
+/// Behind a map whose values lie apart, each in memory of its own. Of a few large values a tree leaves most places empty.
+pub(crate) fn boxes<K, V>(map: &BTreeMap<K, Box<V>>) -> usize {
+    self::map(map) + map.len() * size_of::<V>()
+}
+
 /// Behind a set.
 pub(crate) fn set<K>(set: &BTreeSet<K>) -> usize {
     set.len() * size_of::<K>() * 3 / 2

@@ -60,7 +60,7 @@ pub(crate) enum Way {
 pub(crate) struct Presence {
     me: PeerId,
     incarnation: Incarnation,
-    peers: BTreeMap<PeerId, Peer>,
+    peers: BTreeMap<PeerId, Box<Peer>>,
     health: Health,
     weather: Weather,
     /// Who observes a node need not be a neighbour of ours.
@@ -151,7 +151,7 @@ impl Presence {
     pub(crate) fn heap(&self) -> usize {
         let of_peers =
             self.peers.values().map(|known| heap::map(&known.alerts) + heap::set(&known.observers));
-        heap::map(&self.peers) + of_peers.sum::<usize>()
+        heap::boxes(&self.peers) + of_peers.sum::<usize>()
     }
 
     /// See [`crate::engine::Engine::table_sizes`].
@@ -196,7 +196,7 @@ impl Presence {
             self.note_stall(now, &peer);
         }
         self.make_room(now, &peer);
-        let known = self.peers.entry(peer).or_insert_with(|| Peer::new(incarnation, now));
+        let known = self.peers.entry(peer).or_insert_with(|| Box::new(Peer::new(incarnation, now)));
         let is_outdated = incarnation < known.incarnation
             || incarnation == known.incarnation && known.gone_at.is_some() && !known.said_goodbye;
         if is_outdated {

@@ -103,7 +103,7 @@ pub struct Host {
     /// What a mistake of the host could have struck so far.
     pub(crate) n_spoilable: u32,
     /// Dials under way.
-    pub(crate) dialing: BTreeMap<LinkId, (PeerId, End)>,
+    pub(crate) dialing: BTreeMap<LinkId, (PeerId, Box<End>)>,
     /// Probes under way.
     pub(crate) probing: BTreeSet<PeerId>,
     seed: u64,
@@ -113,7 +113,7 @@ pub struct Host {
     /// What spreads its messages in place of its engine.
     pub(crate) carrier: Option<Carrier>,
     /// Its ends of connections that it was told of.
-    pub links: BTreeMap<LinkId, End>,
+    pub links: BTreeMap<LinkId, Box<End>>,
 }
 
 /// A wall clock that is wrong.
@@ -220,8 +220,8 @@ impl Host {
 
     /// About how many bytes of memory the simulator has for it.
     pub(crate) fn memory(&self) -> [(&'static str, usize); 3] {
-        let links = self.links.len() * size_of::<(LinkId, End)>() * 3 / 2;
-        let ends = self.links.values().map(End::heap).sum::<usize>();
+        let links = self.links.len() * (size_of::<End>() + size_of::<(LinkId, Box<End>)>() * 3 / 2);
+        let ends = self.links.values().map(|end| end.heap()).sum::<usize>();
         let seen = (self.seen.ids.len() + self.seen.order.capacity()) * size_of::<u64>();
         let engine = if self.engine.is_some() { size_of::<Engine>() } else { 0 };
         let host = size_of::<Self>() - engine + self.backlog.len() * size_of::<Input>();

@@ -101,7 +101,7 @@ impl Group {
             return self.send_clock(cx, link, Part::Ask);
         }
         cx.toll.work += 4 + u32::try_from(logs.len() / 16).unwrap_or(u32::MAX);
-        let entries = logs.iter().map(|log| entry(*log, self.logs.get(log))).collect();
+        let entries = logs.iter().map(|log| entry(*log, self.logs.get(log).map(|state| &**state))).collect();
         cx.send(link, Class::Control, Clock { group: self.ix, part, entries });
     }
 }

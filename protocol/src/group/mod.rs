@@ -163,7 +163,7 @@ pub(crate) struct Group {
     /// Everybody who is, where not everybody is a neighbour.
     census: Census,
     outgoing: Outgoing,
-    logs: BTreeMap<LogId, LogState>,
+    logs: BTreeMap<LogId, Box<LogState>>,
     lanes: [OwnLane; 2],
     /// Sealed by us and on their way to the disk; seen by nobody before they and all before them are there.
     unreleased: BTreeMap<(Lane, Seq), Unreleased>,
@@ -329,7 +329,7 @@ impl Group {
     /// About how much memory its parts take, in bytes: the list of members, trees, logs, and what is announced and asked for.
     pub(crate) fn heap(&self) -> [usize; 4] {
         let of_logs = self.logs.values().map(|state| heap::map(&state.held)).sum::<usize>();
-        let logs = heap::map(&self.logs) + of_logs + self.held_bytes;
+        let logs = heap::boxes(&self.logs) + of_logs + self.held_bytes;
         [self.census.heap(), self.forest.heap(), logs, self.tree.heap() + self.repair.heap()]
     }
 
@@ -387,7 +387,7 @@ impl Group {
     }
 
     fn kept_logs(&self) -> impl Iterator<Item = (&LogId, &LogState)> + '_ {
-        self.logs.iter().filter(|(log, _)| log.lane.is_kept())
+        self.logs.iter().filter(|(log, _)| log.lane.is_kept()).map(|(log, state)| (log, &**state))
     }
 
     /// A hash over how far every kept log is complete.
@@ -491,7 +491,7 @@ impl Timer for Group {
 }
 
 /// What is not here of a log below `end`. Of a live log that was never heard only what is claimed will be asked for.
-fn missing(logs: &BTreeMap<LogId, LogState>, log: &LogId, end: Seq) -> Vec<(Seq, Seq)> {
+fn missing(logs: &BTreeMap<LogId, Box<LogState>>, log: &LogId, end: Seq) -> Vec<(Seq, Seq)> {
     match logs.get(log) {
         Some(state) => state.log.missing_below(end).collect(),
         None if end == 0 => Vec::new(),

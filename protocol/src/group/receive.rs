@@ -124,7 +124,7 @@ impl Group {
             let first = seq - u64::from(skip).min(seq);
             let first = self.repair.first_claimed(&log).map_or(first, |claimed| claimed.min(first));
             let fresh = LogState { log: Log::starting_at(first), delivered: first, ..LogState::default() };
-            self.logs.insert(log, fresh);
+            self.logs.insert(log, Box::new(fresh));
         }
         match self.place(cx, log, &envelope) {
             Placed::New => {}

@@ -63,7 +63,7 @@ impl Shard {
         host.n_dials += 1;
         let from = host.ix;
         let link = LinkId((from as u64 + 1) << 32 | u64::from(host.n_dials));
-        host.dialing.insert(link, (peer, End::new(to.unwrap_or(from))));
+        host.dialing.insert(link, (peer, Box::new(End::new(to.unwrap_or(from)))));
         self.schedule_own(topology, local, now + DIAL_TIMEOUT, To::DialTimeout { link });
         if let Some(to) = to {
             self.tell(topology, local, to, To::Dialed { from, link, peer });
@@ -90,7 +90,7 @@ impl Shard {
         };
         if answer == Answer::Accepted {
             self.tally.n_connections += 1;
-            self.hosts[local].links.insert(link, End::new(from));
+            self.hosts[local].links.insert(link, Box::new(End::new(from)));
             self.link_up(topology, local, link, false);
         }
         self.tell(topology, local, from, To::Answered { link, answer });

@@ -45,6 +45,11 @@ pub(super) struct Misses {
 
 impl Misses {
     const PROVEN: Self = Self { n: 0, last: None, is_proven: true };
+
+    /// Nothing was missed, and nothing has shown that what is missed comes late.
+    pub(super) fn is_default(&self) -> bool {
+        self.n == 0 && self.last.is_none() && !self.is_proven
+    }
 }
 
 impl Forest {
@@ -77,8 +82,8 @@ impl Forest {
     /// A parent brought something after all, if late.
     pub(super) fn on_late(&mut self, link: LinkId, log: LogId, seq: Seq) {
         self.take_misses(log, seq, |parent| parent == link);
-        let Some(Neighbour { used, .. }) = self.links.get_mut(&link) else { return };
-        let misses = &mut used.misses;
+        let Some(neighbour) = self.links.get_mut(&link) else { return };
+        let misses = &mut neighbour.used.misses;
         if misses.last.is_some_and(|(_, last)| covers(&last, log, seq)) {
             *misses = Misses::PROVEN;
         }
@@ -132,7 +137,10 @@ impl Forest {
 
     fn on_missed(&mut self, ground: &mut Ground<'_>, Miss { parent, ix, range }: Miss) {
         let now = ground.now;
-        let Some(Neighbour { used, peer, .. }) = self.links.get_mut(&parent) else { return };
+        let Some(Neighbour { used, peer, .. }) = self.links.get_mut(&parent).map(|parent| &mut **parent)
+        else {
+            return;
+        };
         let misses = &mut used.misses;
         let ago = misses.last.map(|(at, _)| now - at);
         if ago.is_some_and(|ago| ago >= limits::SHUN_MIN) {

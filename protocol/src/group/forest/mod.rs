@@ -42,6 +42,8 @@ use tree::{News, Tree};
 const COST_UNKNOWN: u16 = 250;
 /// The most that one link adds.
 const COST_MAX: u16 = 20_000;
+/// From so many who have left on they are gone through each time there are twice as many.
+const LOOK_FROM: usize = 16;
 /// Unknown anchors of one neighbour.
 const ANCHORS: Rate = Rate { burst: limits::ANCHORS_BURST, tokens: 1, period: limits::ANCHOR_EVERY };
 
@@ -96,10 +98,10 @@ pub(crate) enum Junk {
 /// All trees of one group.
 #[derive(Debug, Default)]
 pub(crate) struct Forest {
-    links: BTreeMap<LinkId, Neighbour>,
+    links: BTreeMap<LinkId, Box<Neighbour>>,
     /// What those had used up who have left: it is not given back for coming again.
     left: BTreeMap<PeerId, Used>,
-    trees: BTreeMap<TreeIx, Tree>,
+    trees: BTreeMap<TreeIx, Box<Tree>>,
     by_root: BTreeMap<PeerId, TreeIx>,
     /// Which of our trees a neighbour's number stands for.
     theirs: BTreeMap<(LinkId, TreeIx), TreeIx>,
@@ -135,12 +137,20 @@ struct Used {
     misses: Misses,
 }
 
+impl Used {
+    /// A new one would be the same.
+    fn is_whole(&mut self, now: Timestamp) -> bool {
+        self.anchors.refill(now, ANCHORS);
+        self.anchors.has(ANCHORS.burst) && self.misses.is_default()
+    }
+}
+
 impl Forest {
     /// Bytes of memory behind it, about.
     pub(crate) fn heap(&self) -> usize {
         let of_trees = self.trees.values().map(|tree| heap::list(&tree.vias)).sum::<usize>();
         let numbers = heap::map(&self.by_root) + heap::map(&self.theirs);
-        heap::map(&self.trees) + of_trees + numbers + heap::map(&self.links) + heap::map(&self.left)
+        heap::boxes(&self.trees) + of_trees + numbers + heap::boxes(&self.links) + heap::map(&self.left)
     }
 
     pub(crate) fn take_facts(&mut self) -> Vec<Fact> {
@@ -169,7 +179,7 @@ impl Forest {
     /// All trees, for people and checkers.
     pub(crate) fn status(&self, now: Timestamp) -> Vec<TreeStatus> {
         let peer = |link: &LinkId| self.links.get(link).map(|neighbour| neighbour.peer);
-        let tree = |(ix, tree): (&TreeIx, &Tree)| {
+        let status = |ix: &TreeIx, tree: &Tree| {
             let own = self.roots.own().filter(|own| own.ix == *ix);
             let is_fresh = now - tree.heard_at < limits::TREE_FRESH;
             TreeStatus {
@@ -180,7 +190,7 @@ impl Forest {
                 is_tended: own.map_or(is_fresh, Own::is_tended),
             }
         };
-        self.trees.iter().map(tree).collect()
+        self.trees.iter().map(|(ix, tree)| status(ix, tree)).collect()
     }
 
     // Links.
@@ -194,13 +204,14 @@ impl Forest {
         let branch = (1..=u8::MAX).find(|branch| !taken.contains(branch)).unwrap_or(u8::MAX);
         let fresh = Used { anchors: Bucket::full(ground.now, ANCHORS), misses: Misses::default() };
         let used = self.left.remove(&peer).unwrap_or(fresh);
-        self.links.insert(link, Neighbour { peer, up_at: ground.now, branch, asked_at: None, used });
+        let neighbour = Neighbour { peer, up_at: ground.now, branch, asked_at: None, used };
+        self.links.insert(link, Box::new(neighbour));
         self.tell_everything(ground, link);
     }
 
     pub(crate) fn link_down(&mut self, ground: &mut Ground<'_>, link: LinkId) {
-        let Some(Neighbour { peer, used, .. }) = self.links.remove(&link) else { return };
-        self.remember(peer, used);
+        let Some(neighbour) = self.links.remove(&link) else { return };
+        self.remember(ground.now, neighbour.peer, neighbour.used);
         self.theirs.retain(|(of, _), _| *of != link);
         for ix in self.all() {
             let Some(tree) = self.trees.get_mut(&ix) else { continue };
@@ -212,7 +223,10 @@ impl Forest {
         }
     }
 
-    fn remember(&mut self, peer: PeerId, used: Used) {
+    fn remember(&mut self, now: Timestamp, peer: PeerId, used: Used) {
+        if self.left.len() >= LOOK_FROM && self.left.len().is_power_of_two() {
+            self.left.retain(|_, used| !used.is_whole(now));
+        }
         if !self.left.contains_key(&peer) && self.left.len() >= limits::SHUNNED_MAX {
             let first = self.left.iter().min_by_key(|(_, used)| used.anchors.since()).map(|(peer, _)| *peer);
             first.and_then(|first| self.left.remove(&first));
@@ -415,7 +429,8 @@ impl Forest {
                 self.tell_all(ground, ix, None);
             }
         }
-        self.next = self.trees.values().map(Tree::next_deadline).chain(self.roots.next_deadline()).min();
+        self.next =
+            self.trees.values().map(|tree| tree.next_deadline()).chain(self.roots.next_deadline()).min();
     }
 
     fn wake_at(&mut self, at: Timestamp) {
@@ -455,7 +470,7 @@ impl Forest {
         let ix = self.last_ix;
         self.grew_at = Some(now);
         self.by_root.insert(chain.anchor.root, ix);
-        self.trees.insert(ix, Tree::new(now, chain));
+        self.trees.insert(ix, Box::new(Tree::new(now, chain)));
         self.look_at(ix);
         ix
     }
