@@ -26,6 +26,7 @@ pub mod id;
 pub mod io;
 pub mod limits;
 mod link;
+mod measure;
 pub mod message;
 mod overlay;
 pub mod persist;

@@ -490,6 +490,8 @@ pub const REFUTE_WAIT_BAD: Duration = Duration::from_secs(2);
 /// Who voted against a member in vain is not heard against it again for so long: until the last call of one who finds
 /// itself alone.
 pub const VOTE_AGAIN: Duration = Duration::from_secs(25);
+/// Of so many who voted against one member that is remembered.
+pub const VOTERS_IN_VAIN_MAX: usize = 16;
 /// One in so many members voted against together is a cut network, if it is at least [`PARTITION_MAX`].
 pub const PARTITION_MEMBERS_SHARE: usize = 32;
 /// Who has learnt of a member, or lost one, tells its neighbours its digest, one after the other, so long apart: what was
@@ -501,6 +503,9 @@ pub const SUMS_DELAY: Duration = Duration::from_millis(1000);
 pub const SUMS_PAUSE: Duration = Duration::from_secs(4);
 /// A page of members that has not come after so long is asked for elsewhere.
 pub const PAGE_PATIENCE: Duration = Duration::from_secs(5);
+/// Pages follow each other at least so far apart: their signatures are checked at nobody's cost but this node's, a tenth of a
+/// second in each.
+pub const PAGE_PAUSE: Duration = Duration::from_millis(20);
 /// A timer that fires this much late says that this node is starved.
 pub const LATE_TIMER: Duration = Duration::from_millis(200);
 /// Nodes remembered, linked ones aside; the gone so that old news of them is known to be old.

@@ -19,6 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["bucket"],
     &["id"],
     &["limits"],
+    &["measure"],
     &["bounds"],
     &["error"],
     &["hash"],

@@ -90,10 +90,18 @@ impl Group {
         let (identity, seq) = (cx.identity, *cx.n_words);
         let fact = self.in_census(cx, |census, ground| census.say(ground, identity, seq, stay));
         self.pass_on(cx, &fact, None);
-        let pause = self.census.word_pause();
-        // Not all at once, after they came at once.
+        self.outgoing.say_at = self.outgoing.has_said.then(|| self.next_word_at(cx));
+    }
+
+    /// When this node says that it is there once more if it says so now: not all at once, after they came at once.
+    fn next_word_at(&self, cx: &Ctx<'_>) -> Timestamp {
         let share = u32::from(cx.me.0[1]) + 192;
-        self.outgoing.say_at = self.outgoing.has_said.then(|| cx.now + pause / 256 * share);
+        cx.now + self.census.word_pause() / 256 * share
+    }
+
+    #[cfg(test)]
+    pub(crate) fn says_again_at(&self) -> Option<Timestamp> {
+        self.outgoing.say_at
     }
 
     /// Says at once that it leaves, if anybody was told that it is there.
@@ -150,14 +158,14 @@ impl Group {
     ) -> Result<(), Fault> {
         match talk {
             Frame::News(news) => self.take_facts(cx, link, &news.facts, Some(news.tree)),
-            Frame::Members(members) => {
-                let is_page = self.census.is_page(link);
-                self.take_facts(cx, link, &members.facts, (!is_page).then_some(FLOOD))?;
-                if is_page {
-                    self.in_census(cx, |census, ground| census.on_page(ground, link, members));
-                }
-                Ok(())
+            Frame::Members(members) if self.census.is_page(link) => {
+                let before = *cx.toll;
+                let taken = self.take_facts(cx, link, &members.facts, None);
+                *cx.toll = before;
+                self.in_census(cx, |census, ground| census.on_page(ground, members));
+                taken
             }
+            Frame::Members(members) => self.take_facts(cx, link, &members.facts, Some(FLOOD)),
             _ => self.in_census(cx, |census, ground| {
                 match talk {
                     Frame::MembersAsk(ask) => census.on_ask(ground, link, ask),
@@ -308,6 +316,11 @@ impl Group {
         };
         let before = self.census.digest();
         let result = f(&mut self.census, &ground);
+        if self.census.digest().n < before.n {
+            // In a smaller group words are expected more often.
+            let soonest = self.next_word_at(cx);
+            self.outgoing.say_at = self.outgoing.say_at.map(|at| at.min(soonest));
+        }
         if self.census.digest() != before {
             // Whoever missed it finds that out.
             self.outgoing.n_untold = self.members.len();

@@ -10,16 +10,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Way;
 use crate::id::{Incarnation, PeerId};
 use crate::limits;
+use crate::measure::{AtMost, Measure, OF_OBSERVERS};
 use crate::time::Timestamp;
 use crate::wire::frame::{Alert, Alive};
 
+/// What one neighbour may make travel.
+const FROM_ONE: AtMost = AtMost {
+    window: limits::RUMOURS_WINDOW,
+    of_one: limits::RUMOURS_FROM_ONE,
+    peers: limits::CONNECTIONS_MAX,
+};
 #[derive(Debug, Default)]
 pub(super) struct Rumours {
     about: BTreeMap<PeerId, Rumour>,
-    /// How much came since the window began: from each neighbour, and of each observer.
-    from: BTreeMap<PeerId, u32>,
-    of: BTreeMap<PeerId, u32>,
-    window: Timestamp,
+    /// How much came from each neighbour, and of each observer.
+    from: Measure,
+    of: Measure,
 }
 
 /// What was last said of a node.
@@ -112,24 +118,11 @@ impl Rumours {
 
     /// Whether a neighbour and the one who signed may say more for now.
     fn admits(&mut self, now: Timestamp, way: Way, signer: PeerId) -> bool {
-        if now - self.window >= limits::RUMOURS_WINDOW {
-            self.window = now;
-            self.from.clear();
-            self.of.clear();
-        }
-        if let Way::Neighbour(from) = way {
-            let n_from = self.from.entry(from).or_default();
-            if *n_from >= limits::RUMOURS_FROM_ONE {
-                return false;
-            }
-            *n_from += 1;
-        }
-        if self.of.len() >= limits::RUMOURS_OF_MAX && !self.of.contains_key(&signer) {
-            return false;
-        }
-        let n_of = self.of.entry(signer).or_default();
-        *n_of += 1;
-        *n_of <= limits::RUMOURS_OF_ONE
+        let is_admitted = match way {
+            Way::Neighbour(from) => self.from.admits(now, FROM_ONE, from),
+            Way::Group => true,
+        };
+        is_admitted && self.of.admits(now, OF_OBSERVERS, signer)
     }
 }
 

@@ -29,3 +29,69 @@ fn a_refutation_goes_through_the_group_in_a_mesh_too() {
     assert_eq!(bench.engine.presence.incarnation(), Incarnation(8));
     assert_eq!(n_news(&bench), 2, "that it is there still");
 }
+
+/// Words of so many, in the order of their ids.
+fn words_of(n: u64, seq: u32, stay: Stay) -> Vec<Fact> {
+    let word = |n: u64| {
+        let mut seed = [9; 32];
+        seed[..8].copy_from_slice(&n.to_le_bytes());
+        let someone = Identity::from_seed(seed);
+        Fact::Said(MemberRecord::new(&key().topic_tag(), Incarnation(1), seq, stay, &someone).into())
+    };
+    let mut words: Vec<Fact> = (0..n).map(word).collect();
+    words.sort_by_key(|word| *word.subject());
+    words
+}
+
+/// Goal: a neighbour that brings the pages that it was asked for is not blamed for the work they make, however near it is; who
+/// brings as much unasked is. Method: 110 pages, as fast as they are asked for.
+#[test]
+fn pages_that_were_asked_for_cost_their_sender_nothing() {
+    let words = words_of(110 * limits::FACTS_MAX as u64, 1, Stay::Here);
+    let ask = Frame::from(MembersAsk { group: 1, after: PeerId([0; 32]) }).kind();
+    for is_asked in [true, false] {
+        let mut bench = Bench::new();
+        let link = bench.member();
+        bench.say(link, Shuffle { reply: false, peers: Vec::new() });
+        if is_asked {
+            let digest = MembersDigest { n: 8000, sum: 7 };
+            bench.say(link, Roots { roots: vec![(1, [0; 32], digest)] });
+        }
+        for (n, page) in words.chunks(limits::FACTS_MAX).enumerate() {
+            let n_asked = bench.sent.get(&ask).copied().unwrap_or_default();
+            assert_eq!(n_asked, if is_asked { n + 1 } else { 0 });
+            let more_after = page.last().map(|last| *last.subject());
+            bench.say(link, Members { group: 1, facts: page.to_vec(), more_after });
+            bench.pass(limits::PAGE_PAUSE);
+        }
+        let peer = bench.hostile.peer_id();
+        assert_eq!(bench.engine.conduct.held_against(bench.now, &peer) == 0, is_asked);
+        assert!(words.iter().all(|word| bench.group().is_member(word.subject())));
+    }
+}
+
+/// Goal: in a group that has become small everybody says more often that it is there, as is expected of it there. Method: of
+/// a thousand most leave.
+#[test]
+fn words_come_sooner_after_a_group_has_shrunk() {
+    let mut bench = Bench::new();
+    let link = bench.member();
+    bench.say(link, Shuffle { reply: false, peers: Vec::new() });
+    let words = words_of(1000, 1, Stay::Here);
+    bench.pass(limits::WORD_DELAY);
+    for facts in words.chunks(limits::FACTS_MAX) {
+        bench.say(link, News { group: 1, tree: FLOOD, facts: facts.to_vec() });
+        bench.say(link, Beat { n: 1, echo: 0, held: 0, ask: 0 });
+        bench.pass(Duration::from_secs(1));
+    }
+    let next = |bench: &Bench| bench.group().says_again_at().expect("it has said so once");
+    // Any later word of its own is said when there are as many.
+    let vote = Alert::new(bench.engine.me, bench.engine.presence.incarnation(), 3, &bench.hostile);
+    bench.say(link, vote);
+    let share = bench.now + limits::WORD_EVERY_MEMBER * 1000 * 3 / 4;
+    assert!(next(&bench) >= share, "{:?} {share:?}", next(&bench));
+    for facts in words_of(900, 2, Stay::Left).chunks(limits::FACTS_MAX) {
+        bench.say(link, News { group: 1, tree: FLOOD, facts: facts.to_vec() });
+    }
+    assert!(next(&bench) <= bench.now + limits::WORD_EVERY * 7 / 4);
+}

@@ -29,11 +29,20 @@ struct Asked {
     link: LinkId,
     at: Timestamp,
     after: PeerId,
+    /// The page has come, and what comes after this one is asked for next.
+    next: Option<PeerId>,
+}
+
+impl Asked {
+    fn next_at(&self) -> Option<Timestamp> {
+        self.next.map(|_| self.at + limits::PAGE_PAUSE)
+    }
 }
 
 impl Compare {
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        self.due.values().copied().min()
+        let next_page = self.asked.and_then(|asked| asked.next_at());
+        self.due.values().copied().chain(next_page).min()
     }
 
     /// Most neighbours have samples: what one of them does not list it does not pass on.
@@ -77,6 +86,10 @@ impl Census {
     }
 
     pub(super) fn compare_when_due(&mut self, ground: &Ground<'_>) {
+        let asked = self.compare.asked.filter(|asked| asked.next_at().is_some_and(|at| at <= ground.now));
+        if let Some((link, next)) = asked.and_then(|asked| Some((asked.link, asked.next?))) {
+            self.ask(ground, link, next);
+        }
         let due = self.compare.due.iter().filter(|(_, at)| **at <= ground.now);
         for link in due.map(|(link, _)| *link).collect::<Vec<_>>() {
             self.compare.due.remove(&link);
@@ -150,7 +163,7 @@ impl Census {
     // Pages.
 
     fn ask(&mut self, ground: &Ground<'_>, link: LinkId, after: PeerId) {
-        self.compare.asked = Some(Asked { link, at: ground.now, after });
+        self.compare.asked = Some(Asked { link, at: ground.now, after, next: None });
         self.frames.push((link, Class::Control, MembersAsk { group: ground.group, after }.into()));
     }
 
@@ -163,22 +176,23 @@ impl Census {
         self.frames.push((link, Class::Bulk, members.into()));
     }
 
-    /// Whether what comes from this neighbour are the pages that we asked for: everybody else knows what is in them.
+    /// Whether what comes from this neighbour is a page that we asked for: everybody else knows what is in it, and to check
+    /// it is not the neighbour's fault.
     pub(crate) fn is_page(&self, link: LinkId) -> bool {
-        self.compare.asked.is_some_and(|asked| asked.link == link)
+        self.compare.asked.is_some_and(|asked| asked.link == link && asked.next.is_none())
     }
 
     /// The page was taken in. The next one is asked for if this one was full, and ends where it says.
-    pub(crate) fn on_page(&mut self, ground: &Ground<'_>, link: LinkId, page: &Members) {
+    pub(crate) fn on_page(&mut self, ground: &Ground<'_>, page: &Members) {
         let last = page.facts.last().filter(|_| page.facts.len() == limits::FACTS_MAX);
         let last = last.map(|fact| *fact.subject());
         // Who does not go on would be asked for ever.
         let goes_on = |after: &PeerId| {
             last == Some(*after) && self.compare.asked.is_some_and(|asked| *after > asked.after)
         };
-        match page.more_after.filter(|after| goes_on(after) && !self.is_full(ground)) {
-            Some(after) => self.ask(ground, link, after),
-            None => self.compare.asked = None,
-        }
+        let next = page.more_after.filter(|after| goes_on(after) && !self.is_full(ground));
+        self.compare.asked =
+            self.compare.asked.filter(|_| next.is_some()).map(|asked| Asked { next, ..asked });
+        self.compare_when_due(ground);
     }
 }

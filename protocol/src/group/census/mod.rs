@@ -26,6 +26,7 @@ use crate::heap;
 use crate::id::{Incarnation, LinkId, PeerId, TopicTag};
 use crate::io::{PresenceCause, PresenceState};
 use crate::limits;
+use crate::measure::Measure;
 use crate::time::{Duration, Timestamp};
 use crate::wire::frame::{Alert, Class, Fact, Frame, GroupIx, MemberRecord, MembersDigest, Stay, member_id};
 use compare::Compare;
@@ -83,7 +84,7 @@ pub(crate) enum Heard {
 pub(crate) enum Worth {
     /// New: it is passed on.
     News,
-    /// New, and left to the comparing of lists: of this member too much was passed on.
+    /// New, and left to the comparing of lists: of this member too much was passed on, or it never was one.
     Noted,
     /// Known, or of no use.
     Old,
@@ -109,6 +110,8 @@ pub(crate) struct Census {
     cases: BTreeMap<PeerId, Case>,
     /// The votes by which others were found to be gone.
     proofs: BTreeMap<PeerId, Vec<Arc<Alert>>>,
+    /// What everybody's votes make travel.
+    voters: Measure,
     compare: Compare,
     heard: Vec<Heard>,
     frames: Vec<(LinkId, Class, Frame)>,
@@ -129,8 +132,8 @@ struct Member {
     word: Arc<MemberRecord>,
     /// When it said so, as far as this node knows, or when it was gone: in seconds of [`Timestamp`].
     changed_at: u32,
-    /// Others say that it is gone in this incarnation.
-    is_gone: bool,
+    /// Whether it is thought gone in this incarnation.
+    gone: Gone,
     /// Words of it that were passed on within a span of [`limits::WORDS_WINDOW`], and which span that was.
     n_passed: u8,
     passed_in: u16,
@@ -138,14 +141,24 @@ struct Member {
 
 const _: () = assert!(size_of::<Member>() == 32);
 
+/// Whether a member whose last word was that it is there is gone all the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Gone {
+    Not,
+    /// It did not say for long that it is there: any later word shows that it is.
+    Silent,
+    /// Others say so, or presence: it has to rise above that.
+    Found,
+}
+
 impl Member {
     fn is_here(&self) -> bool {
-        self.word.stay == Stay::Here && !self.is_gone
+        self.word.stay == Stay::Here && self.gone == Gone::Not
     }
 
     fn new(id: u64, word: Arc<MemberRecord>, changed_at: u32) -> Self {
         let first = first_of(&word.peer);
-        Self { first, id, word, changed_at, is_gone: false, n_passed: 0, passed_in: 0 }
+        Self { first, id, word, changed_at, gone: Gone::Not, n_passed: 0, passed_in: 0 }
     }
 
     fn peer(&self) -> &PeerId {
@@ -227,6 +240,10 @@ impl Census {
         self.members.len()
     }
 
+    fn n_absent(&self) -> usize {
+        self.members.len() - self.n_here
+    }
+
     // What is said.
 
     /// This node's own word, to be passed on.
@@ -260,23 +277,28 @@ impl Census {
             let word = &known.word;
             let is_later =
                 (record.incarnation, record.seq, record.stay) > (word.incarnation, word.seq, word.stay);
-            let is_dead = known.is_gone && record.incarnation <= word.incarnation;
+            let is_dead = known.gone == Gone::Found && record.incarnation <= word.incarnation;
             if !is_later || is_dead && record.stay == Stay::Here {
                 let is_behind = record.stay == Stay::Here && !known.is_here();
                 return Ok(if is_behind { Worth::Outdated } else { Worth::Old });
             }
-        } else if self.is_full(ground) {
+        } else if self.is_full(ground) || record.stay != Stay::Here && self.n_absent() >= limits::GONE_MAX {
             return Ok(Worth::Old);
         }
         *toll += limits::SIGNATURE_TOLL;
         record.verify(&ground.tag).map_err(|_| Junk)?;
+        // The farewell of somebody who never came makes an older word void. Anybody can invent as many as he likes.
+        let is_idle = record.stay != Stay::Here && !self.members.contains(&record.peer);
+        // Who lets others vote against it so as to answer is stopped where their votes are.
+        let answers =
+            self.votes_against(&record.peer).iter().any(|vote| vote.incarnation < record.incarnation);
         if !self.members.contains(&record.peer) {
             self.make_room(self.room_for_others(ground));
         }
         self.put(ground.now, record);
         self.is_sample |= self.is_full(ground);
         let may_pass = self.members.get_mut(&record.peer).is_some_and(|known| known.may_pass(ground.now));
-        Ok(if may_pass { Worth::News } else { Worth::Noted })
+        Ok(if (may_pass || answers) && !is_idle { Worth::News } else { Worth::Noted })
     }
 
     /// A word that was found to be good, and later than what was known.
@@ -326,7 +348,7 @@ impl Census {
             return;
         }
         if let Some(member) = self.members.get_mut(peer) {
-            (member.is_gone, member.changed_at) = (true, seconds(now));
+            (member.gone, member.changed_at) = (Gone::Found, seconds(now));
             self.heard.push(Heard::Left(*peer, cause));
         }
         self.forget_some();
@@ -346,11 +368,11 @@ impl Census {
     /// What shows that a member is there, or that it is not. Where lists are samples an answer to the votes may have come
     /// to nothing on its way here, and would not follow them: nothing is told of who is gone.
     pub(crate) fn facts_about(&self, peer: &PeerId) -> Vec<Fact> {
-        let known = self.members.get(peer).filter(|member| !(member.is_gone && self.may_miss_answers()));
+        let known =
+            self.members.get(peer).filter(|member| member.gone == Gone::Not || !self.may_miss_answers());
         let Some(member) = known else { return Vec::new() };
-        if member.is_gone {
-            let proof = self.cases.get(peer).map(|case| &case.votes).or_else(|| self.proofs.get(peer));
-            return proof.into_iter().flatten().cloned().map(Fact::Vote).collect();
+        if member.gone != Gone::Not {
+            return self.votes_against(peer).iter().cloned().map(Fact::Vote).collect();
         }
         vec![Fact::Said(member.word.clone())]
     }
@@ -393,7 +415,7 @@ impl Census {
 
     /// Who is not there any more is remembered for a while, so that old news of it are known to be old.
     fn forget_some(&mut self) {
-        while self.members.len() - self.n_here > limits::GONE_MAX && self.forget_oldest() {}
+        while self.n_absent() > limits::GONE_MAX && self.forget_oldest() {}
     }
 
     fn forget(&mut self, peer: &PeerId) {
@@ -445,6 +467,7 @@ impl Census {
             if self.is_here(&peer) {
                 if !ground.watches(&peer) {
                     self.set_gone(ground.now, &peer, PresenceCause::TimedOut);
+                    self.members.get_mut(&peer).into_iter().for_each(|member| member.gone = Gone::Silent);
                 }
             } else {
                 self.forget(&peer);

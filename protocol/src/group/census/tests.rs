@@ -1,5 +1,7 @@
 //! The census as a table of who said what, and two of them that compare.
 
+mod liars;
+
 use super::*;
 use crate::wire::frame::{Frame, Members, check};
 
@@ -127,7 +129,7 @@ fn hear(bench: &mut Bench, link: LinkId, frame: &Frame) {
                 }
             }
             if bench.census.is_page(link) {
-                bench.with(|census, ground| census.on_page(ground, link, members));
+                bench.with(|census, ground| census.on_page(ground, members));
             }
         }
         _ => bench.with(|census, ground| match frame {
@@ -508,8 +510,9 @@ fn pages_that_do_not_go_on_are_not_asked_for() {
         bench.with(|census, ground| census.on_members_digest(ground, link, digest));
         bench.census.take_frames();
         for page in pages {
+            bench.pass(limits::PAGE_PAUSE);
             assert!(bench.census.is_page(link));
-            bench.with(|census, ground| census.on_page(ground, link, page));
+            bench.with(|census, ground| census.on_page(ground, page));
         }
         assert_eq!((bench.census.take_frames().len(), bench.census.is_page(link)), (n_asked, false));
     }
@@ -574,6 +577,8 @@ fn who_is_silent_for_long_is_gone() {
     }
     bench.pass(limits::SWEEP_EVERY * 2);
     assert_eq!((bench.has(1), bench.has(2)), (false, true));
+    assert_eq!(bench.take(&said(1, 5, 2, Stay::Here)), Ok(Worth::News), "nobody has voted against it");
+    assert!(bench.has(1));
 }
 
 /// Goal: who slept does not bring the dead back. Method: it forgets all but its neighbours, and learns the rest again.

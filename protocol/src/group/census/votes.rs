@@ -3,6 +3,7 @@
 //! Presence judges neighbours by what it sees and what others say. Of all others there is only what is said: three
 //! votes of members, or those of all who watch it if they are fewer, and a second in which it could have spoken.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -10,18 +11,20 @@ use super::{Census, Ground, Heard, Junk, Worth};
 use crate::id::{Incarnation, PeerId};
 use crate::io::{PresenceCause, PresenceState};
 use crate::limits;
+use crate::measure::OF_OBSERVERS;
 use crate::time::{Duration, Timestamp};
 use crate::wire::frame::{Alert, Fact, Stay, TreeIx};
 
 /// What is said against one member.
 #[derive(Debug)]
 pub(super) struct Case {
-    /// In this run, or in one that it has left behind, if it has risen.
-    incarnation: Incarnation,
-    /// Of different members, sorted by observer; at most [`limits::VOTES`], those of the lowest ids. Nobody stops one
-    /// of these on its way, so everybody has the same in the end: whichever three came first are not the same three
-    /// everywhere, and each would be stopped somewhere.
-    pub(super) votes: Vec<Arc<Alert>>,
+    /// Of different members, against this run or one that was not heard of yet; at most [`limits::VOTES`], those against
+    /// the latest run, and of these those of the lowest ids. Nobody stops one of these on its way, so everybody has the
+    /// same in the end: whichever three came first are not the same three everywhere, and each would be stopped somewhere.
+    votes: Vec<Arc<Alert>>,
+    /// Who is not heard for now, and since when: their votes were disproved, or gave way to others. At most
+    /// [`limits::VOTERS_IN_VAIN_MAX`]; the oldest makes room.
+    in_vain: Vec<(PeerId, Timestamp)>,
     /// The trees along which this node has passed votes on; at most [`limits::VOTES`].
     trees: Vec<TreeIx>,
     /// When the first one came.
@@ -32,15 +35,15 @@ pub(super) struct Case {
     is_cut_off: bool,
     /// The votes were said again, to those who have been cut off and may have come back.
     is_repeated: bool,
-    /// It has disproved the votes.
+    /// When it has disproved the last vote. There are none, then.
     risen_at: Option<Timestamp>,
 }
 
 impl Case {
-    fn new(now: Timestamp, incarnation: Incarnation) -> Self {
+    fn new(now: Timestamp) -> Self {
         Self {
-            incarnation,
             votes: Vec::new(),
+            in_vain: Vec::new(),
             trees: Vec::new(),
             since: now,
             agreed_at: None,
@@ -56,20 +59,66 @@ impl Case {
         watchers.unwrap_or(0).clamp(1, limits::VOTES)
     }
 
-    /// Whether another observer's vote is one of those that everybody is to have.
-    fn wants(&self, observer: &PeerId) -> bool {
-        let is_lower = self.votes.last().is_some_and(|last| *observer < last.observer);
-        !self.has_vote_of(observer) && (self.votes.len() < limits::VOTES || is_lower)
+    /// Whether a vote is one of those that everybody is to have. Each observer is heard once.
+    fn wants(&self, now: Timestamp, alert: &Alert) -> bool {
+        let observer = &alert.observer;
+        let is_heard = self.votes.iter().any(|vote| vote.observer == *observer)
+            || self.in_vain.iter().any(|(vain, at)| vain == observer && now - *at < limits::VOTE_AGAIN);
+        let is_before = self.votes.last().is_some_and(|last| rank(alert) < rank(last));
+        !is_heard && (self.votes.len() < limits::VOTES || is_before)
+    }
+
+    /// Takes a vote that is wanted.
+    fn put(&mut self, now: Timestamp, alert: &Arc<Alert>) {
+        if self.risen_at.is_some() {
+            let in_vain = std::mem::take(&mut self.in_vain);
+            *self = Self { in_vain, ..Self::new(now) };
+        }
+        let at = self.votes.partition_point(|vote| rank(vote) < rank(alert));
+        self.votes.insert(at, alert.clone());
+        for last in self.votes.split_off(self.votes.len().min(limits::VOTES)) {
+            self.hear_no_more(now, last.observer);
+        }
+        self.agree(now);
+    }
+
+    fn agree(&mut self, now: Timestamp) {
+        if self.votes.len() >= self.needed() {
+            self.agreed_at.get_or_insert(now);
+        }
+    }
+
+    /// Those votes are void that are not against this run or a later one, or all of them.
+    fn disprove(&mut self, now: Timestamp, run: Option<Incarnation>) {
+        let is_void = |vote: &Arc<Alert>| run.is_none_or(|run| vote.incarnation < run);
+        let (void, left): (Vec<_>, Vec<_>) = std::mem::take(&mut self.votes).into_iter().partition(is_void);
+        self.votes = left;
+        if self.votes.is_empty() {
+            self.risen_at.get_or_insert(now);
+        } else if !void.is_empty() {
+            (self.since, self.agreed_at) = (now, None);
+            self.agree(now);
+        }
+        void.iter().for_each(|vote| self.hear_no_more(now, vote.observer));
+    }
+
+    fn hear_no_more(&mut self, now: Timestamp, observer: PeerId) {
+        self.in_vain.retain(|(vain, at)| *vain != observer && now - *at < limits::VOTE_AGAIN);
+        if self.in_vain.len() >= limits::VOTERS_IN_VAIN_MAX {
+            self.in_vain.remove(0);
+        }
+        self.in_vain.push((observer, now));
     }
 
     /// Whether this very vote is one of those that are not disproved.
     fn stands(&self, alert: &Alert) -> bool {
-        self.risen_at.is_none() && self.incarnation == alert.incarnation && self.has_vote_of(&alert.observer)
+        self.votes.iter().any(|vote| vote.observer == alert.observer && vote.incarnation == alert.incarnation)
     }
+}
 
-    fn has_vote_of(&self, observer: &PeerId) -> bool {
-        self.votes.iter().any(|vote| vote.observer == *observer)
-    }
+/// In which order votes against one member are kept.
+fn rank(vote: &Alert) -> (Reverse<Incarnation>, PeerId) {
+    (Reverse(vote.incarnation), vote.observer)
 }
 
 impl Census {
@@ -105,7 +154,7 @@ impl Census {
         if self.members.get(&alert.target).is_some_and(|known| alert.incarnation < known.word.incarnation) {
             return Ok(Worth::Outdated);
         }
-        if !self.may_count(ground, alert) {
+        if !self.may_count(ground, alert) || !self.voters.admits(ground.now, OF_OBSERVERS, alert.observer) {
             return Ok(Worth::Old);
         }
         *toll += limits::SIGNATURE_TOLL;
@@ -125,26 +174,12 @@ impl Census {
         // Who watches a member of a sample need not be on it.
         let may_be_member = self.is_sample || self.members.contains(&alert.observer);
         let is_of_member = alert.observer == ground.me || may_be_member;
-        let is_news = self.cases.get(&alert.target).is_none_or(|case| match case.risen_at {
-            Some(at) => ground.now - at >= limits::VOTE_AGAIN || !case.has_vote_of(&alert.observer),
-            None if case.incarnation < alert.incarnation => !case.has_vote_of(&alert.observer),
-            None => case.wants(&alert.observer),
-        });
+        let is_news = self.cases.get(&alert.target).is_none_or(|case| case.wants(ground.now, alert));
         is_of_now && is_of_member && is_news
     }
 
     fn count(&mut self, now: Timestamp, alert: &Arc<Alert>) {
-        let incarnation = alert.incarnation;
-        let case = self.cases.entry(alert.target).or_insert_with(|| Case::new(now, incarnation));
-        if case.risen_at.is_some() || case.incarnation < incarnation {
-            *case = Case::new(now, incarnation);
-        }
-        let at = case.votes.partition_point(|vote| vote.observer < alert.observer);
-        case.votes.insert(at, alert.clone());
-        case.votes.truncate(limits::VOTES);
-        if case.votes.len() >= case.needed() {
-            case.agreed_at.get_or_insert(now);
-        }
+        self.cases.entry(alert.target).or_insert_with(|| Case::new(now)).put(now, alert);
         self.judge_by(now + limits::REFUTE_WAIT);
     }
 
@@ -181,6 +216,12 @@ impl Census {
         self.cases.contains_key(peer) || self.proofs.contains_key(peer)
     }
 
+    /// Votes against a member that stand, or by which it was found to be gone.
+    pub(super) fn votes_against(&self, peer: &PeerId) -> &[Arc<Alert>] {
+        let open = self.cases.get(peer).map(|case| &case.votes);
+        open.or_else(|| self.proofs.get(peer)).map_or(&[], Vec::as_slice)
+    }
+
     /// Whether there are votes against a member that no cut explains.
     pub(super) fn is_accused(&self, peer: &PeerId) -> bool {
         self.cases.get(peer).is_some_and(|case| case.risen_at.is_none() && !case.is_cut_off)
@@ -188,27 +229,28 @@ impl Census {
 
     /// A member has spoken for itself. Who voted against it in vain is remembered for a while.
     pub(super) fn close_case(&mut self, now: Timestamp, peer: &PeerId, incarnation: Incarnation, stay: Stay) {
-        let votes = self.proofs.remove(peer).filter(|_| stay == Stay::Here);
-        if let Some(last) = votes.as_ref().and_then(|votes| votes.iter().map(|vote| vote.incarnation).max()) {
-            let case = Case { votes: votes.unwrap_or_default(), ..Case::new(now, last) };
-            self.cases.insert(*peer, case);
-        }
-        let Some(case) = self.cases.get_mut(peer) else { return };
+        let proof = self.proofs.remove(peer);
         if stay != Stay::Here {
             self.cases.remove(peer);
-        } else if case.incarnation < incarnation {
-            case.risen_at.get_or_insert(now);
-            self.judge_by(now + limits::VOTE_AGAIN);
+            return;
         }
+        if let Some(votes) = proof {
+            self.cases.insert(*peer, Case { votes, ..Case::new(now) });
+        }
+        self.disprove(now, peer, Some(incarnation));
     }
 
     /// A member is there, as this node itself sees, which is worth more than what was said: when it watches that member no
     /// longer the votes are not taken up again.
     pub(crate) fn seen(&mut self, now: Timestamp, peer: &PeerId) {
-        if let Some(case) = self.cases.get_mut(peer) {
-            case.risen_at.get_or_insert(now);
-            self.judge_by(now + limits::VOTE_AGAIN);
-        }
+        self.disprove(now, peer, None);
+    }
+
+    fn disprove(&mut self, now: Timestamp, peer: &PeerId, run: Option<Incarnation>) {
+        let Some(case) = self.cases.get_mut(peer) else { return };
+        case.disprove(now, run);
+        let due = case.risen_at.map_or(now + limits::REFUTE_WAIT, |at| at + limits::VOTE_AGAIN);
+        self.judge_by(due);
     }
 
     /// Whether so many were voted against by several at once that it is the network that is cut.

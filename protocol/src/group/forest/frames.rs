@@ -198,7 +198,7 @@ impl Forest {
         stale.min_by_key(|(_, tree)| tree.heard_at).map(|(ix, _)| *ix)
     }
 
-    fn may_check(&mut self, now: Timestamp, link: LinkId) -> bool {
+    pub(super) fn may_check(&mut self, now: Timestamp, link: LinkId) -> bool {
         self.links.get_mut(&link).is_some_and(|neighbour| neighbour.used.anchors.take(now, ANCHORS))
     }
 

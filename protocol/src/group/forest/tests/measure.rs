@@ -86,16 +86,23 @@ fn a_tree_without_rounds_makes_room_for_another() {
     assert_eq!(known(&wood), [true, false, true]);
 }
 
-/// Goal: who is remembered is bounded.
+/// Goal: who is remembered is bounded, and whoever used nothing up is not remembered for long.
 #[test]
 fn few_are_remembered_that_have_left() {
-    let mut wood = Wood::new(44, 2, 2);
-    for n in 0..2 * limits::SHUNNED_MAX as u8 {
-        let (link, peer) = (LinkId(1000 + u64::from(n)), PeerId([n; 32]));
-        wood.at(0, |forest, ground| forest.link_up(ground, link, peer));
-        wood.at(0, |forest, ground| forest.link_down(ground, link));
-    }
-    assert_eq!(wood.nodes[0].forest.left.len(), limits::SHUNNED_MAX);
+    let n_left = |has_used: bool| {
+        let mut wood = Wood::new(44, 2, 2);
+        for n in 0..2 * limits::SHUNNED_MAX as u8 {
+            let (link, peer) = (LinkId(1000 + u64::from(n)), PeerId([n; 32]));
+            wood.at(0, |forest, ground| forest.link_up(ground, link, peer));
+            wood.at(0, |forest, ground| {
+                assert!(!has_used || forest.may_check(ground.now, link));
+                forest.link_down(ground, link);
+            });
+        }
+        wood.nodes[0].forest.left.len()
+    };
+    assert_eq!(n_left(true), limits::SHUNNED_MAX);
+    assert!(n_left(false) <= 16);
 }
 
 /// Goal: a root that begins rounds without end is heard in measure, so that nobody who passes them on says too much, and
