@@ -48,7 +48,7 @@ pub use tables::Tally;
 pub struct Config {
     /// Keeps meshes apart; the first 8 bytes of the hash of the network's name.
     pub network: [u8; 8],
-    /// Of this run: higher than that of any run before.
+    /// Of this run: higher than any that a run before can have come to. See [`Incarnation::of_run`].
     pub incarnation: Incarnation,
     /// For choices that make no difference to anybody but are to be the same in a replay.
     pub seed: u64,

@@ -212,9 +212,34 @@ pub struct LinkId(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct Incarnation(pub u64);
 
+impl Incarnation {
+    /// What a run rises above its first incarnation by answers to votes, or its records above it by their number: less than
+    /// this, or those of the next run would be taken for older ones.
+    pub const IN_A_RUN: u64 = 1 << 16;
+
+    /// With which one a node begins its `n`th run, counted from 1.
+    pub const fn of_run(n: u64) -> Self {
+        /// 2^62 is the highest that may be said: [`crate::limits::INCARNATION_MAX`].
+        const RUNS_MAX: u64 = (1 << 62) / Incarnation::IN_A_RUN;
+        let n = if n < RUNS_MAX { n } else { RUNS_MAX };
+        Self(n * Self::IN_A_RUN)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whatever a run has risen to by answering votes, and however often its record was renewed, the next is above it; and a
+    /// count that a broken store made up is no more than may be said.
+    #[test]
+    fn each_run_begins_above_all_that_the_last_one_came_to() {
+        for run in [1, 2, 77, 1 << 40] {
+            let last = Incarnation::of_run(run).0 + Incarnation::IN_A_RUN - 1;
+            assert!(Incarnation::of_run(run + 1).0 > last);
+        }
+        assert_eq!(Incarnation::of_run(u64::MAX).0, crate::limits::INCARNATION_MAX);
+    }
 
     #[test]
     fn the_order_of_peers_is_that_of_their_bytes() {

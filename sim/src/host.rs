@@ -240,7 +240,7 @@ impl Host {
         let split = |purpose| Rng::split(self.seed, self.ix, self.run, purpose);
         let config = Config {
             network: self.network,
-            incarnation: Incarnation(self.run * 1000),
+            incarnation: Incarnation::of_run(self.run),
             seed: split(Purpose::Choices).next_u64(),
             bounds: self.bounds,
             patience: self.patience,

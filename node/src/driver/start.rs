@@ -49,11 +49,11 @@ impl Driver {
         let transport = Transport::new(transport_config(&builder, &keys)?, check, inbound)
             .map_err(|error| NodeError::Listen(format!("{error}; choose another with --listen")))?;
 
-        let (store, incarnation) = opening.await.map_err(|error| NodeError::Store(error.to_string()))??;
+        let (store, n_starts) = opening.await.map_err(|error| NodeError::Store(error.to_string()))??;
         let store = Worker::spawn(store).map_err(|error| NodeError::Store(error.to_string()))?;
         let config = Config {
             network: NetworkTag::of(&builder.network).0,
-            incarnation: Incarnation(incarnation),
+            incarnation: Incarnation::of_run(n_starts),
             seed: getrandom::u64().map_err(|error| NodeError::Entropy(error.to_string()))?,
             bounds: builder.bounds,
             patience: limits::PATIENCE,
