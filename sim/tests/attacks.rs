@@ -221,6 +221,11 @@ fn votes_across_a_cut_bury_nobody_for_good() {
 }
 
 #[test]
+fn slander_across_a_cut_buries_nobody_for_good() {
+    withstands_loss_and_a_cut(Kind::Slander, 4);
+}
+
+#[test]
 fn old_frames_across_a_cut_change_nothing() {
     withstands_loss_and_a_cut(Kind::Replay, 2);
 }
@@ -251,6 +256,18 @@ fn false_votes_bury_nobody() {
     assert_eq!((report.presence_false_alarms, report.presence_flaps), (0, 0));
     // A list carries up to eight signatures.
     assert!(attack.strain.checks_max <= 8);
+}
+
+/// Goal: whoever votes in turn, through the group, against one member until it tires of answering buries nobody, nor makes
+/// others carry votes without end.
+#[test]
+fn slander_buries_nobody() {
+    for liars in [2, 12] {
+        let (report, attack) = attacked(Kind::Slander, liars, &[]);
+        assert_withstood(&report, &attack);
+        assert_quick(&report, &attack);
+        assert_eq!((report.presence_false_alarms, report.presence_flaps), (0, 0));
+    }
 }
 
 /// Goal: who signs two envelopes for one number divides nobody: both are told to be his, and what others say arrives as

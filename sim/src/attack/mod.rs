@@ -65,13 +65,15 @@ pub enum Kind {
     Replay,
     /// Votes together against nodes that live.
     Votes,
+    /// Votes through the group against one that lives, each in turn.
+    Slander,
     /// Signs two envelopes for each number of its own log, one for one half of its neighbours and one for the other.
     Equivocate,
 }
 
 impl Kind {
     /// All of them, with the name under which they are asked for.
-    pub const ALL: [(Self, &'static str); 14] = [
+    pub const ALL: [(Self, &'static str); 15] = [
         (Self::Silent, "silent"),
         (Self::Junk, "junk"),
         (Self::Flood, "flood"),
@@ -85,6 +87,7 @@ impl Kind {
         (Self::Eclipse, "eclipse"),
         (Self::Replay, "replay"),
         (Self::Votes, "votes"),
+        (Self::Slander, "slander"),
         (Self::Equivocate, "equivocate"),
     ];
 
@@ -103,6 +106,7 @@ impl Kind {
             Self::Eclipse => Box::new(crowd::Crowd::eclipse()),
             Self::Replay => Box::new(replay::Replay::default()),
             Self::Votes => Box::new(votes::Votes::default()),
+            Self::Slander => Box::new(votes::Slander::default()),
             Self::Equivocate => Box::new(equivocate::Equivocate::default()),
         }
     }
