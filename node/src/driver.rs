@@ -55,7 +55,7 @@ const GOODBYE_PATIENCE: Duration = Duration::from_millis(700);
 /// What handles ask of the driver.
 #[derive(Debug)]
 pub(crate) enum Request {
-    Join { key: Box<GroupKey>, name: String, reply: oneshot::Sender<Arc<GroupShared>> },
+    Join { key: Box<GroupKey>, name: String, reply: oneshot::Sender<Result<Arc<GroupShared>, NodeError>> },
     Leave { group: Arc<GroupShared>, reply: oneshot::Sender<()> },
     Subscribe { group: Arc<GroupShared>, sender: mpsc::Sender<Arc<Delivered>>, reply: oneshot::Sender<()> },
     Status { reply: oneshot::Sender<Status> },

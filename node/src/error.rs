@@ -42,6 +42,9 @@ pub enum NodeError {
     /// A name or passphrase cannot be a group's. Nothing was joined.
     #[error(transparent)]
     Group(#[from] GroupKeyError),
+    /// The node is in as many groups as it can be. Nothing was joined.
+    #[error("a node can be in {0} groups: leave one, or run another node")]
+    TooManyGroups(usize),
     /// A message breaks a limit. Nothing was queued.
     #[error(transparent)]
     Draft(#[from] DraftError),

@@ -66,7 +66,7 @@ impl Node {
     /// Joins an open group that anyone who knows its name can join.
     ///
     /// # Errors
-    /// [`NodeError::Group`] for a name that is none, [`NodeError::Ended`] if the node has ended.
+    /// [`NodeError::Group`] for a name that is none, [`NodeError::TooManyGroups`], [`NodeError::Ended`] if the node has ended.
     pub async fn join(&self, name: &str) -> Result<Group, NodeError> {
         self.join_key(name, GroupKey::open(&self.network, name, None)?).await
     }
@@ -85,7 +85,7 @@ impl Node {
 
     async fn join_key(&self, name: &str, key: GroupKey) -> Result<Group, NodeError> {
         let (key, name) = (Box::new(key), name.to_owned());
-        let shared = self.handle.ask(|reply| Request::Join { key, name, reply }).await?;
+        let shared = self.handle.ask(|reply| Request::Join { key, name, reply }).await??;
         Ok(Group { handle: self.handle.clone(), shared })
     }
 

@@ -192,3 +192,16 @@ async fn a_shutdown_waits_until_neighbours_take_the_rest() {
     }
     b.shutdown().await.unwrap();
 }
+
+/// A node is in so many groups at most, and says so to whoever wants one more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_group_too_many_is_refused() {
+    const MAX: usize = djembe_protocol::limits::GROUPS_MAX;
+    let a = node("many", 24509).await;
+    for n in 0..MAX {
+        a.join(&format!("group {n}")).await.unwrap();
+    }
+    assert!(matches!(a.join("one more").await, Err(NodeError::TooManyGroups(MAX))));
+    assert!(a.join("group 7").await.is_ok(), "it is in this one");
+    a.shutdown().await.unwrap();
+}

@@ -40,7 +40,7 @@ use crate::overlay::{self, Overlay};
 use crate::presence::{self, Presence};
 use crate::time::{Hlc, Timestamp, WallTime};
 use crate::timed::Timed;
-use crate::wire::frame::{Address, Class, Frame, Goodbye, PeerRecord};
+use crate::wire::frame::{Address, Class, Frame, Goodbye, GroupIx, PeerRecord};
 
 pub use tables::Tally;
 
@@ -349,13 +349,11 @@ impl Engine {
                     return;
                 }
                 if self.groups.len() >= limits::GROUPS_MAX {
-                    self.event(Event::StoreFailed {
-                        error: format!("a node can be in {} groups", limits::GROUPS_MAX),
-                    });
+                    // Its host says so before it asks.
+                    self.counters.add("groups-full", 1);
                     return;
                 }
-                self.n_groups = self.n_groups.wrapping_add(1);
-                let ix = self.n_groups;
+                let ix = self.new_group_ix();
                 let group = Box::new(Group::join(&mut self.cx(), key, name, ix));
                 self.groups.insert(id, group);
             }
@@ -386,6 +384,16 @@ impl Engine {
                     self.cx().send(link, Class::Control, goodbye.clone());
                 }
                 self.shut_down = true;
+            }
+        }
+    }
+
+    /// A number that no group of ours has.
+    fn new_group_ix(&mut self) -> GroupIx {
+        loop {
+            self.n_groups = self.n_groups.wrapping_add(1);
+            if self.groups.values().all(|group| group.ix() != self.n_groups) {
+                return self.n_groups;
             }
         }
     }

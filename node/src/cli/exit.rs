@@ -79,6 +79,7 @@ impl From<NodeError> for Failure {
             | NodeError::Forgotten
             | NodeError::Left
             | NodeError::Ended(_)
+            | NodeError::TooManyGroups(_)
             | NodeError::Entropy(_) => Exit::Failure,
         };
         Self::new(exit, error.to_string())

@@ -141,6 +141,7 @@ impl From<NodeError> for Refused {
         let code = match &error {
             NodeError::Group(_) => "group",
             NodeError::Draft(_) => "draft",
+            NodeError::TooManyGroups(_) => "too-many",
             NodeError::Busy => "busy",
             NodeError::Dropped(_) => "dropped",
             NodeError::Left => "left",

@@ -6,9 +6,11 @@ use std::time::Instant;
 
 use djembe_protocol::id::{GroupId, Lane};
 use djembe_protocol::io::{Command, GroupStatus, Input, PeerStatus};
+use djembe_protocol::limits;
 
 use super::readers::{Early, GroupEntry, Reader};
 use super::{Driver, Request};
+use crate::NodeError;
 use crate::group::GroupShared;
 use crate::receipt::LaneShared;
 use crate::status::{GapInfo, GroupInfo, PeerInfo, Status};
@@ -19,7 +21,11 @@ impl Driver {
         match request {
             Request::Join { key, name, reply } => {
                 let id = key.group_id();
-                let _ = reply.send(self.group(id, &name));
+                if self.groups.len() >= limits::GROUPS_MAX && !self.groups.contains_key(&id) {
+                    let _ = reply.send(Err(NodeError::TooManyGroups(limits::GROUPS_MAX)));
+                    return;
+                }
+                let _ = reply.send(Ok(self.group(id, &name)));
                 self.input(Input::Command(Command::Join { key, name }));
             }
             Request::Leave { group, reply } => {

@@ -131,8 +131,13 @@ impl Group {
             cx.send(link, Class::Control, Unsubscribe { group: self.ix });
         }
         for ((lane, _), own) in std::mem::take(&mut self.unreleased) {
-            let reason = "the group was left".to_owned();
-            cx.event(Event::Dropped { group: self.id, lane, tickets: own.tickets, reason });
+            let reason = "the group was left before it was on disk; if it got there, it leaves when the group is joined again";
+            cx.event(Event::Dropped {
+                group: self.id,
+                lane,
+                tickets: own.tickets,
+                reason: reason.to_owned(),
+            });
         }
         for lane in [Lane::Durable, Lane::Live] {
             self.drop_drafts(cx, lane, "the group was left");

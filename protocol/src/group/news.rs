@@ -219,7 +219,8 @@ impl Group {
         if !answers.is_empty() {
             self.in_census(cx, |census, ground| census.tell(ground, link, answers));
         }
-        if is_urgent {
+        let is_full = self.outgoing.send_at.is_some_and(|at| at <= cx.now);
+        if is_urgent || is_full {
             self.send_news(cx);
         }
         taken.map_err(|Junk| Fault::Fact)

@@ -96,7 +96,7 @@ impl Group {
                 self.on_duplicate(cx, (link, tree), log, seq, asked);
                 return Ok(());
             }
-        } else if !self.has_room_for(cx.me, link, &log) && self.oldest_live(cx.me).is_none() {
+        } else if !self.has_room_for(cx.me, link, &log) && self.oldest_idle(cx.me).is_none() {
             cx.waste("authors-full");
             return Ok(());
         }

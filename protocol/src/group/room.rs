@@ -1,6 +1,6 @@
 //! Room for logs: whose may begin here, and which makes room for it.
 
-use super::Group;
+use super::{Group, LogState};
 use crate::id::{LinkId, LogId, PeerId};
 use crate::limits;
 
@@ -18,18 +18,19 @@ impl Group {
         self.logs.len() < limits::AUTHORS_MAX - reserved
     }
 
-    /// Room for one more log, at the cost of the live one that has been silent longest.
+    /// Room for one more log, at the cost of the one that has been silent longest of those of which nothing is kept.
     pub(super) fn make_room_for_author(&mut self, me: PeerId, link: LinkId, log: &LogId) {
         if !self.has_room_for(me, link, log)
-            && let Some(oldest) = self.oldest_live(me)
+            && let Some(oldest) = self.oldest_idle(me)
         {
             self.forget_log(&oldest);
         }
     }
 
-    pub(super) fn oldest_live(&self, me: PeerId) -> Option<LogId> {
-        let live = self.logs.iter().filter(|(log, _)| !log.lane.is_kept() && log.author != me);
-        live.min_by_key(|(_, state)| state.touched).map(|(log, _)| *log)
+    pub(super) fn oldest_idle(&self, me: PeerId) -> Option<LogId> {
+        let is_idle = |log: &LogId, state: &LogState| !log.lane.is_kept() || state.log.highest().is_none();
+        let idle = self.logs.iter().filter(|(log, state)| log.author != me && is_idle(log, state));
+        idle.min_by_key(|(_, state)| state.touched).map(|(log, _)| *log)
     }
 
     /// Without a trace: it makes room for another.

@@ -57,6 +57,7 @@ pub(super) fn rows<'a>(reports: &'a [&'a Report]) -> impl Iterator<Item = (&'sta
 fn talking(report: &Report) -> f64 {
     report.message_bytes_per_node_second
         + report.presence_bytes_per_node_second
+        + report.discovery_bytes_per_node_second
         + report.background_bytes_per_node_second
 }
 

@@ -102,19 +102,16 @@ fn reasons(page: &mut String, report: &Report, is_beside: bool) {
     if report.planned > 0 && report.messages == 0 && !is_beside {
         tell("none of the messages left its author");
     }
-    if report.delivered < report.expected && !is_beside {
-        tell(&format!(
-            "{} of {} deliveries are missing",
-            report.expected - report.delivered,
-            report.expected
-        ));
+    if report.missing > 0 && !is_beside {
+        tell(&format!("{} of {} deliveries are missing", report.missing, report.expected));
     }
     for violation in report.violations.iter().take(TOLD_MAX) {
         let at = violation.at as f64 / 1e6;
         tell(&format!("{} at node {}, {at:.6} s: {}", violation.check, violation.node, violation.text));
     }
-    if report.violations.len() > TOLD_MAX {
-        tell(&format!("and {} more", report.violations.len() - TOLD_MAX));
+    let n_told = report.violations.len().min(TOLD_MAX) as u64;
+    if report.n_violations > n_told {
+        tell(&format!("and {} more", report.n_violations - n_told));
     }
 }
 
@@ -129,7 +126,7 @@ fn tiles(report: &Report) -> Vec<(&'static str, String)> {
         tiles.push(("time to 99 %, of the best", format!("{:.2} times", report.optimum_ratio_p99)));
     }
     tiles.push(("on the wire, a node", format!("{:.0} B/s", report.wire_bytes_per_node_second)));
-    tiles.push(("violations", report.violations.len().to_string()));
+    tiles.push(("violations", report.n_violations.to_string()));
     tiles
 }
 

@@ -105,7 +105,7 @@ pub(super) struct Sampler {
     n_copies: u64,
     n_envelopes: u64,
     n_false_alarms: u64,
-    n_violations: usize,
+    n_violations: u64,
 }
 
 impl Sampler {
@@ -144,7 +144,7 @@ impl Sampler {
             discovery_bytes: per_node(spent.discovery),
             background_bytes: per_node(spent.background),
             false_alarms: n_false_alarms - self.n_false_alarms,
-            violations: ledger.violations.len() - self.n_violations,
+            violations: (ledger.n_violations - self.n_violations) as usize,
             ..sample
         };
         self.samples.push(sample);
@@ -153,7 +153,7 @@ impl Sampler {
         self.n_messages = ledger.messages.len();
         (self.n_copies, self.n_envelopes) = (ledger.n_copies, ledger.n_envelopes);
         self.n_false_alarms = n_false_alarms;
-        self.n_violations = ledger.violations.len();
+        self.n_violations = ledger.n_violations;
     }
 
     /// What the nodes are at present. Attackers are none of them.

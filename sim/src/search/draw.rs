@@ -343,9 +343,11 @@ fn second_blows(scenario: &mut Scenario, rng: &mut Rng) {
         if end <= again {
             continue;
         }
+        // The contact may stand still, but whoever comes meanwhile knows nobody else.
+        let may_crash = scenario.contact != Some(node);
         match rng.below(3) {
             0 => scenario.pauses.push(Span { node, at: again, until: end }),
-            1 => scenario.stalls.push(Span { node, at: again, until: end }),
+            n if n == 1 || !may_crash => scenario.stalls.push(Span { node, at: again, until: end }),
             _ => scenario.crashes.push(Crash {
                 node,
                 at: again,

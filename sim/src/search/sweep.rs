@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -198,7 +199,8 @@ pub fn sweep(
     let of = plan.source.to_string();
     let held = open_at_end(&mut file, &of)?;
     let is_ours = |seed: u64| seed % shard.1.max(1) == shard.0;
-    let wants = |seed: u64| is_ours(seed) && !held.contains_key(&seed);
+    let has_failed = AtomicBool::new(false);
+    let wants = |seed: u64| is_ours(seed) && !held.contains_key(&seed) && !has_failed.load(Ordering::Relaxed);
     let ours = held.iter().filter(|(seed, is_bad)| **is_bad && is_ours(**seed) && plan.seeds.contains(seed));
     let bad_before = ours.count() as u64;
     let mut failed = None;
@@ -207,6 +209,7 @@ pub fn sweep(
             && failed.is_none()
         {
             failed = append(&mut file, &Line::new(*seed, &of, outcome)).err();
+            has_failed.store(failed.is_some(), Ordering::Relaxed);
         }
         tell(told);
     });

@@ -376,7 +376,7 @@ impl crate::crypto::EnvelopeKeys for Elsewhere {
 }
 
 /// Goal: nothing makes room for what nobody can open. Method: as many live logs as there is room for, an envelope of
-/// another key, and one of ours.
+/// another key, and one of ours. Half of the logs are durable ones, of which nothing has come that has a place in them.
 #[test]
 fn only_what_opens_takes_the_place_of_another_log() {
     let mut bench = Bench::new();
@@ -388,13 +388,14 @@ fn only_what_opens_takes_the_place_of_another_log() {
     };
     let room = limits::AUTHORS_MAX - limits::AUTHORS_RESERVED - limits::AUTHORS_LISTED;
     for n in 0..room {
-        bench.say(link, live(&author(n), 0));
+        let without_place = || super::envelope(&author(n), Lane::Durable, 2 * limits::SEQ_JUMP_MAX);
+        bench.say(link, if n % 2 == 0 { without_place() } else { live(&author(n), 0) });
         if n == 0 {
             bench.pass(Duration::from_millis(1));
         }
     }
     assert_eq!(bench.group().n_logs(), room);
-    let first = LogId { author: author(0).peer_id(), lane: Lane::Live };
+    let first = LogId { author: author(0).peer_id(), lane: Lane::Durable };
     let input = crate::crypto::SealInput {
         lane: Lane::Live,
         seq: 0,
