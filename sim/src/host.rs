@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use djembe_protocol::bounds::Bounds;
 use djembe_protocol::crypto::Identity;
 use djembe_protocol::engine::{Config, Engine};
-use djembe_protocol::id::{EnvelopeId, Incarnation, LinkId, PeerId};
+use djembe_protocol::id::{EnvelopeId, GroupId, Incarnation, Lane, LinkId, PeerId};
 use djembe_protocol::io::{CloseCause, Event, Input, Output};
 use djembe_protocol::limits;
 use djembe_protocol::persist::{Query, StoreOp, Token};
@@ -66,8 +66,8 @@ pub struct Host {
     /// What runs on it beside the engine.
     pub(crate) app: Option<Box<dyn App>>,
     pub(crate) app_rng: Rng,
-    /// Messages that its application has published.
-    pub(crate) n_published: u64,
+    /// How much was published, of each group and lane: by its application, and for the scenario.
+    tickets: BTreeMap<(GroupId, Lane), u64>,
     /// How wrong its wall clock is.
     pub clock: Clock,
     /// Its disk is so many times as slow as others'.
@@ -182,7 +182,7 @@ impl Host {
             disk_free: Timestamp::ZERO,
             app: None,
             app_rng: Rng::split(seed, ix, 0, Purpose::App),
-            n_published: 0,
+            tickets: BTreeMap::new(),
             clock: Clock::default(),
             disk_slowness: 1,
             downlink_free: Timestamp::ZERO,
@@ -230,6 +230,13 @@ impl Host {
             ("simulator: disks", self.disk.heap()),
             ("simulator: hosts", host + seen + self.seen.hops.capacity() * size_of::<Hop>()),
         ]
+    }
+
+    /// With which one it publishes next: they rise by one in each group and lane.
+    pub(crate) fn next_ticket(&mut self, group: GroupId, lane: Lane) -> u64 {
+        let ticket = self.tickets.entry((group, lane)).or_default();
+        *ticket += 1;
+        *ticket
     }
 
     /// Starts it, with a higher incarnation than before.

@@ -92,7 +92,8 @@ pub struct Ledger {
     pub n_foreign: u64,
     /// All messages, by number; the number is the message's content.
     pub messages: Vec<Sent>,
-    tickets: BTreeMap<(NodeIx, GroupId, Lane), Vec<usize>>,
+    /// In the order of the tickets, each with its message's number; applications have tickets of the same row.
+    tickets: BTreeMap<(NodeIx, GroupId, Lane), Vec<(u64, usize)>>,
     /// Time from publish to delivery, in microseconds, of all messages.
     pub latencies: Vec<u64>,
     /// First deliveries of an envelope at another node than its author.
@@ -250,16 +251,16 @@ impl Ledger {
         }
     }
 
-    /// A message is about to be published: its number, its ticket and its content.
+    /// A message is about to be published with this ticket: its number and its content.
     pub(crate) fn on_publish(
         &mut self,
         now: Timestamp,
         author: NodeIx,
         group: GroupId,
-        lane: Lane,
+        (lane, ticket): (Lane, u64),
         size: usize,
         expected: NodeSet,
-    ) -> (usize, u64, Bytes) {
+    ) -> (usize, Bytes) {
         let number = self.messages.len();
         let mut content = vec![0; size.max(8)];
         content[..8].copy_from_slice(&(number as u64).to_le_bytes());
@@ -279,9 +280,8 @@ impl Ledger {
             latencies: Vec::new(),
             struck: Vec::new(),
         });
-        let tickets = self.tickets.entry((author, group, lane)).or_default();
-        tickets.push(number);
-        (number, tickets.len() as u64, content.into())
+        self.tickets.entry((author, group, lane)).or_default().push((ticket, number));
+        (number, content.into())
     }
 
     pub(crate) fn on_event(&mut self, now: Timestamp, node: NodeIx, event: Event) {
@@ -339,20 +339,21 @@ impl Ledger {
         tickets: (u64, u64),
         f: impl Fn(&mut Sent),
     ) {
-        for ticket in tickets.0..=tickets.1 {
-            let number =
-                self.tickets.get(&(node, group, lane)).and_then(|known| known.get(ticket as usize - 1));
-            if let Some(number) = number.copied() {
-                f(&mut self.messages[number]);
-            }
+        let Some(known) = self.tickets.get(&(node, group, lane)) else { return };
+        let from = known.partition_point(|(ticket, _)| *ticket < tickets.0);
+        for (_, number) in known[from..].iter().take_while(|(ticket, _)| *ticket <= tickets.1) {
+            f(&mut self.messages[*number]);
         }
     }
 
     /// Of groups that have the same number, the earliest counts: what is later than that is later than each.
     fn on_sealed(&mut self, place: (NodeIx, Lane, Seq), group: GroupId, ticket: u64) {
-        let numbers = self.tickets.get(&(place.0, group, place.1));
-        let number = numbers.and_then(|numbers| numbers.get(ticket as usize - 1));
-        if let Some(at) = number.map(|number| self.messages[*number].at) {
+        let known = self.tickets.get(&(place.0, group, place.1));
+        let number = known.and_then(|known| {
+            let found = known.binary_search_by_key(&ticket, |(ticket, _)| *ticket);
+            found.ok().map(|at| known[at].1)
+        });
+        if let Some(at) = number.map(|number| self.messages[number].at) {
             let earliest = self.published.entry(place).or_insert(at);
             *earliest = at.min(*earliest);
         }
@@ -483,9 +484,9 @@ impl Ledger {
     fn check_order(&mut self, now: Timestamp, node: NodeIx, number: usize) {
         let Sent { author, group, lane, .. } = self.messages[number];
         let Some(numbers) = self.tickets.get(&(author, group, lane)) else { return };
-        let after = numbers.partition_point(|other| *other <= number);
-        let later = numbers[after..].iter().take(ORDER_WINDOW);
-        let overtook = later.copied().find(|later| self.messages[*later].this_run.contains(&node));
+        let after = numbers.partition_point(|(_, other)| *other <= number);
+        let mut later = numbers[after..].iter().take(ORDER_WINDOW).map(|(_, later)| *later);
+        let overtook = later.find(|later| self.messages[*later].this_run.contains(&node));
         if let Some(later) = overtook {
             self.violate(now, node, "order", format!("message {number} came after {later}"));
         }

@@ -90,6 +90,7 @@ pub struct Report {
     #[serde(serialize_with = "timing::if_known")]
     pub latency_max_ms: f64,
     /// Of what was published in the second half of the talk.
+    #[serde(serialize_with = "timing::if_known")]
     pub late_p99_ms: f64,
     /// How long messages took to the last node that got them.
     #[serde(serialize_with = "timing::if_known")]
@@ -508,7 +509,7 @@ impl fmt::Display for Report {
         line(
             "wire bytes / node / s",
             format!(
-                "{:.0}; once there are messages presence {:.0}, background {:.0} ({:.0} without transports)",
+                "{:.0}; while measured presence {:.0}, background {:.0} ({:.0} without transports)",
                 self.wire_bytes_per_node_second,
                 self.presence_bytes_per_node_second,
                 self.background_bytes_per_node_second,

@@ -37,7 +37,7 @@ struct Bad {
     seed: u64,
     /// How many there are in all.
     n: u64,
-    /// The first of each check.
+    /// The first few of each check.
     findings: Vec<Finding>,
     replay: String,
 }

@@ -39,10 +39,13 @@ pub struct AttackReport {
     /// How many.
     pub attackers: usize,
     /// Publish to delivery without them, in milliseconds.
+    #[serde(serialize_with = "timing::if_known")]
     pub clean_p99_ms: f64,
     /// With them, in the second half of the talk: what is left of it once they are known.
+    #[serde(serialize_with = "timing::if_known")]
     pub late_p99_ms: f64,
     /// The same without them.
+    #[serde(serialize_with = "timing::if_known")]
     pub clean_late_p99_ms: f64,
     /// Of an honest node's links so many in a hundred are to attackers, in the mean, at the end.
     pub hostile_links: f64,

@@ -5,7 +5,7 @@ use core::fmt;
 use djembe_protocol::time::Timestamp;
 use serde::Serialize;
 
-use super::quantile_ms;
+use super::{quantile_ms, timing};
 use crate::ledger::Sent;
 use crate::scenario::Scenario;
 use crate::world::World;
@@ -14,8 +14,10 @@ use crate::world::World;
 #[derive(Clone, Debug, Serialize)]
 pub struct StallReport {
     /// How long messages took to all others that were published before the first stood still, in milliseconds.
+    #[serde(serialize_with = "timing::if_known")]
     pub others_p99_before_ms: f64,
     /// The same of those published from then on.
+    #[serde(serialize_with = "timing::if_known")]
     pub others_p99_ms: f64,
     /// Messages that never came to one that stood still.
     pub missed: u64,

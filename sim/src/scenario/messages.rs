@@ -40,7 +40,8 @@ pub struct Messages {
     /// Until then.
     #[serde(deserialize_with = "time")]
     pub stop: Duration,
-    /// What is published from then on is measured; before that trees grow. From the start if that is later.
+    /// What is published, and what is on the wire, from then on is measured; before that trees grow. From the start if it
+    /// is not given.
     #[serde(deserialize_with = "time")]
     pub measure: Duration,
 }
@@ -77,7 +78,7 @@ impl Default for Messages {
 impl Messages {
     /// What is published from then on counts in times, copies and bytes.
     pub fn measured_from(&self) -> Duration {
-        self.measure.max(self.start)
+        if self.measure.is_zero() { self.start } else { self.measure }
     }
 }
 

@@ -102,7 +102,7 @@ impl Outcome {
         Some(Ran { memory: self.memory.clone(), ..ran })
     }
 
-    /// The first of each check, in the order of time: one mistake is found many times.
+    /// The first few of each check, in the order of time: one mistake is found many times.
     pub fn in_short(&self) -> Vec<Finding> {
         let firsts = self.findings.iter().enumerate().filter(|(n, finding)| {
             let before = self.findings[..*n].iter().filter(|other| other.check == finding.check);

@@ -61,8 +61,7 @@ impl Shard {
             Act::Publish { group, lane, subject, content } => {
                 let Some(group) = self.groups.get(group).copied() else { return };
                 let host = &mut self.hosts[local];
-                host.n_published += 1;
-                let ticket = host.n_published;
+                let ticket = host.next_ticket(group, lane);
                 let draft = Draft { subject, content, ..Draft::default() };
                 let command = Command::Publish { group, lane, ttl_secs: 0, draft, ticket };
                 self.input(topology, local, Input::Command(command));

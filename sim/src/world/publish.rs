@@ -42,7 +42,8 @@ impl World {
         let every = self.config.optimum_every;
         let is_wanted = every > 0 && self.ledger.messages.len().is_multiple_of(every);
         let best = if is_wanted { self.best_from(node, group) } else { Vec::new() };
-        let (number, ticket, content) = self.ledger.on_publish(self.now, node, id, lane, size, receivers);
+        let ticket = self.host_mut(node).next_ticket(id, lane);
+        let (number, content) = self.ledger.on_publish(self.now, node, id, (lane, ticket), size, receivers);
         let sent = &mut self.ledger.messages[number];
         (sent.best_p99, sent.best_full) = (quantile_ms(&best, 0.99), best.last().copied().unwrap_or(0));
         let draft = Draft { content, ..Draft::default() };

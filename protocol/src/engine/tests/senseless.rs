@@ -273,5 +273,4 @@ fn broken_frames_do_no_harm() {
     }
     assert!(bench.engine.counters.count("unreadable") > 100);
     assert!(bench.engine.counters.count("signature") > 10);
-    let _ = Signature([0; 64]);
 }
