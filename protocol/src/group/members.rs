@@ -40,6 +40,11 @@ impl Group {
         links.max_by_key(|link| (cx.links.get(link).is_some_and(|state| !state.is_retiring()), *link))
     }
 
+    /// Whether a member is a neighbour.
+    pub(super) fn is_linked(&self, peer: &PeerId) -> bool {
+        self.members.values().any(|member| member == peer)
+    }
+
     /// Linked members, each once.
     pub(crate) fn mates(&self) -> Vec<PeerId> {
         let mates: BTreeSet<PeerId> = self.members.values().copied().collect();
@@ -106,7 +111,7 @@ impl Group {
         self.census.link_down(link);
         self.outgoing.link_down(link);
         let Some(peer) = peer else { return };
-        if !cx.is_linked(&peer, &self.members) {
+        if !self.is_linked(&peer) {
             // Whether it is gone that is not a neighbour any more those will say who are.
             let is_here = self.census.is_here(&peer);
             // A link that the overlay gives up tells nothing, but that the census had found out before.

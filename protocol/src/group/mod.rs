@@ -137,10 +137,6 @@ impl Ctx<'_> {
         let token = self.tokens.issue(group, purpose, Vec::new());
         self.out.push_back(Output::Fetch { token, query });
     }
-
-    fn is_linked(&self, peer: &PeerId, members: &BTreeMap<LinkId, PeerId>) -> bool {
-        members.values().any(|member| member == peer)
-    }
 }
 
 /// A group this node is in.
@@ -440,7 +436,7 @@ impl Group {
         let logs = &self.logs;
         for ask in self.repair.poll(cx.now, |log, end| missing(logs, log, end)) {
             let author = ask.range.log.author;
-            let is_linked = cx.is_linked(&author, &self.members);
+            let is_linked = self.is_linked(&author);
             let graft =
                 !is_linked && author != cx.me && !cx.is_partial && self.tree.parent(&author).is_none();
             if graft {

@@ -53,7 +53,7 @@ impl Group {
 
     /// Whether a peer is in the group, as far as this node knows.
     pub(crate) fn is_member(&self, peer: &PeerId) -> bool {
-        self.census.is_here(peer) || self.members.values().any(|member| member == peer)
+        self.census.is_here(peer) || self.is_linked(peer)
     }
 
     /// How many others are in the group, and some of them, neighbours first.
@@ -333,11 +333,11 @@ impl Group {
         for heard in self.census.take_heard() {
             match heard {
                 Heard::Joined(peer) | Heard::Left(peer, _) if peer == cx.me => {}
-                Heard::Joined(peer) if cx.is_linked(&peer, &self.members) => {}
+                Heard::Joined(peer) if self.is_linked(&peer) => {}
                 Heard::Joined(peer) => cx.event(Event::MemberJoined { group: self.id, peer }),
                 Heard::Left(peer, cause) => {
                     self.in_forest(cx, |forest, ground| forest.root_gone(ground, &peer));
-                    if !cx.is_linked(&peer, &self.members) {
+                    if !self.is_linked(&peer) {
                         cx.event(Event::MemberLeft { group: self.id, peer, cause });
                     }
                 }

@@ -57,10 +57,9 @@ impl Group {
 
     /// Authors of what was stored since this node runs who are not linked, so that they were not told.
     pub(crate) fn untold_authors(&self, me: &PeerId) -> impl Iterator<Item = &PeerId> {
-        let is_linked = |peer: &PeerId| self.members.values().any(|member| member == peer);
         let written = self.logs.iter().filter(|(log, state)| state.n_written > 0 && log.lane.is_kept());
         let authors = written.map(|(log, _)| &log.author);
-        authors.filter(move |author| *author != me && !is_linked(author))
+        authors.filter(move |author| *author != me && !self.is_linked(author))
     }
 
     /// What we have of a member's own logs, told when it is met, and when a link to it has ended while another stands:
