@@ -1,8 +1,8 @@
-//! An application's logic on a thousand virtual nodes: they agree on a leader, the leader dies, they agree on another.
+//! An application's logic on a hundred virtual nodes, or as many as you say: they agree on a leader, the leader dies, they agree on another.
 //!
 //! The rule is the simplest there is: everybody says every second that it is there; whoever has the lowest id of those
 //! heard in the last three seconds is the leader. `cargo run --release -p djembe-examples --bin simulated_leader -- 100`
-//! takes some ten seconds; the work grows with the square of the nodes, as each hears all others each second.
+//! takes some twenty seconds of a core; the work grows with the square of the nodes, as each hears all others each second.
 
 use std::any::Any;
 use std::collections::BTreeMap;

@@ -29,6 +29,13 @@ pub(super) fn run(args: &Args) -> Done {
         let [a, b] = [args.a.display(), args.b.display()];
         return Err(format!("{a} and {b} have no seed in common: nothing can be compared"));
     }
+    if let Some((of_a, of_b)) = &comparison.of {
+        eprintln!(
+            "they are of different things: {} of {of_a}, {} of {of_b}",
+            args.a.display(),
+            args.b.display()
+        );
+    }
     if args.json {
         print_json(&comparison)?;
     } else {

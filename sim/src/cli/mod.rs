@@ -8,6 +8,7 @@ mod compare;
 mod explore;
 mod list;
 mod merge;
+mod output;
 mod progress;
 mod replay;
 mod run;
@@ -24,9 +25,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
 
+const HELP: &str = "\
+Exit codes:
+    0  all that was due was delivered, nothing violated, nothing missing
+    1  not so: a check failed (run, explore, replay, sweep), a part is missing or has findings (merge), the second result
+       has findings that the first has not, or with --same is another (compare), something fails and was made small (shrink)
+    2  the command line, a scenario or a file is wrong, or a result could not be written
+  130  broken off by Ctrl-C; what sweep has written stays, and it goes on from there
+
+Results go to standard output, everything else to standard error.";
+
 /// Simulates thousands of djembe nodes: the very code of a node, in virtual time.
 #[derive(Parser)]
-#[command(name = "djembe-sim", version)]
+#[command(name = "djembe-sim", version, after_help = HELP)]
 struct Args {
     #[command(subcommand)]
     command: Command,

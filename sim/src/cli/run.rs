@@ -1,8 +1,6 @@
 //! `run`: a scenario by its name or from a file, once, from several seeds, or by several protocols.
 
 use core::ops::Range;
-use std::fs::File;
-use std::io::Write;
 use std::path::PathBuf;
 
 use djembe_sim::baseline::Protocol;
@@ -10,6 +8,7 @@ use djembe_sim::report::{self, Beside, Ran, Report};
 use djembe_sim::scenario::Scenario;
 use djembe_sim::search;
 
+use super::output::Output;
 use super::seeds::{self, Named};
 use super::verdict::{Trail, Watch};
 use super::{Done, print, print_json, progress, spread};
@@ -84,7 +83,7 @@ pub(super) fn run(args: &Args) -> Done {
     let replay = replay(args, scenario.seed);
     let ran = Ran { memory, ..ran };
     tell(args, &ran)?;
-    write_page(args, page, &[&ran.report], &replay)?;
+    write_page(args, page, &[&ran.report], &replay);
     let trail = Trail::new(trace, ran.report.is_stopped);
     let n = search::n_findings(&findings, Some(&ran.report));
     args.watch.conclude(&args.scenario, &scenario, &findings, n, &replay, trail);
@@ -108,7 +107,7 @@ fn run_beside(args: &Args, scenario: &Scenario) -> Done {
     let beside = beside.map_err(|error| error.to_string())?;
     tell(args, &beside)?;
     let replay = replay(args, scenario.seed);
-    write_page(args, page, &beside.reports().collect::<Vec<_>>(), &replay)?;
+    write_page(args, page, &beside.reports().collect::<Vec<_>>(), &replay);
     let bad = beside.runs.iter().find(|ran| !ran.report.violations.is_empty());
     if let Some(ran) = bad {
         let findings: Vec<search::Finding> = ran.report.violations.iter().map(Into::into).collect();
@@ -122,17 +121,15 @@ fn run_beside(args: &Args, scenario: &Scenario) -> Done {
 }
 
 /// The page's file, if one is wanted: before the run, which may take long.
-fn open_page(args: &Args) -> Result<Option<File>, String> {
-    let Some(file) = &args.html else { return Ok(None) };
-    File::create(file).map(Some).map_err(|error| format!("{}: {error}", file.display()))
+fn open_page(args: &Args) -> Result<Option<Output<'_>>, String> {
+    args.html.as_deref().map(Output::open).transpose()
 }
 
-fn write_page(args: &Args, page: Option<File>, reports: &[&Report], replay: &str) -> Result<(), String> {
-    let (Some(mut page), Some(file)) = (page, &args.html) else { return Ok(()) };
-    let text = report::html::page(&args.scenario, reports, replay);
-    page.write_all(text.as_bytes()).map_err(|error| format!("{}: {error}", file.display()))?;
-    eprintln!("the page is {}", file.display());
-    Ok(())
+fn write_page(args: &Args, page: Option<Output<'_>>, reports: &[&Report], replay: &str) {
+    let (Some(mut page), Some(file)) = (page, &args.html) else { return };
+    if page.write(&report::html::page(&args.scenario, reports, replay), true) {
+        eprintln!("the page is {}", file.display());
+    }
 }
 
 /// What came of it.

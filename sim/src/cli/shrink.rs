@@ -1,15 +1,14 @@
 //! `shrink`: the scenario of a seed, small.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use djembe_sim::scenario::Scenario;
 use djembe_sim::search::{self, CHECKS, Finding};
 
+use super::output::Output;
 use super::seeds::{self, Drawn};
-use super::{Done, about, lost, print};
+use super::{Done, print};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -34,11 +33,20 @@ pub(super) fn run(args: &Args) -> Done {
     let mut file = args.output.as_deref().map(Output::open).transpose()?;
     search::hush_panics();
     search::on_abort("replay: build with `--profile sim` to shrink a panic".to_owned());
-    eprintln!("run 0: does it fail?");
+    eprintln!(
+        "run 0 of {}: does it fail? {:?} of {} nodes; each run takes about as long as this one, or less",
+        args.runs, scenario.duration, scenario.nodes
+    );
     let outcome = search::attempt(&scenario);
     let is_it = |check: &str| args.check.as_ref().is_none_or(|wanted| wanted == check);
     let Some(finding) = outcome.findings.iter().find(|finding| is_it(&finding.check)) else {
-        eprintln!("{}: nothing fails that could be made small", args.seed);
+        match (&args.check, outcome.findings.first()) {
+            (Some(wanted), Some(other)) => {
+                let check = &other.check;
+                eprintln!("seed {}: {wanted} does not fail, but {check} does: --check {check}", args.seed);
+            }
+            _ => eprintln!("seed {}: nothing fails, so there is nothing to make small", args.seed),
+        }
         file.iter().for_each(Output::forget);
         return Ok(true);
     };
@@ -79,55 +87,4 @@ pub(super) fn run(args: &Args) -> Done {
 /// What is written: the failure, and the scenario.
 fn toml(scenario: &Scenario, finding: &Finding) -> String {
     format!("# {}\n{}", finding.to_string().replace('\n', " "), scenario.to_toml())
-}
-
-/// A file that always has the smallest scenario.
-struct Output<'a> {
-    path: &'a Path,
-    file: File,
-    /// It was not there before.
-    is_new: bool,
-    /// It can be written over, which a pipe cannot.
-    is_regular: bool,
-    is_broken: bool,
-}
-
-impl<'a> Output<'a> {
-    /// What is in it stays until there is something better.
-    fn open(path: &'a Path) -> Result<Self, String> {
-        let is_new = !path.exists();
-        let open = || {
-            let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-            Ok((file.metadata()?.is_file(), file))
-        };
-        let (is_regular, file) = open().map_err(|error: io::Error| about(path)(&error))?;
-        Ok(Self { path, file, is_new, is_regular, is_broken: false })
-    }
-
-    /// Nothing comes of it.
-    fn forget(&self) {
-        if self.is_new {
-            let _ = std::fs::remove_file(self.path);
-        }
-    }
-
-    /// In place of what it has. What cannot be written is said once, and not tried again.
-    fn write(&mut self, text: &str, is_last: bool) -> bool {
-        if !self.is_broken
-            && (is_last || self.is_regular)
-            && let Err(error) = self.put(text)
-        {
-            self.is_broken = true;
-            lost(&about(self.path)(&error));
-        }
-        !self.is_broken
-    }
-
-    fn put(&mut self, text: &str) -> io::Result<()> {
-        if self.is_regular {
-            self.file.rewind()?;
-            self.file.set_len(0)?;
-        }
-        self.file.write_all(text.as_bytes())
-    }
 }

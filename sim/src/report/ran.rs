@@ -91,6 +91,10 @@ fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Er
 
 impl fmt::Display for Ran {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.report.is_good() { "good" } else { "NOT good" };
+        let (threads, s) = (self.report.threads, if self.report.threads == 1 { "" } else { "s" });
+        let of = format!("{}, seed {}, {threads} thread{s}: {verdict}", self.scenario, self.report.seed);
+        writeln!(f, "{:<28}{of}", "run of")?;
         self.report.fmt(f)?;
         if let (Some(peak), Some(each)) = (self.peak_rss_bytes, self.bytes_per_node) {
             let (peak, each) = (peak / 1_000_000, each as f64 / 1024.0);

@@ -26,7 +26,7 @@ impl Scenario {
             }
         };
         let in_order = |what: &str, at: Duration, until: Duration| {
-            if at < until { Ok(()) } else { Err(format!("{what}: ends before it begins")) }
+            if at < until { Ok(()) } else { Err(format!("{what}: ends at {until:?}, and begins at {at:?}")) }
         };
         if !(1..=1_000_000).contains(&self.nodes) {
             return Err(format!("nodes = {}: expected 1 to 1000000", self.nodes));
@@ -78,13 +78,13 @@ impl Scenario {
         self.check_faults(&in_range, &in_order)?;
         if self.quiet_at() + self.settle > self.duration {
             let all = [
-                ("message", self.messages.stop),
-                ("fault", self.faults_end()),
-                ("node to come", self.arrived_at()),
+                ("messages.stop is", self.messages.stop),
+                ("the last fault is over", self.faults_end()),
+                ("the last node comes", self.arrived_at()),
             ];
             let (what, at) = all.into_iter().max_by_key(|(_, at)| *at).unwrap_or_default();
             return Err(format!(
-                "duration = {:?}: the last {what} is at {at:?}, and {:?} to settle come after it",
+                "duration = {:?}: {what} at {at:?}, and settle = {:?} comes after it",
                 self.duration, self.settle
             ));
         }
@@ -92,7 +92,7 @@ impl Scenario {
     }
 
     fn check_messages(&self) -> Result<(), String> {
-        let Messages { rate, size, senders, .. } = self.messages;
+        let Messages { rate, size, senders, start, stop, measure, .. } = self.messages;
         if !(0.0..=100_000.0).contains(&rate) {
             return Err(format!("messages.rate = {rate}: expected 0 to 100000"));
         }
@@ -101,6 +101,16 @@ impl Scenario {
         }
         if senders > self.nodes && senders != ALL {
             return Err(format!("messages.senders = {senders}: more than nodes = {}", self.nodes));
+        }
+        if rate > 0.0 && start >= stop {
+            return Err(format!(
+                "messages.start = {start:?}: nothing is said after messages.stop = {stop:?}"
+            ));
+        }
+        if rate > 0.0 && measure >= stop {
+            return Err(format!(
+                "messages.measure = {measure:?}: nothing is said after messages.stop = {stop:?}"
+            ));
         }
         Ok(())
     }
@@ -112,7 +122,7 @@ impl Scenario {
         };
         if !(1..=10_000).contains(&self.attackers) {
             let attackers = self.attackers;
-            return Err(format!("attack = {attack}: with attackers = {attackers}, expected 1 to 10000"));
+            return Err(format!("attackers = {attackers}: expected 1 to 10000, for attack = {attack}"));
         }
         if self.protocol != Protocol::Djembe {
             return Err(format!("protocol = {}: attackers know none but djembe", self.protocol));

@@ -30,7 +30,7 @@ pub(super) fn fit(table: &mut toml::Table, sets: &[String]) {
     if is_set("nodes") && !is_set("messages") && !is_set("messages.senders") {
         let senders = table.get_mut("messages").and_then(|messages| messages.get_mut("senders"));
         if let (Some(nodes), Some(toml::Value::Integer(senders))) = (nodes, senders) {
-            *senders = nodes.min(*senders);
+            *senders = nodes.max(0).min(*senders);
         }
     }
     let is_left_alone = table.get("attackers").and_then(toml::Value::as_integer) == Some(0);

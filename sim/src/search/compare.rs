@@ -26,6 +26,8 @@ pub struct Change {
 pub struct Comparison {
     /// Seeds that both have.
     pub common: usize,
+    /// What the runs of one seed are of, in the first and in the second, if that is not the same: the first such seed's.
+    pub of: Option<(String, String)>,
     /// Seeds that only the first has.
     pub only_a: Vec<u64>,
     /// Seeds that only the second has.
@@ -74,6 +76,7 @@ fn compare_seeds(a: &[Line], b: &[Line]) -> Comparison {
     }
     Comparison {
         common: both.len(),
+        of: both.iter().find(|(a, b)| a.of != b.of).map(|(a, b)| (a.of.clone(), b.of.clone())),
         only_a: only(&a, &b),
         only_b: only(&b, &a),
         differ,

@@ -227,7 +227,7 @@
     id: "copies",
     title: "Copies of a payload that a node gets",
     unit: "copies for each delivery",
-    about: `In all ${all.map((one) => `${one.protocol} ${number(one.copies)}`).join(", ")}; 1 is the best there is.`,
+    about: `In all ${all.map((one) => `${one.protocol} ${number(one.copies)}`).join(", ")}; 1 is the best there is of a whole run: in one second what was announced before may come.`,
     nothing: all.every((one) => !has(one.series.copies)) && silence(),
     draw: (plot, figure) => {
       const line = (one, n) => ({ label: one.protocol, values: one.series.copies, color: palette[n % 4], alone: true });
@@ -498,7 +498,7 @@
     id: "tree",
     title: "The way of a message",
     unit: "who had it first from whom, by ms since publish",
-    about: "The author is in the middle; each ring is a hop.",
+    about: "From the author outwards, a step for each hop.",
     whole: true,
     nothing:
       run.paths.length === 0 &&
