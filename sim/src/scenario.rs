@@ -5,6 +5,7 @@ mod faults;
 mod messages;
 mod network;
 mod text;
+mod troubles;
 mod write;
 
 use core::fmt;
@@ -21,6 +22,7 @@ pub use self::messages::{Authors, Messages};
 pub use self::network::{BurstText, PathText, SiteText};
 pub use self::text::parse_time;
 use self::text::{attack, carry, fit, in_words, parse_value, put, some_time, time};
+pub use self::troubles::Trouble;
 use crate::attack::Kind;
 use crate::baseline::Protocol;
 use crate::bug::Bug;

@@ -39,6 +39,9 @@ const SMALL: &str = "
     crashes = [{ node = 7, at = \"8s\" }, { node = 9, at = \"8s\", restart = \"10s\" }]
 ";
 
+/// What befell these.
+const SHADED: &str = "Shaded below: node 7 is down, 8 to 24 s; node 9 is down, 8 to 10 s.";
+
 /// Nobody says anything.
 const SILENT: &str = "
     nodes = 3
@@ -149,7 +152,8 @@ fn everything_is_drawn_from_a_file() {
     assert!(page.len() < 500_000, "{}", page.len());
     let at = |what: &str| page.find(what).unwrap_or_else(|| panic!("no {what}"));
     let first =
-        ["id=\"verdict\">good", "seed <b>1</b>", "djembe-sim run small --seed 1", "id=\"charts\""].map(at);
+        ["id=\"verdict\">good", "seed <b>1</b>", "djembe-sim run small --seed 1", SHADED, "id=\"charts\""]
+            .map(at);
     assert!(first.is_sorted(), "{first:?}");
     let Some(seen) = see("drawn", &page) else { return };
     check_all_drawn(&seen);

@@ -7,6 +7,7 @@ use core::fmt::Write;
 
 use super::Report;
 use super::beside::rows;
+use crate::scenario::Trouble;
 
 const STYLE: &str = include_str!("html/page.css");
 const SCRIPT: &str = include_str!("html/page.js");
@@ -90,7 +91,23 @@ fn head(page: &mut String, title: &str, reports: &[&Report], report: &Report, re
     for (what, value) in tiles(report) {
         let _ = write!(page, "<div><dt>{what}</dt><dd>{}</dd></div>", escape(&value));
     }
-    page.push_str("</dl></header>");
+    page.push_str("</dl>");
+    troubles(page, report);
+    page.push_str("</header>");
+}
+
+/// What befell the nodes; drawings over time are shaded meanwhile.
+fn troubles(page: &mut String, report: &Report) {
+    if report.picture.troubles.is_empty() {
+        return;
+    }
+    page.push_str("<p class=\"dim\" id=\"troubles\">Shaded below: ");
+    for (n, Trouble { what, from, until }) in report.picture.troubles.iter().enumerate() {
+        let comma = if n == 0 { "" } else { "; " };
+        let time = if until > from { format!("{from} to {until} s") } else { format!("at {from} s") };
+        let _ = write!(page, "{comma}{}, {time}", escape(what));
+    }
+    page.push_str(".</p>");
 }
 
 /// Why a run is not good. One that is only beside another need not deliver everything.

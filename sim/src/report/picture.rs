@@ -9,7 +9,7 @@ use super::bytes::Mark;
 use super::quantile_ms;
 use super::series::Change;
 use crate::ledger::Sent;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Trouble};
 use crate::topology::NodeIx;
 use crate::world::World;
 
@@ -21,6 +21,8 @@ pub const PATHS_NODES_MAX: usize = 200;
 const PATHS_MAX: usize = 5;
 /// Points of a distribution.
 const SHARES: usize = 200;
+/// Faults that are told; more would not be told apart.
+const TROUBLES_MAX: usize = 30;
 /// Bars of a distribution of nodes.
 const BARS: usize = 24;
 
@@ -39,6 +41,8 @@ pub struct Picture {
     pub standings: Vec<Change>,
     /// The ways of some messages in a small world.
     pub paths: Vec<Path>,
+    /// What befell the nodes; of much only the beginning.
+    pub troubles: Vec<Trouble>,
 }
 
 /// How long a message took, and how long it would have taken at best.
@@ -107,6 +111,7 @@ pub(super) fn of(scenario: &Scenario, world: &World, before: &Mark, standings: V
         bandwidth: Bars::of(sent, received),
         standings,
         paths: paths(world),
+        troubles: scenario.troubles().into_iter().take(TROUBLES_MAX).collect(),
     }
 }
 

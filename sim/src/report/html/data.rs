@@ -28,6 +28,7 @@ pub(super) fn of(reports: &[&Report]) -> Value {
             "ratios": [round(report.optimum_ratio_p99), round(report.optimum_ratio_full)],
             "kinds": kinds(report),
             "bandwidth": report.picture.bandwidth,
+            "troubles": report.picture.troubles,
             "rows": rows,
             "unsteady": n_unsteady,
             "falseAlarms": report.presence_false_alarms + report.members_missed,

@@ -87,6 +87,18 @@
     ...more,
   });
 
+  // What befell the nodes meanwhile.
+  function shade({ ctx, bbox, valToPos }) {
+    ctx.save();
+    ctx.fillStyle = color("b") + "1f";
+    for (const { from, until } of run.troubles) {
+      const end = bbox.left + bbox.width;
+      const [left, right] = [from, until].map((at) => Math.min(end, Math.max(bbox.left, valToPos(at, "x", true))));
+      if (left < end) ctx.fillRect(left, bbox.top, Math.max(right - left, 2), bbox.height);
+    }
+    ctx.restore();
+  }
+
   // `lines` of { label, values, color }, with `dash`, `paths`, `fill`, `points`, `right` (by the scale on the right).
   function chart(plot, figure, { x, lines, bottom, left, right, logX, logY, names, height = 240, least = 0 }) {
     const range = (_, low, high) => [least, high > least ? high + (high - least) * 0.05 : least + 1];
@@ -134,6 +146,7 @@
         })),
       ],
       hooks: {
+        drawClear: [(made) => bottom === "seconds" && shade(made)],
         ready: [
           (made) => {
             figure.dataset.drawn = dots(made.ctx.canvas, lines.map((line) => color(line.color)));
