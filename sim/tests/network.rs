@@ -269,7 +269,7 @@ fn newcomers_find_what_was_said() {
     assert!(wrong(&crowd(30, "15s")).contains("crowds: 30 newcomers of nodes = 30"));
     assert!(wrong(&crowd(1, "15s")).contains("contact: it is one of the crowds"));
     let late = format!("{base}[[crowds]]\nnodes = 5\nat = \"85s\"");
-    assert!(wrong(&late).contains("the last node to come is at 85s"));
+    assert!(wrong(&late).contains("the last node comes at 85s"));
 }
 
 /// Goal: what cannot happen is refused, and it is said why.
@@ -283,7 +283,7 @@ fn what_cannot_happen_is_refused() {
         ),
         ("[[pauses]]\nnode = 29\nat = \"3s\"\nuntil = \"5s\"", "pauses: node 29"),
         ("[[stalls]]\nnode = 29\nat = \"3s\"\nuntil = \"5s\"", "stalls: node 29"),
-        ("[[crashes]]\nnode = 2\nat = \"95s\"", "the last fault is at 95s"),
+        ("[[crashes]]\nnode = 2\nat = \"95s\"", "the last fault is over at 95s"),
         ("attackers = 1\nattack = \"silent\"\nattack_at = \"90s\"", "attack_at = 90s: nothing happens after"),
     ] {
         let error = wrong(&format!("{base}{more}"));
@@ -294,7 +294,7 @@ fn what_cannot_happen_is_refused() {
         let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
         Scenario::parse(storm, &sets).map(|_| ()).map_err(|error| error.to_string())
     };
-    assert!(with(&["joins=100s"]).expect_err("too late").contains("the last node to come is at 100s"));
+    assert!(with(&["joins=100s"]).expect_err("too late").contains("the last node comes at 100s"));
     // The sets that its head names.
     assert_eq!(with(&["joins=100s", "messages.start=160s", "messages.stop=165s", "duration=168s"]), Ok(()));
     assert_eq!(with(&["joins=30s", "messages.start=90s", "messages.stop=95s", "duration=98s"]), Ok(()));
