@@ -346,7 +346,8 @@ impl Group {
             ("missed envelopes", misses, limits::MISSES_MAX),
             ("shunned neighbours", shunned, limits::SHUNNED_MAX),
             ("neighbours that left", left, limits::SHUNNED_MAX),
-            ("numbers of trees", numbers, limits::LINKS_MAX * bounds.trees),
+            // A peer may have two links for a while, if both sides dialled.
+            ("numbers of trees", numbers, 2 * limits::LINKS_MAX * bounds.trees),
             ("recent bytes", self.recent.n_bytes(), limits::RECENT_BYTES_MAX),
             // A full one is sent before the next frame is taken in, which brings as many at most.
             ("news for one link", self.outgoing.longest(), 2 * limits::FACTS_MAX),
