@@ -254,7 +254,9 @@ impl Group {
             let mut trees = tree.iter().chain(&ways_of_votes).copied();
             let along = trees.find(|tree| self.forest.has(*tree, link));
             let is_on_tree = tree.is_none() || along.is_some();
-            let is_back = from.is_some_and(|(from, _)| from == link) || peer == about;
+            // A vote comes to the accused through the group as well: it is answered at once then, though nobody here knows
+            // the voter, for everybody in the group waits for the answer.
+            let is_back = from.is_some_and(|(from, _)| from == link) || peer == about && !is_vote;
             let Some(state) = cx.links.get(&link).filter(|_| is_on_tree && !is_back) else { continue };
             if state.is_retiring() && self.has_better_link(cx, link, peer) {
                 continue;

@@ -30,6 +30,47 @@ fn a_refutation_goes_through_the_group_in_a_mesh_too() {
     assert_eq!(n_news(&bench), 2, "that it is there still");
 }
 
+/// Goal: whoever is voted against in its group hears of it through the group, and answers each vote within the second in which
+/// everybody waits, whoever voted and however lately it answered another. It was told by its neighbours alone, as of a vote
+/// of strangers, and answered those once in ten seconds. Method: a vote against a neighbour comes through another one; then
+/// two members far away vote against this node, one a second after the other.
+#[test]
+fn votes_of_members_far_away_are_answered_at_once() {
+    let mut bench = Bench::new();
+    let accused = bench.hostile.peer_id();
+    bench.member();
+    bench.hostile = Identity::from_seed([4; 32]);
+    bench.record = PeerRecord::new(&bench.hostile, 1, Vec::new(), Vec::new());
+    let link = bench.member();
+    bench.say(link, Shuffle { reply: false, peers: Vec::new() });
+    let far = [5, 6].map(|n| Identity::from_seed([n; 32]));
+    let here = |who: &Identity| {
+        Fact::Said(MemberRecord::new(&key().topic_tag(), Incarnation(1), 1, Stay::Here, who).into())
+    };
+    let mut facts: Vec<Fact> = far.iter().map(here).collect();
+    facts.push(here(&Identity::from_seed([2; 32])));
+    bench.say(link, News { group: 1, tree: FLOOD, facts });
+    bench.pass(limits::WORD_DELAY + limits::NEWS_DELAY);
+    let kind = Frame::from(News { group: 1, tree: FLOOD, facts: Vec::new() }).kind();
+    let before = bench.sent.get(&kind).copied();
+    let tell = |bench: &mut Bench, target, incarnation, who: &Identity| {
+        let facts = vec![Fact::Vote(Alert::new(target, incarnation, 3, who).into())];
+        bench.say(link, News { group: 1, tree: FLOOD, facts });
+    };
+    tell(&mut bench, accused, Incarnation(1), &far[0]);
+    assert_eq!(
+        bench.sent.get(&kind).copied(),
+        before.map(|n| n + 1),
+        "to the accused, who is the only other one"
+    );
+    for who in &far {
+        let (me, before) = (bench.engine.me, bench.engine.presence.incarnation());
+        tell(&mut bench, me, before, who);
+        assert!(bench.engine.presence.incarnation() > before);
+        bench.pass(Duration::from_secs(1));
+    }
+}
+
 /// Words of so many, in the order of their ids.
 fn words_of(n: u64, seq: u32, stay: Stay) -> Vec<Fact> {
     let word = |n: u64| {
