@@ -392,12 +392,12 @@ pub const STALLS_BAD: usize = 4;
 pub const STALLS_WINDOW: Duration = Duration::from_secs(60);
 /// Of such silences those are counted that end so long after the last one.
 pub const STALL_PAUSE: Duration = Duration::from_millis(500);
-/// And so do members that were voted against and answered, so many within [`STALLS_WINDOW`] ...
+/// So many are kept in mind.
+pub const STALLS_KEPT: usize = 16;
+/// As bad a sign are members that were voted against and answered, so many within [`STALLS_WINDOW`] ...
 pub const VAIN_BAD: usize = 8;
 /// ... or, in a large group, one in so many.
 pub const VAIN_SHARE: usize = 64;
-/// So many are kept in mind.
-pub const STALLS_KEPT: usize = 16;
 /// The highest incarnation: far from where arithmetic ends, and beyond microseconds since 1970 for long.
 pub const INCARNATION_MAX: u64 = 1 << 62;
 /// A vote against this node that is further ahead of its incarnation is ignored: nobody can use them up for it.

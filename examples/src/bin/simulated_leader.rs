@@ -1,4 +1,5 @@
-//! An application's logic on a hundred virtual nodes, or as many as you say: they agree on a leader, the leader dies, they agree on another.
+//! An application's logic on a hundred virtual nodes, or as many as you say: they agree on a leader, the leader
+//! dies, they agree on another.
 //!
 //! The rule is the simplest there is: everybody says every second that it is there; whoever has the lowest id of those
 //! heard in the last three seconds is the leader. `cargo run --release -p djembe-examples --bin simulated_leader -- 100`

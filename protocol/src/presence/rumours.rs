@@ -20,6 +20,7 @@ const FROM_ONE: AtMost = AtMost {
     of_one: limits::RUMOURS_FROM_ONE,
     peers: limits::CONNECTIONS_MAX,
 };
+
 #[derive(Debug, Default)]
 pub(super) struct Rumours {
     about: BTreeMap<PeerId, Rumour>,

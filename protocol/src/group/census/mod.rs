@@ -287,12 +287,13 @@ impl Census {
         }
         *toll += limits::SIGNATURE_TOLL;
         record.verify(&ground.tag).map_err(|_| Junk)?;
+        let is_new = !self.members.contains(&record.peer);
         // The farewell of somebody who never came makes an older word void. Anybody can invent as many as he likes.
-        let is_idle = record.stay != Stay::Here && !self.members.contains(&record.peer);
+        let is_idle = is_new && record.stay != Stay::Here;
         // Who lets others vote against it so as to answer is stopped where their votes are.
         let answers =
             self.votes_against(&record.peer).iter().any(|vote| vote.incarnation < record.incarnation);
-        if !self.members.contains(&record.peer) {
+        if is_new {
             self.make_room(self.room_for_others(ground));
         }
         self.put(ground.now, record);
