@@ -70,6 +70,23 @@ fn loss_is_no_death() {
     assert_clean(&world);
 }
 
+/// Goal: two who have nobody else to ask do not take a link that is stuck for a death, and know a death as soon as others do.
+/// Method: ten hours of two that lose every tenth packet, then one's machine dies.
+#[test]
+fn two_alone_bury_nobody_who_is_there() {
+    for seed in 0..10 {
+        let mut world = town(seed, 2, 0.1);
+        world.run_for(secs(3600));
+        assert_eq!(world.ledger.gone_at.len(), 0, "seed {seed}");
+        world.fault(Fault::PowerOff(1));
+        let is_gone = |world: &World| !world.ledger.gone_at.is_empty();
+        let took = world.run_while(secs(20), |world| !is_gone(world));
+        println!("seed {seed}: known after {took:?}");
+        assert!(took.is_some_and(|took| took < secs(6)), "seed {seed}: {took:?}");
+        assert_clean(&world);
+    }
+}
+
 /// Goal: a cut is no death, however many links it cuts of a node, and who was suspected and lost from sight refutes
 /// it once there is a way. Method: 12 | 12 for 20 s, mended; for two minutes nobody is gone.
 #[test]

@@ -173,7 +173,6 @@ impl Presence {
     fn judge(&mut self, now: Timestamp, peer: PeerId, identity: &Identity) {
         let was_cut_off = self.peers.get(&peer).is_some_and(|known| known.is_cut_off);
         let is_cut_off = was_cut_off || self.is_cut_off(now, &peer);
-        let settles = self.n_watched() >= limits::PARTITION_MIN;
         let Some(known) = self.peers.get_mut(&peer) else {
             return;
         };
@@ -198,11 +197,12 @@ impl Presence {
             Some(at) => (since + patience).max(at + limits::LAST_CALL),
             None => since + patience.saturating_sub(limits::LAST_CALL),
         };
-        // A broken connection tells of one process; silence may turn out to be that of many.
+        // A broken connection tells of one process; silence may turn out to be that of many, or of a link that was stuck
+        // and has just been given up: over a new one it can still be heard.
         let is_counted = !is_cut_off && votes >= needed;
         let settle = if self.weather.is_bad(now) { limits::SETTLE_AFTER_BAD } else { limits::SETTLE_AFTER };
         let settle = settle * self.patience / u32::from(limits::PATIENCE);
-        let counts_at = if settles && known.is_silent() { since + settle } else { since };
+        let counts_at = if known.is_silent() { since + settle } else { since };
         let cause = if is_counted && now >= counts_at {
             PresenceCause::Voted
         } else if now < due {
