@@ -346,8 +346,7 @@ impl Forest {
             return self.tell_all(ground, ix, Some(other));
         }
         let Some(tree) = self.trees.get_mut(&ix) else { return };
-        let is_apart = |parent: &LinkId| *parent != link && tree.branch != request.branch;
-        let over_parent = tree.known_parent().filter(|(parent, _)| is_apart(parent));
+        let over_parent = tree.known_parent().filter(|(parent, _)| *parent != link);
         let whom = over_parent.or_else(|| tree.whom_to_ask(Some(link), request.branch, 0));
         if let Some((next, yours)) = whom {
             let ttl = request.ttl.min(limits::SEQ_REQ_TTL) - 1;

@@ -130,3 +130,40 @@ fn questions_are_passed_on_in_measure() {
     wood.at(parent, |forest, ground| forest.on_loop_probe(ground, up, &probe));
     assert_eq!(wood.n_sent, before, "the parent is no child");
 }
+
+/// Goal: the request of who has lost its way comes to the root though what those on its way know of distances is old:
+/// parents lead there, and it is not sent round among the others. Method: all ways begin at one neighbour of the root;
+/// everybody's distances but those of parents are drawn by lot.
+#[test]
+fn a_request_finds_the_root_whatever_is_told_of_distances() {
+    for seed in 200..230 {
+        let mut wood = Wood::new(seed, 40, 6);
+        let links: Vec<LinkId> = wood.nodes[0].links.keys().copied().collect();
+        links[1..].iter().for_each(|link| wood.unlink(*link));
+        wood.plant(0);
+        wood.run(ms(10_000));
+        wood.assert_whole(0);
+        let lost = (20..40).find(|i| wood.nodes[*i].links.len() > 3).expect("one of twenty");
+        for i in 1..40 {
+            let ix = wood.ix_of(i, 0).expect("known");
+            let mut lots: Vec<u16> =
+                wood.nodes[i].links.keys().map(|_| (wood.rng.next_u64() % 100) as u16).collect();
+            let tree = wood.nodes[i].forest.trees.get_mut(&ix).expect("known");
+            let parent = tree.parent;
+            for via in tree.vias.iter_mut().filter(|via| Some(via.link) != parent) {
+                via.dist = lots.pop().unwrap_or(0);
+            }
+            if i == lost {
+                tree.fd = 0;
+            }
+        }
+        let parent = wood.parent(lost, 0).and_then(|parent| wood.link_to(lost, parent)).expect("it has one");
+        let ix = wood.ix_of(0, 0).expect("its own");
+        let round = |wood: &Wood| wood.nodes[0].forest.trees[&ix].chain.seq;
+        let before = round(&wood);
+        wood.unlink(parent);
+        wood.run(ms(2000));
+        assert!(round(&wood) > before, "seed {seed}: the root was not asked");
+        wood.assert_whole(0);
+    }
+}
