@@ -159,9 +159,7 @@ impl Group {
         match talk {
             Frame::News(news) => self.take_facts(cx, link, &news.facts, Some(news.tree)),
             Frame::Members(members) if self.census.is_page(link) => {
-                let before = *cx.toll;
                 let taken = self.take_facts(cx, link, &members.facts, None);
-                *cx.toll = before;
                 self.in_census(cx, |census, ground| census.on_page(ground, members));
                 taken
             }
@@ -183,7 +181,8 @@ impl Group {
         self.in_census(cx, |census, ground| census.on_members_digest(ground, link, theirs));
     }
 
-    /// Takes facts in, and passes on what is new unless they are pages of what everybody else knows.
+    /// Takes facts in, and passes on what is new unless they are pages of what everybody else knows, which we asked for:
+    /// to check these costs their sender nothing.
     fn take_facts(
         &mut self,
         cx: &mut Ctx<'_>,
@@ -200,7 +199,7 @@ impl Group {
                 .iter()
                 .try_for_each(|fact| census.take(ground, fact, &mut toll).map(|worth| worths.push(worth)))
         });
-        cx.toll.work += toll;
+        cx.toll.work += tree.map_or(0, |_| toll);
         for (fact, worth) in facts.iter().zip(worths) {
             match (worth, tree) {
                 (Worth::News, Some(tree)) => {

@@ -345,11 +345,15 @@ impl Census {
 
     /// Presence has found out, or enough members say so.
     pub(crate) fn set_gone(&mut self, now: Timestamp, peer: &PeerId, cause: PresenceCause) {
+        self.set_absent(now, peer, Gone::Found, cause);
+    }
+
+    fn set_absent(&mut self, now: Timestamp, peer: &PeerId, gone: Gone, cause: PresenceCause) {
         if !self.leave_sum(peer) {
             return;
         }
         if let Some(member) = self.members.get_mut(peer) {
-            (member.gone, member.changed_at) = (Gone::Found, seconds(now));
+            (member.gone, member.changed_at) = (gone, seconds(now));
             self.heard.push(Heard::Left(*peer, cause));
         }
         self.forget_some();
@@ -467,8 +471,7 @@ impl Census {
         for peer in stale.map(|member| *member.peer()).collect::<Vec<_>>() {
             if self.is_here(&peer) {
                 if !ground.watches(&peer) {
-                    self.set_gone(ground.now, &peer, PresenceCause::TimedOut);
-                    self.members.get_mut(&peer).into_iter().for_each(|member| member.gone = Gone::Silent);
+                    self.set_absent(ground.now, &peer, Gone::Silent, PresenceCause::TimedOut);
                 }
             } else {
                 self.forget(&peer);

@@ -35,7 +35,7 @@ struct Shunned {
 }
 
 /// How often on end one neighbour did not bring something, on whichever tree.
-#[derive(Debug, Default)]
+#[derive(PartialEq, Eq, Debug, Default)]
 pub(super) struct Misses {
     n: u8,
     last: Option<(Timestamp, Range)>,
@@ -45,11 +45,6 @@ pub(super) struct Misses {
 
 impl Misses {
     const PROVEN: Self = Self { n: 0, last: None, is_proven: true };
-
-    /// Nothing was missed, and nothing has shown that what is missed comes late.
-    pub(super) fn is_default(&self) -> bool {
-        self.n == 0 && self.last.is_none() && !self.is_proven
-    }
 }
 
 impl Forest {

@@ -141,7 +141,7 @@ impl Used {
     /// A new one would be the same.
     fn is_whole(&mut self, now: Timestamp) -> bool {
         self.anchors.refill(now, ANCHORS);
-        self.anchors.has(ANCHORS.burst) && self.misses.is_default()
+        self.anchors.has(ANCHORS.burst) && self.misses == Misses::default()
     }
 }
 
