@@ -207,7 +207,9 @@ fn a_size_and_a_time_can_be_asked_for() {
     let run = place.json(&words, 1);
     assert_eq!(run["seconds"], 71.0);
     assert!(matches!(run["nodes"].as_u64(), Some(4..=5)), "{run}");
-    for wrong in [["--at-least", "101"], ["--virtual", "69s"], ["--virtual", "soon"]] {
+    let wrong =
+        [["--at-least", "101"], ["--virtual", "69s"], ["--virtual", "soon"], ["--seeds", "0..100000001"]];
+    for wrong in wrong {
         assert_eq!(place.run(&[&["explore"][..], &wrong].concat()).status.code(), Some(2), "{wrong:?}");
     }
 }

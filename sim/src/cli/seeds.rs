@@ -9,6 +9,8 @@ use djembe_sim::search::{Bounds, Plan, Source};
 
 /// TOML has no larger numbers.
 const SEED_MAX: u64 = i64::MAX as u64;
+/// Seeds of one range: each is looked at before the first is run.
+const RANGE_MAX: u64 = 100_000_000;
 /// Nodes at most if nothing is said.
 const NODES: u16 = 100;
 
@@ -155,5 +157,11 @@ pub(super) fn range(text: &str) -> Result<Range<u64>, String> {
     if to > SEED_MAX {
         return Err(format!("seeds end at {SEED_MAX}"));
     }
-    if from < to { Ok(from..to) } else { Err(wrong()) }
+    if from >= to {
+        return Err(wrong());
+    }
+    if to - from > RANGE_MAX {
+        return Err(format!("{} seeds: at most {RANGE_MAX} at a time", to - from));
+    }
+    Ok(from..to)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -199,21 +199,20 @@ pub fn sweep(
     let of = plan.source.to_string();
     let held = open_at_end(&mut file, &of)?;
     let is_ours = |seed: u64| seed % shard.1.max(1) == shard.0;
-    let has_failed = AtomicBool::new(false);
-    let wants = |seed: u64| is_ours(seed) && !held.contains_key(&seed) && !has_failed.load(Ordering::Relaxed);
+    let failed: OnceLock<io::Error> = OnceLock::new();
+    let wants = |seed: u64| is_ours(seed) && !held.contains_key(&seed) && failed.get().is_none();
     let ours = held.iter().filter(|(seed, is_bad)| **is_bad && is_ours(**seed) && plan.seeds.contains(seed));
     let bad_before = ours.count() as u64;
-    let mut failed = None;
     let progress = explore(plan, wants, before, |told| {
         if let Told::Ran(seed, outcome) = &told
-            && failed.is_none()
+            && failed.get().is_none()
+            && let Err(error) = append(&mut file, &Line::new(*seed, &of, outcome))
         {
-            failed = append(&mut file, &Line::new(*seed, &of, outcome)).err();
-            has_failed.store(failed.is_some(), Ordering::Relaxed);
+            failed.get_or_init(|| error);
         }
         tell(told);
     });
-    failed.map_or(Ok(Swept { progress, bad_before }), |error| Err(error.into()))
+    failed.into_inner().map_or(Ok(Swept { progress, bad_before }), |error| Err(error.into()))
 }
 
 /// Takes a torn line off, and says which seeds are there, and whether something was found.
