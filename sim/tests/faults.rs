@@ -1,9 +1,12 @@
 //! What breaks one node at a time: lost disks, copied keys, standing still, not listening, strangers.
 
 use core::time::Duration;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
+use djembe_protocol::engine::Engine;
 use djembe_protocol::id::{Lane, LogId};
-use djembe_protocol::io::PresenceState;
+use djembe_protocol::io::{Event, PresenceState};
 use djembe_sim::baseline::Protocol;
 use djembe_sim::scenario::Scenario;
 use djembe_sim::search::attempt;
@@ -388,4 +391,56 @@ fn who_stands_still_speaks_when_it_goes_on() {
         assert_eq!(world.ledger.messages.len(), 1, "{protocol}");
         assert_clean(&world);
     }
+}
+
+/// Goal: who ends as soon as it has a message still says to an author of whom it knows that it does, though packets are
+/// lost and it has not met the author yet; and where a cut lies between them it does not wait for ever. Method: two are
+/// linked with each other, one of them writes; a third comes and ends when it is flushed, two seconds later at most.
+#[test]
+fn who_ends_says_what_it_has_through_losses_and_a_cut() {
+    let (mut n_waited, mut n_in_vain) = (0, 0);
+    for seed in 0..40 {
+        let mut world = meshed(WorldConfig { seed, ..far_apart(0.1) }, 2);
+        let stored = Arc::new(Mutex::new(BTreeSet::new()));
+        let heard = stored.clone();
+        world.listen(Box::new(move |_, node, event| {
+            if let Event::Stored { peer, .. } = event {
+                heard.lock().expect("nobody panics").insert((node, *peer));
+            }
+        }));
+        let number = world.publish(1, 0, Lane::Durable, 100).expect("taken");
+        world.run_for(secs(2));
+        let late = world.add_node();
+        world.member(late, 0);
+        // Every other seed: it knows of the author, and cannot reach it.
+        let is_cut = seed % 2 == 1;
+        if is_cut {
+            world.cut(1, late);
+        }
+        world.start(late);
+        let group = world.group_id(0);
+        let log = |world: &World, node: NodeIx| world.host(node).disk.frontiers(&group);
+        let has_it = world.run_while(secs(10), |world| log(world, late) != log(world, 1));
+        assert!(has_it.is_some() && world.ledger.reached(number, [late]), "seed {seed}: it did not come");
+        let is_owing = |world: &World| !world.host(late).engine.as_ref().is_some_and(Engine::is_flushed);
+        let waited = world.run_while(secs(2), is_owing);
+        world.fault(Fault::Shutdown(late));
+        world.run_for(secs(3));
+        let is_told = stored.lock().expect("nobody panics").contains(&(1, world.host(late).peer));
+        match waited {
+            Some(waited) if !waited.is_zero() => {
+                assert!(is_told && !is_cut, "seed {seed}: it waited {waited:?} and was not heard");
+                n_waited += 1;
+            }
+            // The author was told before, or its neighbour had not named it yet.
+            Some(_) => {}
+            None => {
+                assert!(is_cut, "seed {seed}: it waited in vain");
+                n_in_vain += 1;
+            }
+        }
+        assert_clean(&world);
+    }
+    println!("{n_waited} waited for the author, {n_in_vain} in vain");
+    assert!(n_waited >= 3 && n_in_vain >= 3, "{n_waited} waited for the author, {n_in_vain} in vain");
 }
