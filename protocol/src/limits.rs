@@ -296,6 +296,9 @@ pub const ROUNDS_BURST: u32 = 4;
 pub const TREE_FRESH: Duration = Duration::from_secs(180);
 /// A tree is forgotten so long after its root's last round: later than anybody borrows it.
 pub const TREE_EXPIRES: Duration = Duration::from_secs(300);
+/// A node that takes another parent leaves the former one so long after, and a round trip to the new one: until that has
+/// heard of it, what passed the new one before comes over the former one, up to so much later.
+pub const LEAVE_AFTER: Duration = Duration::from_millis(100);
 /// After the first news of a round a parent is chosen when the others had time to come. By measurement.
 pub const SETTLE: Duration = Duration::from_millis(60);
 /// What a neighbour tells of trees so soon after its link came up it may have known for long.

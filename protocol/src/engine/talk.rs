@@ -42,14 +42,15 @@ impl Engine {
         if is_closing && (!greeted || self.conduct.is_banned(self.now, &peer)) {
             return;
         }
-        if is_parting && !matches!(frame.0, Checked::Data { .. } | Checked::Seen { .. }) {
-            // Payload that was under way is welcome; there is nothing more to talk about.
-            return;
-        }
         let talk = match &frame.0 {
             Checked::Talk(talk) => Some(&**talk),
             _ => None,
         };
+        let is_payload = matches!(frame.0, Checked::Data { .. } | Checked::Seen { .. });
+        if is_parting && !is_payload && !matches!(talk, Some(Frame::Ungraft(_))) {
+            // Payload that was under way is welcome; there is nothing more to talk about but who needs no more of it.
+            return;
+        }
         match talk {
             // What a link may begin with.
             Some(Frame::Hello(_)) => {}
@@ -174,10 +175,13 @@ impl Engine {
             Frame::Adverts(Adverts { group, .. })
             | Frame::AnchorReq(AnchorReq { group, .. })
             | Frame::Graft(Graft { group, .. })
-            | Frame::Ungraft(Ungraft { group, .. })
             | Frame::SeqReq(SeqReq { group, .. })
             | Frame::LoopProbe(LoopProbe { group, .. }) => {
                 self.with_member(link, group, |group, cx| group.on_forest_talk(cx, link, &talk));
+            }
+            // Over a link that was given up as well: it may still carry what is no longer wanted.
+            Frame::Ungraft(Ungraft { group, .. }) => {
+                self.with_shared(link, group, |group, cx| group.on_forest_talk(cx, link, &talk));
             }
             Frame::News(News { group, .. })
             | Frame::MembersAsk(MembersAsk { group, .. })

@@ -105,7 +105,10 @@ impl Group {
         let peer = self.members.remove(&link);
         // What was under way on a link that was given up has left its traces since, so this is done each time.
         self.tree.link_down(link);
-        self.in_forest(cx, |forest, ground| forest.link_down(ground, link));
+        let is_parting = cx.links.get(&link).is_some_and(Link::is_parting);
+        self.in_forest(cx, |forest, ground| {
+            if is_parting { forest.link_parts(ground, link) } else { forest.link_down(ground, link) }
+        });
         self.repair.link_down(cx.now, link);
         self.serving.remove(&link);
         self.census.link_down(link);

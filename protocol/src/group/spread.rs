@@ -100,6 +100,14 @@ impl Group {
                 self.announce(cx, link, tree, log, envelope);
             }
         }
+        if let Along::Tree(ix) = along {
+            for link in self.forest.parting_children(ix) {
+                let is_prompt = cx.links.get(&link).is_some_and(Link::is_prompt);
+                sent += usize::from(
+                    Some(link) != from && is_prompt && self.push(cx, link, is_own, tree, envelope),
+                );
+            }
+        }
         if along == Along::Flood {
             cx.counters.add("flooded", 1);
         }

@@ -119,7 +119,7 @@ impl Forest {
         if parent.is_none_or(|parent| is_proven(&parent)) {
             return Vec::new();
         }
-        let others = self.links.keys().copied().filter(|link| !self.has(ix, *link));
+        let others = self.standing().filter(|link| !self.has(ix, *link));
         let (mut helpers, mut others): (Vec<LinkId>, Vec<LinkId>) = others.partition(is_proven);
         for others in [&mut helpers, &mut others] {
             let n = others.len().max(1);

@@ -29,7 +29,7 @@ impl Forest {
 
     /// Our distance, to all but the one that is nearer.
     pub(super) fn tell_all(&mut self, ground: &Ground<'_>, ix: TreeIx, not: Option<LinkId>) {
-        let links: Vec<LinkId> = self.links.keys().copied().filter(|link| Some(*link) != not).collect();
+        let links: Vec<LinkId> = self.standing().filter(|link| Some(*link) != not).collect();
         for link in links {
             self.tell(ground, ix, link);
         }
@@ -43,7 +43,7 @@ impl Forest {
         let Some(tree) = self.trees.get(&ix) else { return };
         let age = tree.age();
         let is_told = |link: &LinkId| tree.find(*link).is_some_and(|via| via.told == age);
-        let rest: Vec<LinkId> = self.links.keys().copied().filter(|link| !is_told(link)).collect();
+        let rest: Vec<LinkId> = self.standing().filter(|link| !is_told(link)).collect();
         for link in rest {
             self.tell(ground, ix, link);
         }
@@ -293,6 +293,7 @@ impl Forest {
         self.bind(ground, link, graft.mine, graft.yours);
         let Some(tree) = self.trees.get_mut(&graft.yours) else { return };
         tree.via(link).is_child = true;
+        tree.former.take_if(|(former, _)| *former == link);
         if tree.parent == Some(link) {
             tree.shun_until(link, ground.now + limits::ORPHAN_PAUSE);
             if tree.was_just_adopted(ground.now) {
@@ -312,6 +313,7 @@ impl Forest {
             return;
         }
         tree.via(link).is_child = false;
+        tree.former.take_if(|(former, _)| *former == link);
         if tree.parent == Some(link) {
             // An envelope of ours may have overtaken our Graft: then that makes us a child after all.
             tree.shun_until(link, ground.now + limits::ORPHAN_PAUSE);

@@ -127,6 +127,8 @@ struct Neighbour {
     /// When unknown numbers were last asked for.
     asked_at: Option<Timestamp>,
     used: Used,
+    /// The link was given up. Until it is closed it carries what those below it on trees would miss.
+    is_parting: bool,
 }
 
 /// What is kept of a neighbour beyond its link.
@@ -204,9 +206,43 @@ impl Forest {
         let branch = (1..=u8::MAX).find(|branch| !taken.contains(branch)).unwrap_or(u8::MAX);
         let fresh = Used { anchors: Bucket::full(ground.now, ANCHORS), misses: Misses::default() };
         let used = self.left.remove(&peer).unwrap_or(fresh);
-        let neighbour = Neighbour { peer, up_at: ground.now, branch, asked_at: None, used };
+        let neighbour =
+            Neighbour { peer, up_at: ground.now, branch, asked_at: None, used, is_parting: false };
         self.links.insert(link, Box::new(neighbour));
         self.tell_everything(ground, link);
+    }
+
+    /// A member's link is given up, and will be closed: it is nobody's way any more. Who is below it on a tree is sent what
+    /// comes until it says that it has another parent.
+    pub(crate) fn link_parts(&mut self, ground: &mut Ground<'_>, link: LinkId) {
+        let Some(neighbour) = self.links.get_mut(&link) else { return };
+        neighbour.is_parting = true;
+        for ix in self.all() {
+            let Some(tree) = self.trees.get_mut(&ix) else { continue };
+            tree.no_way_over(link);
+            if tree.parent != Some(link) {
+                continue;
+            }
+            match tree.best_way(ground) {
+                Some(other) => self.adopt(ground, ix, other),
+                None => {
+                    tree.parent = None;
+                    self.find_parent(ground, ix);
+                }
+            }
+        }
+    }
+
+    /// Neighbours below on a tree whose links were given up.
+    pub(crate) fn parting_children(&self, ix: TreeIx) -> Vec<LinkId> {
+        let children = self.trees.get(&ix).into_iter().flat_map(|tree| tree.children());
+        let is_parting = |link: &LinkId| self.links.get(link).is_some_and(|neighbour| neighbour.is_parting);
+        children.filter(is_parting).collect()
+    }
+
+    /// Those with whom there is talk.
+    fn standing(&self) -> impl Iterator<Item = LinkId> + '_ {
+        self.links.iter().filter(|(_, neighbour)| !neighbour.is_parting).map(|(link, _)| *link)
     }
 
     pub(crate) fn link_down(&mut self, ground: &mut Ground<'_>, link: LinkId) {
@@ -216,6 +252,7 @@ impl Forest {
         for ix in self.all() {
             let Some(tree) = self.trees.get_mut(&ix) else { continue };
             tree.vias.retain(|via| via.link != link);
+            tree.former.take_if(|(former, _)| *former == link);
             if tree.parent == Some(link) {
                 tree.parent = None;
                 self.find_parent(ground, ix);
@@ -276,6 +313,8 @@ impl Forest {
         self.on_late(link, log, seq);
         let ours = self.resolve(link, theirs);
         if !ours.is_some_and(|ix| self.has(ix, link)) {
+            let tree = ours.and_then(|ix| self.trees.get_mut(&ix));
+            tree.and_then(|tree| tree.former.take_if(|(former, _)| *former == link));
             self.facts.push((link, Ungraft { group: ground.group, yours: theirs }.into()));
         }
     }
@@ -298,8 +337,12 @@ impl Forest {
             return;
         }
         let Some(yours) = tree.theirs(link) else { return };
-        self.leave_parent(ground, ix);
+        tree.former.take_if(|(former, _)| *former == link);
+        self.leave_former(ground, ix);
         let Some(tree) = self.trees.get_mut(&ix) else { return };
+        // What passed the new one before it heard of us still comes over the old one.
+        let rtt = (ground.rtt)(link).unwrap_or_default();
+        tree.former = tree.parent.map(|former| (former, ground.now + limits::LEAVE_AFTER + rtt));
         let age = tree.age();
         let must_tell = tree.adopt(ground, link);
         let via = tree.via(link);
@@ -310,6 +353,16 @@ impl Forest {
         self.doubt(ground.now, ix);
         self.look_at(ix);
         self.facts.push((link, Graft { group: ground.group, mine: ix, yours }.into()));
+    }
+
+    /// Tells the one that was the parent before.
+    fn leave_former(&mut self, ground: &Ground<'_>, ix: TreeIx) {
+        let Some(tree) = self.trees.get_mut(&ix) else { return };
+        if let Some((former, _)) = tree.former.take()
+            && let Some(yours) = tree.theirs(former)
+        {
+            self.facts.push((former, Ungraft { group: ground.group, yours }.into()));
+        }
     }
 
     fn leave_parent(&mut self, ground: &Ground<'_>, ix: TreeIx) {
@@ -424,6 +477,10 @@ impl Forest {
                 self.find_parent(ground, ix);
             }
             self.probe_if_due(ground, ix);
+            let former = self.trees.get(&ix).and_then(|tree| tree.former);
+            if former.is_some_and(|(_, at)| at <= now) {
+                self.leave_former(ground, ix);
+            }
             let Some(tree) = self.trees.get_mut(&ix) else { continue };
             if tree.advert_at.is_some_and(|at| at <= now) {
                 self.tell_all(ground, ix, None);

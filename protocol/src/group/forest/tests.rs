@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 mod agree;
 mod blame;
+mod change;
 mod loops;
 mod measure;
 

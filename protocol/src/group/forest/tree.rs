@@ -35,6 +35,8 @@ pub(super) struct Tree {
     pub(super) branch: u8,
     pub(super) parent: Option<LinkId>,
     adopted_at: Timestamp,
+    /// Who was the parent before, and when it is told.
+    pub(super) former: Option<(LinkId, Timestamp)>,
     pub(super) vias: Vec<Via>,
     pub(super) settle_at: Option<Timestamp>,
     /// When the newest round was heard of.
@@ -141,6 +143,7 @@ impl Tree {
             branch: 0,
             parent: None,
             adopted_at: now,
+            former: None,
             vias: Vec::new(),
             settle_at: None,
             heard_at: now,
@@ -340,15 +343,19 @@ impl Tree {
         self.best(ground, |via| via.dist < self.fd && of(via.link))
     }
 
-    /// The best one to settle on: one that cannot have its way over us, unless the present parent's is much shorter.
+    /// The best one to settle on. Those that cannot have their way over us come first, unless the way of the present parent
+    /// is much shorter, or that of another that does not lead over us as far as we know is shorter still.
     pub(super) fn best_to_settle(&self, ground: &Ground<'_>) -> Option<LinkId> {
-        let sure = self.best_feasible(ground)?;
-        let is_shorter = |parent: &LinkId| {
-            let cost = self.over(ground, *parent).saturating_add(CERTAIN);
-            self.find(*parent).is_some_and(|via| self.is_way(ground.now, via))
-                && cost < self.over(ground, sure)
+        let is_way = |parent: &LinkId| self.find(*parent).is_some_and(|via| self.is_way(ground.now, via));
+        let ways = [
+            (self.best_feasible(ground), 0),
+            (self.parent.filter(is_way), CERTAIN),
+            (self.best_of_another_branch(ground), 2 * CERTAIN),
+        ];
+        let cost = |(link, doubt): (Option<LinkId>, u16)| {
+            link.map(|link| (self.over(ground, link).saturating_add(doubt), link))
         };
-        self.parent.filter(is_shorter).or(Some(sure))
+        ways.into_iter().filter_map(cost).min().map(|(_, link)| link)
     }
 
     /// The best of those that cannot have their way over us and of those that do not as far as we know: near neighbours
@@ -364,6 +371,11 @@ impl Tree {
     /// The best one whose way begins elsewhere at the root.
     pub(super) fn best_of_another_branch(&self, ground: &Ground<'_>) -> Option<LinkId> {
         self.best(ground, |via| via.branch != self.branch && !via.is_child)
+    }
+
+    /// Nothing is to go over a neighbour any more.
+    pub(super) fn no_way_over(&mut self, link: LinkId) {
+        self.vias.iter_mut().filter(|via| via.link == link).for_each(|via| via.dist = UNREACHABLE);
     }
 
     /// The neighbour's number for the tree, if it told one.
@@ -473,7 +485,8 @@ impl Tree {
     /// When something is to be done.
     pub(super) fn next_deadline(&self) -> Timestamp {
         let expires = self.heard_at + limits::TREE_EXPIRES;
-        [self.settle_at, self.advert_at, self.ask_at, self.doubt.probe_at]
+        let leaves_at = self.former.map(|(_, at)| at);
+        [self.settle_at, self.advert_at, self.ask_at, self.doubt.probe_at, leaves_at]
             .into_iter()
             .flatten()
             .fold(expires, Timestamp::min)

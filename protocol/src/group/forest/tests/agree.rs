@@ -8,7 +8,7 @@ impl Wood {
     }
 
     /// Whoever has a child is its parent, and whoever has a parent is its child.
-    fn assert_agreed(&self, root: usize) {
+    pub(super) fn assert_agreed(&self, root: usize) {
         for i in 0..self.nodes.len() {
             let Some(ix) = self.ix_of(i, root) else { continue };
             let tree = &self.nodes[i].forest.trees[&ix];
