@@ -140,6 +140,10 @@ struct Used {
 }
 
 impl Used {
+    fn fresh(now: Timestamp) -> Self {
+        Self { anchors: Bucket::full(now, ANCHORS), misses: Misses::default() }
+    }
+
     /// A new one would be the same.
     fn is_whole(&mut self, now: Timestamp) -> bool {
         self.anchors.refill(now, ANCHORS);
@@ -204,8 +208,7 @@ impl Forest {
         }
         let taken: Vec<u8> = self.links.values().map(|neighbour| neighbour.branch).collect();
         let branch = (1..=u8::MAX).find(|branch| !taken.contains(branch)).unwrap_or(u8::MAX);
-        let fresh = Used { anchors: Bucket::full(ground.now, ANCHORS), misses: Misses::default() };
-        let used = self.left.remove(&peer).unwrap_or(fresh);
+        let used = self.left.remove(&peer).unwrap_or_else(|| Used::fresh(ground.now));
         let neighbour =
             Neighbour { peer, up_at: ground.now, branch, asked_at: None, used, is_parting: false };
         self.links.insert(link, Box::new(neighbour));
@@ -215,8 +218,14 @@ impl Forest {
     /// A member's link is given up, and will be closed: it is nobody's way any more. Who is below it on a tree is sent what
     /// comes until it says that it has another parent.
     pub(crate) fn link_parts(&mut self, ground: &mut Ground<'_>, link: LinkId) {
-        let Some(neighbour) = self.links.get_mut(&link) else { return };
+        let Some(neighbour) = self.links.get_mut(&link).filter(|neighbour| !neighbour.is_parting) else {
+            return;
+        };
         neighbour.is_parting = true;
+        // The peer may come back over another link before this one is closed.
+        let used = std::mem::replace(&mut neighbour.used, Used::fresh(ground.now));
+        let peer = neighbour.peer;
+        self.remember(ground.now, peer, used);
         for ix in self.all() {
             let Some(tree) = self.trees.get_mut(&ix) else { continue };
             tree.no_way_over(link);
@@ -247,7 +256,9 @@ impl Forest {
 
     pub(crate) fn link_down(&mut self, ground: &mut Ground<'_>, link: LinkId) {
         let Some(neighbour) = self.links.remove(&link) else { return };
-        self.remember(ground.now, neighbour.peer, neighbour.used);
+        if !neighbour.is_parting {
+            self.remember(ground.now, neighbour.peer, neighbour.used);
+        }
         self.theirs.retain(|(of, _), _| *of != link);
         for ix in self.all() {
             let Some(tree) = self.trees.get_mut(&ix) else { continue };

@@ -56,6 +56,15 @@ fn who_subscribes_again_is_given_nothing() {
         wood.at(0, |forest, ground| forest.link_up(ground, link, peer));
         assert_eq!((wood.n_checked(0, link), misses(&wood)), (0, before.clone()));
     }
+    // Nor by another link while the one that was given up is not closed yet.
+    wood.at(0, |forest, ground| forest.link_parts(ground, link));
+    let (old, link) = (link, LinkId(1000));
+    wood.at(0, |forest, ground| forest.link_up(ground, link, peer));
+    wood.at(0, |forest, ground| forest.link_down(ground, old));
+    assert_eq!(wood.n_checked(0, link), 0);
+    wood.at(0, |forest, ground| forest.link_down(ground, link));
+    wood.at(0, |forest, ground| forest.link_up(ground, link, peer));
+    assert_eq!(wood.n_checked(0, link), 0);
     // Time gives it back.
     wood.now = wood.now + limits::ANCHOR_EVERY * 3;
     assert_eq!(wood.n_checked(0, link), 3);
