@@ -100,27 +100,32 @@ fn speak_in(world: &mut World, lane: Lane, authors: &[NodeIx], n: usize, pause: 
 }
 
 /// Goal: a group that begins to talk grows trees, and pays one copy of a payload from then on, whoever speaks. There
-/// are trees already that carried the news of who arrived. For those who never spoke the middle of three networks is
-/// judged: over twenty they paid 1.002 to 1.048 copies, 1.016 in the mean.
+/// are trees already that carried the news of who arrived. The middle of three networks is judged. Over 120 of them two
+/// authors in turn took 1.019 times the best in the mean and 1.215 at the most, two of them more than 1.15; those who
+/// never spoke paid, over twenty, 1.002 to 1.048 copies, 1.016 in the mean.
 #[test]
 fn one_copy_to_everybody() {
-    let mut cold = ["seed=1", "seed=2", "seed=3"].map(|seed| {
+    let figures = ["seed=1", "seed=2", "seed=3"].map(|seed| {
         let mut world = far(45, &[seed]);
         let everybody: Vec<NodeIx> = (0..45).collect();
         let first = speak(&mut world, &[7], 1, millis(500));
         assert!(first.share == 1.0 && first.copies < 2.0, "along some tree: {first:?}");
         speak(&mut world, &[7, 8], 16, millis(1000));
         let author = speak(&mut world, &[7, 8], 20, millis(200));
-        assert!(author.share == 1.0 && author.copies <= 1.02 && author.p99 <= 1.15, "{author:?}");
+        assert!(author.share == 1.0 && author.copies <= 1.02, "{author:?}");
         let cold = speak(&mut world, &everybody[10..], 40, millis(200));
         assert!(cold.share == 1.0, "{cold:?}");
         assert_clean(&world);
-        (cold.copies, cold.p99)
+        [author.p99, cold.p99, cold.copies]
     });
-    cold.sort_by(|a, b| a.0.total_cmp(&b.0));
-    assert!(cold[1].0 <= 1.03, "copies: {cold:?}");
-    cold.sort_by(|a, b| a.1.total_cmp(&b.1));
-    assert!(cold[1].1 <= 1.5, "times the optimum: {cold:?}");
+    let middle = |i: usize| {
+        let mut of_networks = figures.map(|network| network[i]);
+        of_networks.sort_by(f64::total_cmp);
+        of_networks[1]
+    };
+    assert!(middle(0) <= 1.1, "times the optimum: {figures:?}");
+    assert!(middle(1) <= 1.5, "of those who never spoke: {figures:?}");
+    assert!(middle(2) <= 1.03, "copies: {figures:?}");
 }
 
 /// Goal: a message reaches everybody where nobody knows a tree. Method: those that carried the news of who arrived are
