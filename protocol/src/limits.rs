@@ -132,6 +132,8 @@ pub const SLOW_PEERS_MAX: usize = 256;
 /// How long the link that loses against another to the same peer is still listened to: what was under way on it
 /// arrives, and the other has time to take over.
 pub const RETIRE: Duration = Duration::from_secs(1);
+/// Links that are given up over which a group still sends to those below on its trees.
+pub const PARTING_MAX: usize = 8;
 /// How long a link may take to say HELLO.
 pub const HELLO_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -296,8 +298,11 @@ pub const ROUNDS_BURST: u32 = 4;
 pub const TREE_FRESH: Duration = Duration::from_secs(180);
 /// A tree is forgotten so long after its root's last round: later than anybody borrows it.
 pub const TREE_EXPIRES: Duration = Duration::from_secs(300);
-/// A node that takes another parent leaves the former one so long after, and a round trip to the new one: until that has
-/// heard of it, what passed the new one before comes over the former one, up to so much later.
+/// A node that takes another parent leaves the former one a round trip to the new one later, and as much as its way is
+/// longer, and so much for what is not known of ways: until the new one has heard of it, what passed that before comes
+/// over the former one. By measurement: with 100 ms for all, one percent more copies where nodes come and go.
+pub const LEAVE_MARGIN: Duration = Duration::from_millis(15);
+/// The most of it beside the round trip.
 pub const LEAVE_AFTER: Duration = Duration::from_millis(100);
 /// After the first news of a round a parent is chosen when the others had time to come. By measurement.
 pub const SETTLE: Duration = Duration::from_millis(60);

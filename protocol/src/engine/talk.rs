@@ -47,8 +47,10 @@ impl Engine {
             _ => None,
         };
         let is_payload = matches!(frame.0, Checked::Data { .. } | Checked::Seen { .. });
-        if is_parting && !is_payload && !matches!(talk, Some(Frame::Ungraft(_))) {
-            // Payload that was under way is welcome; there is nothing more to talk about but who needs no more of it.
+        let is_of_payload = is_payload || matches!(talk, Some(Frame::Ungraft(_) | Frame::Credit(_)));
+        if is_parting && !is_of_payload {
+            // Payload that is under way is welcome; there is nothing more to talk about but room for it and who needs no
+            // more of it.
             return;
         }
         match talk {

@@ -10,6 +10,7 @@ mod flow;
 mod members;
 mod misconduct;
 mod neighbourhood;
+mod parting;
 mod receipts;
 mod senseless;
 
@@ -25,7 +26,7 @@ use crate::wire::frame::{
     Alert, Alive, Announce, Beat, Clock, ClockEntry, Digest, Fact, Find, Found, Gone, Hello, MateTag,
     MemberRecord, Members, MembersAsk, MembersDigest, MembersHave, MembersSums, MembersWant, News, OnTree,
     Part, PeerRecord, Prune, Range, Refusal, Refuse, Roots, Served, Shuffle, Signature, Stay, Stored,
-    Subscribe, Unsubscribe, Walk, Want, Why, check, find_tag, mate_tag,
+    Subscribe, TreeIx, Unsubscribe, Walk, Want, Why, check, find_tag, mate_tag,
 };
 
 const NETWORK: [u8; 8] = *b"the-test";
@@ -53,6 +54,10 @@ struct Bench {
     sent: BTreeMap<u8, usize>,
     /// On which links it was told what is stored.
     told_stored: Vec<LinkId>,
+    /// On which it was sent payload.
+    fed: Vec<LinkId>,
+    /// Numbers of trees that it was told of.
+    told_trees: Vec<TreeIx>,
     closed: Vec<&'static str>,
     events: Vec<String>,
     disk_fails: bool,
@@ -80,6 +85,8 @@ impl Bench {
             n_links: 0,
             sent: BTreeMap::new(),
             told_stored: Vec::new(),
+            fed: Vec::new(),
+            told_trees: Vec::new(),
             closed: Vec::new(),
             events: Vec::new(),
             disk_fails: false,
@@ -102,6 +109,10 @@ impl Bench {
                         let bytes = frame.encode().len();
                         *self.sent.entry(frame.kind()).or_default() += 1;
                         self.told_stored.extend(matches!(frame, Frame::Stored(_)).then_some(link));
+                        self.fed.extend(matches!(frame, Frame::Data { .. }).then_some(link));
+                        if let Frame::Adverts(adverts) = &frame {
+                            self.told_trees.extend(adverts.trees.iter().map(|advert| advert.tree));
+                        }
                         if self.writes && !self.thin.contains(&link) {
                             inputs.push(Input::Written { link, class, bytes });
                         }

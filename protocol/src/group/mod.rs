@@ -347,7 +347,7 @@ impl Group {
             ("shunned neighbours", shunned, limits::SHUNNED_MAX),
             ("neighbours that left", left, limits::SHUNNED_MAX),
             // A peer may have two links for a while, if both sides dialled.
-            ("numbers of trees", numbers, 2 * limits::LINKS_MAX * bounds.trees),
+            ("numbers of trees", numbers, (2 * limits::LINKS_MAX + limits::PARTING_MAX) * bounds.trees),
             ("recent bytes", self.recent.n_bytes(), limits::RECENT_BYTES_MAX),
             // A full one is sent before the next frame is taken in, which brings as many at most.
             ("news for one link", self.outgoing.longest(), 2 * limits::FACTS_MAX),

@@ -101,11 +101,10 @@ impl Group {
             }
         }
         if let Along::Tree(ix) = along {
-            for link in self.forest.parting_children(ix) {
+            for (link, peer) in self.forest.parting_children(ix) {
+                let has_it = Some(link) == from || peer == log.author || self.has_better_link(cx, link, peer);
                 let is_prompt = cx.links.get(&link).is_some_and(Link::is_prompt);
-                sent += usize::from(
-                    Some(link) != from && is_prompt && self.push(cx, link, is_own, tree, envelope),
-                );
+                sent += usize::from(!has_it && is_prompt && self.push(cx, link, is_own, tree, envelope));
             }
         }
         if along == Along::Flood {

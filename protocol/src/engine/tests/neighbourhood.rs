@@ -7,7 +7,7 @@ use crate::wire::frame::{Peers, PeersChange};
 
 impl Bench {
     /// `n` peers link to the node, from `first` on, all at once.
-    fn gather(&mut self, first: u8, n: u8) {
+    pub(super) fn gather(&mut self, first: u8, n: u8) {
         for n in first..first + n {
             let identity = Identity::from_seed([100 + n; 32]);
             let (link, peer) = (LinkId(n.into()), identity.peer_id());

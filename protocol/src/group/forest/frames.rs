@@ -313,7 +313,6 @@ impl Forest {
             return;
         }
         tree.via(link).is_child = false;
-        tree.former.take_if(|(former, _)| *former == link);
         if tree.parent == Some(link) {
             // An envelope of ours may have overtaken our Graft: then that makes us a child after all.
             tree.shun_until(link, ground.now + limits::ORPHAN_PAUSE);

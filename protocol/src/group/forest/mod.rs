@@ -216,11 +216,16 @@ impl Forest {
     }
 
     /// A member's link is given up, and will be closed: it is nobody's way any more. Who is below it on a tree is sent what
-    /// comes until it says that it has another parent.
+    /// comes until it says that it has another parent: by a few at a time, that stood for a while, as no bound of links
+    /// counts them any more.
     pub(crate) fn link_parts(&mut self, ground: &mut Ground<'_>, link: LinkId) {
+        let n_parting = self.links.values().filter(|neighbour| neighbour.is_parting).count();
         let Some(neighbour) = self.links.get_mut(&link).filter(|neighbour| !neighbour.is_parting) else {
             return;
         };
+        if n_parting >= limits::PARTING_MAX || ground.now < neighbour.up_at + limits::LINK_NEW {
+            return self.link_down(ground, link);
+        }
         neighbour.is_parting = true;
         // The peer may come back over another link before this one is closed.
         let used = std::mem::replace(&mut neighbour.used, Used::fresh(ground.now));
@@ -243,10 +248,18 @@ impl Forest {
     }
 
     /// Neighbours below on a tree whose links were given up.
-    pub(crate) fn parting_children(&self, ix: TreeIx) -> Vec<LinkId> {
+    pub(crate) fn parting_children(&self, ix: TreeIx) -> Vec<(LinkId, PeerId)> {
         let children = self.trees.get(&ix).into_iter().flat_map(|tree| tree.children());
-        let is_parting = |link: &LinkId| self.links.get(link).is_some_and(|neighbour| neighbour.is_parting);
-        children.filter(is_parting).collect()
+        let neighbours = children.filter_map(|link| Some((link, self.links.get(&link)?)));
+        let parting = neighbours.filter(|(_, neighbour)| neighbour.is_parting);
+        parting.map(|(link, neighbour)| (link, neighbour.peer)).collect()
+    }
+
+    /// The group is left: who has been a parent until just now is told at once.
+    pub(crate) fn leave(&mut self, ground: &Ground<'_>) {
+        for ix in self.all() {
+            self.leave_former(ground, ix);
+        }
     }
 
     /// Those with whom there is talk.
@@ -353,7 +366,8 @@ impl Forest {
         let Some(tree) = self.trees.get_mut(&ix) else { return };
         // What passed the new one before it heard of us still comes over the old one.
         let rtt = (ground.rtt)(link).unwrap_or_default();
-        tree.former = tree.parent.map(|former| (former, ground.now + limits::LEAVE_AFTER + rtt));
+        tree.former =
+            tree.parent.map(|former| (former, ground.now + tree.later_over(ground, former, link) + rtt));
         let age = tree.age();
         let must_tell = tree.adopt(ground, link);
         let via = tree.via(link);

@@ -317,6 +317,12 @@ impl Tree {
         dist.saturating_add(ground.cost(link)).min(UNREACHABLE - 1)
     }
 
+    /// How much later over `old` may come what comes over `new`.
+    pub(super) fn later_over(&self, ground: &Ground<'_>, old: LinkId, new: LinkId) -> Duration {
+        let longer = self.over(ground, old).saturating_sub(self.over(ground, new));
+        (Duration::from_micros(u64::from(longer) * 100) + limits::LEAVE_MARGIN).min(limits::LEAVE_AFTER)
+    }
+
     /// How far somebody is at the least who first tells of the round now, `cost` away. Rounds cannot be made up, and
     /// whoever is nearer hears of one earlier: by so much later than the first one's its news came, so much farther it
     /// is. Who was no neighbour yet could not tell: the way over it counts as longer than the first one's, so that nobody
@@ -347,15 +353,16 @@ impl Tree {
     /// is much shorter, or that of another that does not lead over us as far as we know is shorter still.
     pub(super) fn best_to_settle(&self, ground: &Ground<'_>) -> Option<LinkId> {
         let is_way = |parent: &LinkId| self.find(*parent).is_some_and(|via| self.is_way(ground.now, via));
-        let ways = [
-            (self.best_feasible(ground), 0),
-            (self.parent.filter(is_way), CERTAIN),
-            (self.best_of_another_branch(ground), 2 * CERTAIN),
-        ];
+        let known = [(self.best_feasible(ground), 0), (self.parent.filter(is_way), CERTAIN)];
+        if known.iter().all(|(link, _)| link.is_none()) {
+            // The parent may not have told of this round yet.
+            return None;
+        }
+        let ways = known.into_iter().chain([(self.best_of_another_branch(ground), 2 * CERTAIN)]);
         let cost = |(link, doubt): (Option<LinkId>, u16)| {
             link.map(|link| (self.over(ground, link).saturating_add(doubt), link))
         };
-        ways.into_iter().filter_map(cost).min().map(|(_, link)| link)
+        ways.filter_map(cost).min().map(|(_, link)| link)
     }
 
     /// The best of those that cannot have their way over us and of those that do not as far as we know: near neighbours

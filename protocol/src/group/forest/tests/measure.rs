@@ -38,6 +38,8 @@ impl Wood {
 #[test]
 fn who_subscribes_again_is_given_nothing() {
     let mut wood = Wood::new(44, 2, 2);
+    let began = wood.now;
+    wood.now = began + limits::LINK_NEW;
     let (link, peer) =
         (*wood.nodes[0].links.keys().next().expect("linked"), wood.nodes[1].identity.peer_id());
     assert_eq!(wood.n_checked(0, link), u64::from(limits::ANCHORS_BURST));
@@ -57,11 +59,22 @@ fn who_subscribes_again_is_given_nothing() {
         assert_eq!((wood.n_checked(0, link), misses(&wood)), (0, before.clone()));
     }
     // Nor by another link while the one that was given up is not closed yet.
-    wood.at(0, |forest, ground| forest.link_parts(ground, link));
+    let parts = |wood: &mut Wood, link: LinkId| {
+        wood.at(0, |forest, ground| forest.link_parts(ground, link));
+        assert!(wood.nodes[0].forest.links[&link].is_parting);
+    };
+    wood.nodes[0].forest.links.get_mut(&link).expect("linked").up_at = began;
+    parts(&mut wood, link);
     let (old, link) = (link, LinkId(1000));
     wood.at(0, |forest, ground| forest.link_up(ground, link, peer));
     wood.at(0, |forest, ground| forest.link_down(ground, old));
     assert_eq!(wood.n_checked(0, link), 0);
+    wood.at(0, |forest, ground| forest.link_down(ground, link));
+    wood.at(0, |forest, ground| forest.link_up(ground, link, peer));
+    assert_eq!(wood.n_checked(0, link), 0);
+    // Nor by the same once that is closed.
+    wood.nodes[0].forest.links.get_mut(&link).expect("linked").up_at = began;
+    parts(&mut wood, link);
     wood.at(0, |forest, ground| forest.link_down(ground, link));
     wood.at(0, |forest, ground| forest.link_up(ground, link, peer));
     assert_eq!(wood.n_checked(0, link), 0);
