@@ -213,6 +213,9 @@ pub struct Scenario {
     /// Nodes whose sockets are not read.
     #[serde(default)]
     pub stalls: Vec<Span>,
+    /// Nodes that listen to talk, and take no payload.
+    #[serde(default)]
+    pub clogs: Vec<Span>,
     /// A mistake that hosts make, to show that it is found. For tests.
     #[doc(hidden)]
     #[serde(default)]
@@ -450,6 +453,7 @@ impl Scenario {
         for (spans, begin, end) in [
             (&self.pauses, Fault::Pause as fn(usize) -> Fault, Fault::Resume as fn(usize) -> Fault),
             (&self.stalls, Fault::Stall, Fault::Unstall),
+            (&self.clogs, Fault::Clog, Fault::Unclog),
         ] {
             for span in spans {
                 plan.push((span.at, begin(span.node)));

@@ -148,7 +148,8 @@ impl Scenario {
         let crashes = self.crashes.iter().map(|crash| ("crashes", crash.node, crash.at));
         let pauses = self.pauses.iter().map(|span| ("pauses", span.node, span.at));
         let stalls = self.stalls.iter().map(|span| ("stalls", span.node, span.at));
-        for (what, node, at) in crashes.chain(pauses).chain(stalls) {
+        let clogs = self.clogs.iter().map(|span| ("clogs", span.node, span.at));
+        for (what, node, at) in crashes.chain(pauses).chain(stalls).chain(clogs) {
             // That there is such a node is looked at elsewhere.
             if let Some(comes) = comes_at.get(node).filter(|comes| at < **comes) {
                 return Err(format!("{what}: node {node} is struck at {at:?}, and starts at {comes:?} only"));
@@ -212,7 +213,7 @@ impl Scenario {
                 return Err(format!("crashes: lost_commits = {}: at most {LOST_MAX}", crash.lost_commits));
             }
         }
-        for (what, spans) in [("pauses", &self.pauses), ("stalls", &self.stalls)] {
+        for (what, spans) in [("pauses", &self.pauses), ("stalls", &self.stalls), ("clogs", &self.clogs)] {
             for span in spans {
                 in_range(what, span.node)?;
                 in_order(what, span.at, span.until)?;

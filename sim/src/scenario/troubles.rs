@@ -54,6 +54,9 @@ impl Scenario {
         for stall in &self.stalls {
             add(format!("node {} does not read", stall.node), stall.at, stall.until);
         }
+        for clog in &self.clogs {
+            add(format!("node {} takes no payload", clog.node), clog.at, clog.until);
+        }
         for flap in &self.flaps {
             add(format!("the line of node {} flaps", flap.node), flap.at, flap.until);
         }
@@ -84,6 +87,7 @@ mod tests {
             crashes = [{ node = 1, at = "8s" }]
             pauses = [{ node = 2, at = "7s", until = "10s" }]
             stalls = [{ node = 3, at = "6s", until = "10s" }]
+            clogs = [{ node = 4, at = "6500ms", until = "10s" }]
             partitions = [{ nodes = 8, at = "5s", until = "20s" }, { nodes = 4, at = "5s", until = "6s", one_way = true }]
             waves = [{ share = 0.25, at = "4s", over = "1s" }]
             roots = [{ percent = 50, at = "3s" }]
@@ -97,12 +101,13 @@ mod tests {
             "8 of 20 nodes are cut off",
             "4 of 20 nodes are not heard",
             "node 3 does not read",
+            "node 4 takes no payload",
             "node 2 stands still",
             "node 1 is down",
             "2 attackers: silent",
         ];
         assert_eq!(told, all);
-        let down = &scenario.troubles()[6];
+        let down = &scenario.troubles()[7];
         assert_eq!((down.from, down.until), (8.0, 60.0));
     }
 }

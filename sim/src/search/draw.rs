@@ -21,7 +21,7 @@ use crate::scenario::{
 use crate::topology::Nat;
 
 /// Attackers that cost a run little.
-const CHEAP: [Kind; 8] = [
+const CHEAP: [Kind; 9] = [
     Kind::Silent,
     Kind::Claims,
     Kind::Near,
@@ -29,6 +29,7 @@ const CHEAP: [Kind; 8] = [
     Kind::Prunes,
     Kind::Replay,
     Kind::Votes,
+    Kind::Slander,
     Kind::Equivocate,
 ];
 /// Attackers that cost much: by themselves, or because many have to look at what they say.
@@ -202,7 +203,8 @@ fn faults(scenario: &mut Scenario, rng: &mut Rng) {
                 scenario.crashes.push(Crash { node, at, restart, power_off, lost_commits });
             }
             5..8 => scenario.pauses.push(Span { node, at, until }),
-            8 | 9 => scenario.stalls.push(Span { node, at, until }),
+            8 => scenario.stalls.push(Span { node, at, until }),
+            9 => scenario.clogs.push(Span { node, at, until }),
             10 => {
                 let slow = if rng.chance(0.5) { 0 } else { 2 + rng.below(100) as u32 };
                 scenario.disks.push(DiskTrouble { node, at, until, slow });
@@ -215,6 +217,12 @@ fn faults(scenario: &mut Scenario, rng: &mut Rng) {
     }
 }
 
+/// Without what strikes one node.
+fn strike_nobody(scenario: &mut Scenario) {
+    scenario.crashes.clear();
+    [&mut scenario.pauses, &mut scenario.stalls, &mut scenario.clogs].into_iter().for_each(Vec::clear);
+}
+
 /// What strikes many: waves, churn, starvation. Such a run has none of the faults that strike one node, so that nobody is
 /// struck twice at a time; and in it all come back.
 fn crowds(scenario: &mut Scenario, rng: &mut Rng) {
@@ -223,7 +231,7 @@ fn crowds(scenario: &mut Scenario, rng: &mut Rng) {
     if !rng.chance(0.2) || quiet < from + secs(10) {
         return;
     }
-    (scenario.crashes, scenario.pauses, scenario.stalls) = (Vec::new(), Vec::new(), Vec::new());
+    strike_nobody(scenario);
     let until = quiet;
     let at = between(rng, from, until - secs(8));
     match rng.below(3) {
@@ -303,7 +311,7 @@ fn fall_of_roots(scenario: &mut Scenario, rng: &mut Rng) {
     if !is_tree || has_crowd || quiet < from + secs(10) || !rng.chance(0.2) {
         return;
     }
-    (scenario.crashes, scenario.pauses, scenario.stalls) = (Vec::new(), Vec::new(), Vec::new());
+    strike_nobody(scenario);
     let at = between(rng, from, quiet - secs(8));
     let back = Some(between(rng, millis(500), (quiet - at).min(secs(40))));
     scenario.roots.push(FallOfRoots { percent: 10 + rng.below(91) as u8, at, back });
@@ -324,6 +332,7 @@ fn newcomers(scenario: &mut Scenario, rng: &mut Rng) {
     scenario.crashes.retain(|crash| is_there(crash.node, crash.at));
     scenario.pauses.retain(|span| is_there(span.node, span.at));
     scenario.stalls.retain(|span| is_there(span.node, span.at));
+    scenario.clogs.retain(|span| is_there(span.node, span.at));
     scenario.crowds.push(Crowd { nodes, at, over });
 }
 
@@ -493,11 +502,12 @@ mod tests {
         share("partition", |one| !one.partitions.is_empty());
         share("pause", |one| !one.pauses.is_empty());
         share("stall", |one| !one.stalls.is_empty());
+        share("clog", |one| !one.clogs.is_empty());
         share("crash", |one| one.crashes.iter().any(|crash| !crash.power_off));
         share("power", |one| one.crashes.iter().any(|crash| crash.power_off));
         share("for good", |one| one.crashes.iter().any(|crash| crash.restart.is_none()));
         share("attackers", |one| one.attackers > 0);
-        for attack in CHEAP.into_iter().chain(DEAR) {
+        for (attack, _) in Kind::ALL {
             assert!(all.iter().any(|one| one.attack == Some(attack)), "{attack}");
         }
         share("flap", |one| !one.flaps.is_empty());

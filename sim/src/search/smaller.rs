@@ -26,6 +26,7 @@ enum Fault {
     Crash(usize),
     Pause(usize),
     Stall(usize),
+    Clog(usize),
     Flap(usize),
     Disk(usize),
     Wave(usize),
@@ -43,6 +44,7 @@ impl fmt::Display for Fault {
             Self::Crash(n) => ("crash", n),
             Self::Pause(n) => ("pause", n),
             Self::Stall(n) => ("stall", n),
+            Self::Clog(n) => ("clog", n),
             Self::Flap(n) => ("flap", n),
             Self::Disk(n) => ("disk", n),
             Self::Wave(n) => ("wave", n),
@@ -125,6 +127,7 @@ fn faults(scenario: &Scenario) -> Vec<Fault> {
     let crashes = (0..scenario.crashes.len()).map(Fault::Crash);
     let pauses = (0..scenario.pauses.len()).map(Fault::Pause);
     let stalls = (0..scenario.stalls.len()).map(Fault::Stall);
+    let clogs = (0..scenario.clogs.len()).map(Fault::Clog);
     let flaps = (0..scenario.flaps.len()).map(Fault::Flap);
     let disks = (0..scenario.disks.len()).map(Fault::Disk);
     let waves = (0..scenario.waves.len()).map(Fault::Wave);
@@ -134,7 +137,7 @@ fn faults(scenario: &Scenario) -> Vec<Fault> {
         scenario.churn.as_ref().map(|_| Fault::Churn),
         scenario.starvation.as_ref().map(|_| Fault::Starvation),
     ];
-    let spans = partitions.chain(crashes).chain(pauses).chain(stalls).chain(flaps);
+    let spans = partitions.chain(crashes).chain(pauses).chain(stalls).chain(clogs).chain(flaps);
     spans.chain(disks).chain(waves).chain(crowds).chain(roots).chain(some.into_iter().flatten()).collect()
 }
 
@@ -165,6 +168,7 @@ fn keep(scenario: &mut Scenario, keeps: impl Fn(Fault) -> bool) {
     filter(&mut scenario.crashes, |n| keeps(Fault::Crash(n)));
     filter(&mut scenario.pauses, |n| keeps(Fault::Pause(n)));
     filter(&mut scenario.stalls, |n| keeps(Fault::Stall(n)));
+    filter(&mut scenario.clogs, |n| keeps(Fault::Clog(n)));
     filter(&mut scenario.flaps, |n| keeps(Fault::Flap(n)));
     filter(&mut scenario.disks, |n| keeps(Fault::Disk(n)));
     filter(&mut scenario.waves, |n| keeps(Fault::Wave(n)));
@@ -180,6 +184,7 @@ fn cut_off(scenario: &mut Scenario, at: Duration) {
     scenario.crashes.retain(|crash| crash.at < at);
     scenario.pauses.retain(|span| span.at < at);
     scenario.stalls.retain(|span| span.at < at);
+    scenario.clogs.retain(|span| span.at < at);
     scenario.flaps.retain(|flap| flap.at < at);
     scenario.disks.retain(|disk| disk.at < at);
     scenario.waves.retain(|wave| wave.at < at);
@@ -195,6 +200,7 @@ fn resize(scenario: &mut Scenario, nodes: usize) {
     scenario.crashes.retain(|crash| crash.node < nodes);
     scenario.pauses.retain(|span| span.node < nodes);
     scenario.stalls.retain(|span| span.node < nodes);
+    scenario.clogs.retain(|span| span.node < nodes);
     scenario.flaps.retain(|flap| flap.node < nodes);
     scenario.disks.retain(|disk| disk.node < nodes);
     scenario.contact.take_if(|contact| *contact >= nodes);
@@ -352,23 +358,19 @@ fn spans(scenario: &Scenario, with: &With<'_>, add: &mut Add<'_>) {
             add(format!("fall {n} of {percent} %"), with(&|one| one.roots[n].percent = percent));
         }
     }
-    for n in 0..scenario.pauses.len() {
-        add(
-            format!("pause {n} half as long"),
-            with(&|one| {
-                let Span { at, until, .. } = &mut one.pauses[n];
-                *until = half(*at, *until);
-            }),
-        );
-    }
-    for n in 0..scenario.stalls.len() {
-        add(
-            format!("stall {n} half as long"),
-            with(&|one| {
-                let Span { at, until, .. } = &mut one.stalls[n];
-                *until = half(*at, *until);
-            }),
-        );
+    type Spans = fn(&mut Scenario) -> &mut Vec<Span>;
+    let spans: [(&str, Spans); 3] =
+        [("pause", |one| &mut one.pauses), ("stall", |one| &mut one.stalls), ("clog", |one| &mut one.clogs)];
+    for (what, of) in spans {
+        for n in 0..of(&mut scenario.clone()).len() {
+            add(
+                format!("{what} {n} half as long"),
+                with(&|one| {
+                    let Span { at, until, .. } = &mut of(one)[n];
+                    *until = half(*at, *until);
+                }),
+            );
+        }
     }
 }
 
@@ -397,7 +399,8 @@ fn round_times(scenario: &mut Scenario, to: Duration) {
         round(at);
         back.iter_mut().for_each(round);
     }
-    for Span { at, until, .. } in scenario.pauses.iter_mut().chain(&mut scenario.stalls) {
+    let spans = scenario.pauses.iter_mut().chain(&mut scenario.stalls).chain(&mut scenario.clogs);
+    for Span { at, until, .. } in spans {
         [at, until].into_iter().for_each(round);
     }
     for Flap { at, until, .. } in &mut scenario.flaps {
