@@ -493,8 +493,10 @@ impl Engine {
             presence::Fact::Changed { peer, state, cause } => {
                 tracing::debug!(peer = %peer.short(), state = state.name(), cause = cause.name(), "presence");
                 self.event(Event::Presence { peer, state, cause });
-                if state == PresenceState::Gone {
-                    self.each_group(|group, cx| group.peer_gone(cx, &peer, cause));
+                match state {
+                    PresenceState::Gone => self.each_group(|group, cx| group.peer_gone(cx, &peer, cause)),
+                    PresenceState::Alive => self.each_group(|group, cx| group.peer_seen(cx, &peer)),
+                    _ => {}
                 }
             }
             presence::Fact::Broadcast(frame) => self.broadcast(&frame),

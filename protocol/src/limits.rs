@@ -298,12 +298,14 @@ pub const ROUNDS_BURST: u32 = 4;
 pub const TREE_FRESH: Duration = Duration::from_secs(180);
 /// A tree is forgotten so long after its root's last round: later than anybody borrows it.
 pub const TREE_EXPIRES: Duration = Duration::from_secs(300);
-/// A node that takes another parent leaves the former one a round trip to the new one later, and as much as its way is
-/// longer, and so much for what is not known of ways: until the new one has heard of it, what passed that before comes
-/// over the former one. By measurement: with 100 ms for all, one percent more copies where nodes come and go.
-pub const LEAVE_MARGIN: Duration = Duration::from_millis(15);
-/// The most of it beside the round trip.
-pub const LEAVE_AFTER: Duration = Duration::from_millis(100);
+/// Who was left for another parent still sends what comes until that has heard of it, for as much longer as its own way
+/// is, and so much for what is not known of ways: so nothing is missed. By measurement: with 100 ms for all, half a percent
+/// more copies where nodes come and go.
+pub const FADE_MARGIN: Duration = Duration::from_millis(15);
+/// The most of it beside the difference of round trips.
+pub const FADE_LONGER_MAX: Duration = Duration::from_millis(100);
+/// Whatever it says, who was left sends it no longer.
+pub const FADE_MAX: Duration = Duration::from_secs(1);
 /// After the first news of a round a parent is chosen when the others had time to come. By measurement.
 pub const SETTLE: Duration = Duration::from_millis(60);
 /// What a neighbour tells of trees so soon after its link came up it may have known for long.

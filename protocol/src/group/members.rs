@@ -138,7 +138,6 @@ impl Group {
         for link in self.members.keys().copied().collect::<Vec<_>>() {
             cx.send(link, Class::Control, Unsubscribe { group: self.ix });
         }
-        self.in_forest(cx, |forest, ground| forest.leave(ground));
         for ((lane, _), own) in std::mem::take(&mut self.unreleased) {
             let reason = "the group was left before it was on disk; if it got there, it leaves when the group is joined again";
             cx.event(Event::Dropped {

@@ -147,6 +147,12 @@ impl Group {
         self.in_census(cx, |census, _| census.set_gone(now, peer, cause));
     }
 
+    /// Presence has found out that a peer is there. It may know nothing of it any more when votes are counted.
+    pub(crate) fn peer_seen(&mut self, cx: &mut Ctx<'_>, peer: &PeerId) {
+        let now = cx.now;
+        self.in_census(cx, |census, _| census.seen(now, peer));
+    }
+
     // Talk.
 
     /// What a neighbour says about members. `Err` if it is to blame for it.

@@ -85,7 +85,11 @@ impl Group {
             let is_eager = match along {
                 Along::Star => is_own || self.tree.is_child(&log.author, link),
                 Along::Flood => true,
-                Along::Tree(ix) => self.forest.has(ix, link) || helpers.contains(&link),
+                Along::Tree(ix) => {
+                    self.forest.has(ix, link)
+                        || helpers.contains(&link)
+                        || self.forest.is_fading(cx.now, ix, link)
+                }
                 Along::Nothing => false,
             };
             if is_eager && is_prompt && self.push(cx, link, is_own, tree, envelope) {
@@ -101,7 +105,7 @@ impl Group {
             }
         }
         if let Along::Tree(ix) = along {
-            for (link, peer) in self.forest.parting_children(ix) {
+            for (link, peer) in self.forest.parting_children(cx.now, ix) {
                 let has_it = Some(link) == from || peer == log.author || self.has_better_link(cx, link, peer);
                 let is_prompt = cx.links.get(&link).is_some_and(Link::is_prompt);
                 sent += usize::from(!has_it && is_prompt && self.push(cx, link, is_own, tree, envelope));

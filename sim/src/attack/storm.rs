@@ -48,7 +48,7 @@ impl Attacker for Storm {
                     (Of::Grafts, _) => {
                         SeqReq { group: GROUP, yours, seq: u16::MAX, branch: 0, ttl: 255 }.into()
                     }
-                    (Of::Prunes, _) => Ungraft { group: GROUP, yours }.into(),
+                    (Of::Prunes, _) => Ungraft { group: GROUP, yours, fade: 0 }.into(),
                 };
                 scene.send(link, Class::Control, frame);
             }

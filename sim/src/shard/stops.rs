@@ -6,10 +6,12 @@
 //! tree may do so, and what it sends may overtake its word of it: so that word is waited for. What is needed of the
 //! books, when the message was published and whether somebody stood still in between, is looked up there.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 use djembe_protocol::id::{Lane, LinkId, LogId, PeerId, Seq};
 use djembe_protocol::io::Input;
+use djembe_protocol::limits;
 use djembe_protocol::time::Timestamp;
 use djembe_protocol::wire::frame::{FLOOD, Frame, Graft, Prune, STAR, TreeIx, Ungraft, Want};
 
@@ -115,16 +117,25 @@ impl Shard {
                 stops.take_back(*link, Of::Tree(*yours));
             }
             Frame::Prune(Prune { author, .. }) => {
-                self.on_told(topology, local, *link, Of::Author(*author), why);
+                self.on_told(topology, local, (*link, Of::Author(*author)), Duration::ZERO, why);
             }
-            Frame::Ungraft(Ungraft { yours, .. }) => {
-                self.on_told(topology, local, *link, Of::Tree(*yours), why);
+            Frame::Ungraft(Ungraft { yours, fade, .. }) => {
+                let fade = Duration::from_millis((*fade).into()).min(limits::FADE_MAX);
+                self.on_told(topology, local, (*link, Of::Tree(*yours)), fade, why);
             }
             _ => {}
         }
     }
 
-    fn on_told(&mut self, topology: &Topology, local: usize, link: LinkId, of: Of, why: Option<Cause>) {
+    /// It is to stop so long after it hears of it.
+    fn on_told(
+        &mut self,
+        topology: &Topology,
+        local: usize,
+        (link, of): (LinkId, Of),
+        after: Duration,
+        why: Option<Cause>,
+    ) {
         let key = self.key;
         let host = &mut self.hosts[local];
         let Some(neighbour) = host.links.get(&link).map(|end| end.other) else { return };
@@ -135,7 +146,9 @@ impl Shard {
         };
         let links = &host.links;
         host.stops.told.retain(|(link, _), _| links.contains_key(link));
-        let since = *host.stops.told.entry((link, of)).or_insert(key.at);
+        let since = host.stops.told.entry((link, of)).or_insert(key.at + after);
+        *since = (*since).min(key.at + after);
+        let since = *since;
         let why = why.filter(|why| (why.link, why.of) == (link, of));
         if let Some(Cause { log, seq, .. }) = why
             // What is its own an author may send to anybody.

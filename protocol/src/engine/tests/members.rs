@@ -136,3 +136,38 @@ fn words_come_sooner_after_a_group_has_shrunk() {
     }
     assert!(next(&bench) <= bench.now + limits::WORD_EVERY * 7 / 4);
 }
+
+/// Goal: a member that has answered the votes against it stays on the list, also if presence has nothing to do with it any
+/// more when they are counted. Method: a neighbour's connection breaks, three members vote against it, its answer comes, and
+/// it is a neighbour no more.
+#[test]
+fn an_answer_counts_when_who_answered_is_watched_no_more() {
+    for answers in [true, false] {
+        let mut bench = Bench::new();
+        let [link, broken] = [4, 5].map(|n| {
+            bench.hostile = Identity::from_seed([n; 32]);
+            bench.record = PeerRecord::new(&bench.hostile, 1, Vec::new(), Vec::new());
+            bench.member()
+        });
+        let target = bench.hostile.peer_id();
+        bench.say(link, Shuffle { reply: false, peers: Vec::new() });
+        let far = [6, 7, 8].map(|n| Identity::from_seed([n; 32]));
+        let here = |who: &Identity| {
+            Fact::Said(MemberRecord::new(&key().topic_tag(), Incarnation(1), 1, Stay::Here, who).into())
+        };
+        let facts = far.iter().chain([&bench.hostile]).map(here).collect();
+        bench.say(link, News { group: 1, tree: FLOOD, facts });
+        bench.input(Input::LinkDown { link: broken, cause: LinkEnd::Reset });
+        let votes = far.iter().map(|who| Fact::Vote(Alert::new(target, Incarnation(1), 3, who).into()));
+        bench.say(link, News { group: 1, tree: FLOOD, facts: votes.collect() });
+        if answers {
+            bench.say(link, Alive::new(Incarnation(2), &bench.hostile));
+        }
+        bench.engine.presence.parted(&target);
+        bench.events.clear();
+        bench.pass(Duration::from_secs(10));
+        let left = format!("MemberLeft {{ group: {:?}, peer: {target:?}", key().group_id());
+        let left = bench.events.iter().any(|event| event.starts_with(&left));
+        assert_eq!(left, !answers, "{:?}", bench.events);
+    }
+}

@@ -52,7 +52,7 @@ fn a_link_that_is_given_up_carries_payload_until_there_is_another_parent() {
     bench.say(below, Credit { live: 2 * limits::CREDIT_LIVE, bulk: 0 });
     assert!(bench.fed.contains(&below), "what waited for credit");
     let yours = bench.told_trees[0];
-    bench.say(below, Ungraft { group: 1, yours });
+    bench.say(below, Ungraft { group: 1, yours, fade: 0 });
     assert!(!bench.speak(10).contains(&below), "there is now");
 }
 

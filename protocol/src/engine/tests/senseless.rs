@@ -144,7 +144,7 @@ impl Chaos {
             }
             15 => Stored { group, logs: vec![(self.log(me, them), self.0.next_u64())] }.into(),
             21 => Graft { group, mine: self.below(4) as u16, yours: self.below(4) as u16 }.into(),
-            22 => Ungraft { group, yours: self.below(4) as u16 }.into(),
+            22 => Ungraft { group, yours: self.below(4) as u16, fade: self.below(3) as u16 * 1000 }.into(),
             23 => AnchorReq { group, trees: (0..self.below(20) as u16).collect() }.into(),
             24 => {
                 let (seq, branch) = (self.below(300) as u16, self.below(3) as u8);

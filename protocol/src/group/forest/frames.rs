@@ -4,7 +4,7 @@ use super::tree::Route;
 use super::{ANCHORS, Chain, Forest, Ground, Junk, News};
 use crate::id::LinkId;
 use crate::limits;
-use crate::time::Timestamp;
+use crate::time::{Duration, Timestamp};
 use crate::wire::frame::{
     Advert, Adverts, Anchor, AnchorReq, Graft, Name, SeqReq, TreeIx, UNREACHABLE, Ungraft,
 };
@@ -293,7 +293,7 @@ impl Forest {
         self.bind(ground, link, graft.mine, graft.yours);
         let Some(tree) = self.trees.get_mut(&graft.yours) else { return };
         tree.via(link).is_child = true;
-        tree.former.take_if(|(former, _)| *former == link);
+        tree.fade_out(ground.now, link, Duration::ZERO);
         if tree.parent == Some(link) {
             tree.shun_until(link, ground.now + limits::ORPHAN_PAUSE);
             if tree.was_just_adopted(ground.now) {
@@ -313,6 +313,7 @@ impl Forest {
             return;
         }
         tree.via(link).is_child = false;
+        tree.fade_out(ground.now, link, Duration::from_millis(ungraft.fade.into()));
         if tree.parent == Some(link) {
             // An envelope of ours may have overtaken our Graft: then that makes us a child after all.
             tree.shun_until(link, ground.now + limits::ORPHAN_PAUSE);

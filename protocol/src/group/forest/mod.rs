@@ -247,19 +247,13 @@ impl Forest {
         }
     }
 
-    /// Neighbours below on a tree whose links were given up.
-    pub(crate) fn parting_children(&self, ix: TreeIx) -> Vec<(LinkId, PeerId)> {
-        let children = self.trees.get(&ix).into_iter().flat_map(|tree| tree.children());
-        let neighbours = children.filter_map(|link| Some((link, self.links.get(&link)?)));
+    /// Neighbours whose links were given up that are sent what travels on a tree.
+    pub(crate) fn parting_children(&self, now: Timestamp, ix: TreeIx) -> Vec<(LinkId, PeerId)> {
+        let tree = self.trees.get(&ix);
+        let links = tree.into_iter().flat_map(|tree| tree.children().chain(tree.fading(now)));
+        let neighbours = links.filter_map(|link| Some((link, self.links.get(&link)?)));
         let parting = neighbours.filter(|(_, neighbour)| neighbour.is_parting);
         parting.map(|(link, neighbour)| (link, neighbour.peer)).collect()
-    }
-
-    /// The group is left: who has been a parent until just now is told at once.
-    pub(crate) fn leave(&mut self, ground: &Ground<'_>) {
-        for ix in self.all() {
-            self.leave_former(ground, ix);
-        }
     }
 
     /// Those with whom there is talk.
@@ -276,7 +270,7 @@ impl Forest {
         for ix in self.all() {
             let Some(tree) = self.trees.get_mut(&ix) else { continue };
             tree.vias.retain(|via| via.link != link);
-            tree.former.take_if(|(former, _)| *former == link);
+            tree.fading.retain(|(left, _)| *left != link);
             if tree.parent == Some(link) {
                 tree.parent = None;
                 self.find_parent(ground, ix);
@@ -321,6 +315,11 @@ impl Forest {
         self.trees.get(&ix).is_some_and(|tree| tree.has(link))
     }
 
+    /// Whether a neighbour that took another parent is still sent what travels on the tree.
+    pub(crate) fn is_fading(&self, now: Timestamp, ix: TreeIx, link: LinkId) -> bool {
+        self.trees.get(&ix).is_some_and(|tree| tree.fading(now).any(|fading| fading == link))
+    }
+
     /// Whether a neighbour has told that it is nearer to the root than we are.
     pub(crate) fn is_nearer(&self, ix: TreeIx, link: LinkId) -> bool {
         self.trees.get(&ix).is_some_and(|tree| tree.is_nearer(link))
@@ -337,9 +336,7 @@ impl Forest {
         self.on_late(link, log, seq);
         let ours = self.resolve(link, theirs);
         if !ours.is_some_and(|ix| self.has(ix, link)) {
-            let tree = ours.and_then(|ix| self.trees.get_mut(&ix));
-            tree.and_then(|tree| tree.former.take_if(|(former, _)| *former == link));
-            self.facts.push((link, Ungraft { group: ground.group, yours: theirs }.into()));
+            self.facts.push((link, Ungraft { group: ground.group, yours: theirs, fade: 0 }.into()));
         }
     }
 
@@ -361,13 +358,10 @@ impl Forest {
             return;
         }
         let Some(yours) = tree.theirs(link) else { return };
-        tree.former.take_if(|(former, _)| *former == link);
-        self.leave_former(ground, ix);
+        // What passed the new one before it hears of us still comes over the old one.
+        let fade = tree.parent.map_or(Duration::ZERO, |old| tree.fade(ground, old, link));
+        self.leave_parent_slowly(ground, ix, fade);
         let Some(tree) = self.trees.get_mut(&ix) else { return };
-        // What passed the new one before it heard of us still comes over the old one.
-        let rtt = (ground.rtt)(link).unwrap_or_default();
-        tree.former =
-            tree.parent.map(|former| (former, ground.now + tree.later_over(ground, former, link) + rtt));
         let age = tree.age();
         let must_tell = tree.adopt(ground, link);
         let via = tree.via(link);
@@ -380,22 +374,18 @@ impl Forest {
         self.facts.push((link, Graft { group: ground.group, mine: ix, yours }.into()));
     }
 
-    /// Tells the one that was the parent before.
-    fn leave_former(&mut self, ground: &Ground<'_>, ix: TreeIx) {
-        let Some(tree) = self.trees.get_mut(&ix) else { return };
-        if let Some((former, _)) = tree.former.take()
-            && let Some(yours) = tree.theirs(former)
-        {
-            self.facts.push((former, Ungraft { group: ground.group, yours }.into()));
-        }
+    fn leave_parent(&mut self, ground: &Ground<'_>, ix: TreeIx) {
+        self.leave_parent_slowly(ground, ix, Duration::ZERO);
     }
 
-    fn leave_parent(&mut self, ground: &Ground<'_>, ix: TreeIx) {
+    /// It is to send what comes for so long.
+    fn leave_parent_slowly(&mut self, ground: &Ground<'_>, ix: TreeIx, fade: Duration) {
         let Some(tree) = self.trees.get_mut(&ix) else { return };
         if let Some(old) = tree.parent.take()
             && let Some(yours) = tree.theirs(old)
         {
-            self.facts.push((old, Ungraft { group: ground.group, yours }.into()));
+            let fade = u16::try_from(fade.as_millis()).unwrap_or(u16::MAX);
+            self.facts.push((old, Ungraft { group: ground.group, yours, fade }.into()));
         }
     }
 
@@ -502,10 +492,6 @@ impl Forest {
                 self.find_parent(ground, ix);
             }
             self.probe_if_due(ground, ix);
-            let former = self.trees.get(&ix).and_then(|tree| tree.former);
-            if former.is_some_and(|(_, at)| at <= now) {
-                self.leave_former(ground, ix);
-            }
             let Some(tree) = self.trees.get_mut(&ix) else { continue };
             if tree.advert_at.is_some_and(|at| at <= now) {
                 self.tell_all(ground, ix, None);

@@ -492,7 +492,7 @@ fn storms_do_no_harm() {
         let junk = Advert { tree: n, name: Name::Told, seq: n, key: [1; 16], dist: 0, branch: 1 };
         wood.at(12, |forest, ground| {
             forest.on_graft(ground, link, &Graft { group: 1, mine: n, yours: ix });
-            forest.on_ungraft(ground, link, &Ungraft { group: 1, yours: ix });
+            forest.on_ungraft(ground, link, &Ungraft { group: 1, yours: ix, fade: 0 });
             forest.on_seq_req(ground, link, &SeqReq { group: 1, yours: ix, seq: 99, branch: 1, ttl: 255 });
             let _ = forest.on_adverts(ground, link, &Adverts { group: 1, trees: vec![junk] });
         });

@@ -35,8 +35,8 @@ pub(super) struct Tree {
     pub(super) branch: u8,
     pub(super) parent: Option<LinkId>,
     adopted_at: Timestamp,
-    /// Who was the parent before, and when it is told.
-    pub(super) former: Option<(LinkId, Timestamp)>,
+    /// Who took another parent, and until when it is still sent what comes.
+    pub(super) fading: Vec<(LinkId, Timestamp)>,
     pub(super) vias: Vec<Via>,
     pub(super) settle_at: Option<Timestamp>,
     /// When the newest round was heard of.
@@ -143,7 +143,7 @@ impl Tree {
             branch: 0,
             parent: None,
             adopted_at: now,
-            former: None,
+            fading: Vec::new(),
             vias: Vec::new(),
             settle_at: None,
             heard_at: now,
@@ -317,10 +317,27 @@ impl Tree {
         dist.saturating_add(ground.cost(link)).min(UNREACHABLE - 1)
     }
 
-    /// How much later over `old` may come what comes over `new`.
-    pub(super) fn later_over(&self, ground: &Ground<'_>, old: LinkId, new: LinkId) -> Duration {
+    /// How long `old` is to send what comes, from when it hears that `new` is the parent: what passed `new` before that
+    /// heard of it may come over `old` as much later as its way is longer.
+    pub(super) fn fade(&self, ground: &Ground<'_>, old: LinkId, new: LinkId) -> Duration {
         let longer = self.over(ground, old).saturating_sub(self.over(ground, new));
-        (Duration::from_micros(u64::from(longer) * 100) + limits::LEAVE_MARGIN).min(limits::LEAVE_AFTER)
+        let later = (Duration::from_micros(u64::from(longer) * 100) + limits::FADE_MARGIN)
+            .min(limits::FADE_LONGER_MAX);
+        let [to_old, to_new] = [old, new].map(|link| (ground.rtt)(link).unwrap_or_default());
+        (later + to_new).saturating_sub(to_old)
+    }
+
+    /// A child took another parent.
+    pub(super) fn fade_out(&mut self, now: Timestamp, link: LinkId, fade: Duration) {
+        self.fading.retain(|(other, until)| *other != link && *until > now);
+        if !fade.is_zero() {
+            self.fading.push((link, now + fade.min(limits::FADE_MAX)));
+        }
+    }
+
+    /// Those who took another parent just now.
+    pub(super) fn fading(&self, now: Timestamp) -> impl Iterator<Item = LinkId> + '_ {
+        self.fading.iter().filter(move |(_, until)| *until > now).map(|(link, _)| *link)
     }
 
     /// How far somebody is at the least who first tells of the round now, `cost` away. Rounds cannot be made up, and
@@ -492,8 +509,7 @@ impl Tree {
     /// When something is to be done.
     pub(super) fn next_deadline(&self) -> Timestamp {
         let expires = self.heard_at + limits::TREE_EXPIRES;
-        let leaves_at = self.former.map(|(_, at)| at);
-        [self.settle_at, self.advert_at, self.ask_at, self.doubt.probe_at, leaves_at]
+        [self.settle_at, self.advert_at, self.ask_at, self.doubt.probe_at]
             .into_iter()
             .flatten()
             .fold(expires, Timestamp::min)

@@ -158,6 +158,8 @@ pub struct Ungraft {
     pub group: GroupIx,
     /// The receiver's number for the tree.
     pub yours: TreeIx,
+    /// Milliseconds for which the receiver still sends what comes. It is heard of by then at another neighbour.
+    pub fade: u16,
 }
 
 /// "I have no way to the root that is sure to be free of loops": let it begin a round after `seq`.

@@ -137,7 +137,7 @@ fn a_no_that_crosses_the_question_leaves_no_stranger() {
     let (a, b) = wood.cousins();
     let (link, yours) = (wood.link_to(a, b).expect("linked"), wood.ix_of(a, 0).expect("known"));
     wood.adopt(a, b);
-    wood.send(b, link, Ungraft { group: 1, yours }.into());
+    wood.send(b, link, Ungraft { group: 1, yours, fade: 0 }.into());
     wood.run(ms(6000));
     wood.assert_agreed(0);
     wood.assert_whole(0);
@@ -206,4 +206,34 @@ fn ways_are_short_again_soon_after_links_are_gone() {
     // Where only ways that cannot lead back were taken it was 1.033 and 1.51.
     let mean = late.as_secs_f64() / best.as_secs_f64();
     assert!(mean < 1.02 && worst < 1.4, "{mean} in the mean, {worst} at the worst");
+}
+
+/// Goal: two that take each other for a parent at one time, and others before they have heard of it, are nobody's children
+/// of each other in the end. What one says of its former parent must not depend on what that does meanwhile. Method: they do
+/// so in all orders, a few milliseconds apart.
+#[test]
+fn who_takes_each_other_and_then_others_leaves_no_strangers() {
+    let mut n_changes = 0;
+    for seed in 280..300 {
+        for pause in [0, 3, 8, 20].map(ms) {
+            let mut wood = Wood::grown(seed);
+            let (a, b) = wood.cousins();
+            let another = |wood: &Wood, of: usize| {
+                let tree = &wood.nodes[of].forest.trees[&wood.ix_of(of, 0).expect("known")];
+                let mut others = wood.nodes[of].links.iter().filter(|(link, (other, _))| {
+                    ![a, b].contains(other) && tree.parent != Some(**link) && tree.theirs(**link).is_some()
+                });
+                others.next().map(|(_, (other, _))| *other)
+            };
+            let (Some(c), Some(d)) = (another(&wood, a), another(&wood, b)) else { continue };
+            for (child, parent) in [(a, b), (b, a), (b, d), (a, c)] {
+                wood.adopt(child, parent);
+                wood.run(pause);
+            }
+            wood.run(ms(3000));
+            wood.assert_agreed(0);
+            n_changes += 1;
+        }
+    }
+    assert!(n_changes > 40, "{n_changes}");
 }

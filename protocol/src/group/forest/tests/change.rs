@@ -20,7 +20,9 @@ impl Wood {
             }
             let Some(ix) = self.ix_of(i, root) else { continue };
             let on_tree = self.nodes[i].links.iter().filter(|(link, _)| Some(**link) != came);
-            let on_tree = on_tree.filter(|(link, _)| self.nodes[i].forest.has(ix, **link));
+            let forest = &self.nodes[i].forest;
+            let on_tree =
+                on_tree.filter(|(link, _)| forest.has(ix, **link) || forest.is_fading(at, ix, **link));
             queue.extend(on_tree.map(|(link, (to, latency))| (at + *latency, *to, Some(*link))));
         }
         reached
@@ -89,7 +91,7 @@ fn who_is_left_by_its_parent_misses_nothing() {
             assert_eq!(reached.len(), 40, "seed {seed}: {parent} left {child} after {after} ms");
             wood.run(ms(1000));
             let ix = wood.ix_of(parent, 0).expect("known");
-            assert_eq!(wood.nodes[parent].forest.parting_children(ix), [], "it was told to stop");
+            assert_eq!(wood.nodes[parent].forest.parting_children(wood.now, ix), [], "it was told to stop");
             wood.unlink(link);
             wood.run(ms(100));
             wood.assert_agreed(0);
