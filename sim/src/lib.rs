@@ -26,6 +26,7 @@ pub mod host;
 pub mod kinds;
 pub mod ledger;
 mod meter;
+pub mod panics;
 pub mod report;
 pub mod rng;
 pub mod scenario;

@@ -92,6 +92,9 @@ pub struct Report {
     /// Of what was published in the second half of the talk.
     #[serde(serialize_with = "timing::if_known")]
     pub late_p99_ms: f64,
+    /// How long messages took to 999 in 1,000 of the nodes that got them.
+    #[serde(serialize_with = "timing::if_known")]
+    pub nearly_full_delivery_ms: Quantiles,
     /// How long messages took to the last node that got them.
     #[serde(serialize_with = "timing::if_known")]
     pub full_delivery_ms: Quantiles,
@@ -426,6 +429,7 @@ fn summarize(
         latency_p50_ms: timing.latency_ms.p50,
         latency_p99_ms: timing.latency_ms.p99,
         latency_max_ms: timing.latency_ms.max,
+        nearly_full_delivery_ms: timing.nearly_ms,
         full_delivery_ms: timing.full_ms,
         optimum_ms: timing.optimum_ms,
         last_hop_max: world.last_hop_max(),
@@ -498,6 +502,7 @@ impl fmt::Display for Report {
             line("to 99 % / optimum of each", format!("{p99:.3}; to all {full:.3}"))?;
         }
         if self.full_delivery_ms != Quantiles::default() {
+            line("time to 99.9 %, p50/p99/max", self.nearly_full_delivery_ms.to_string())?;
             line("time to all, p50/p99/max", self.full_delivery_ms.to_string())?;
         }
         if self.optimum_ms != Quantiles::default() {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use djembe_sim::bug::Bug;
 use djembe_sim::ledger::Stop;
+use djembe_sim::panics;
 use djembe_sim::scenario::Scenario;
 use djembe_sim::search::{self, Attempt, Bounds, Finding, Plan, Told, Trace, attempt, attempt_with, draw};
 
@@ -132,8 +133,8 @@ fn a_panic_is_a_finding() {
 fn a_panic_that_ends_the_process_is_told() {
     const CHILD: &str = "DJEMBE_SIM_PANICS";
     if std::env::var_os(CHILD).is_some() {
-        search::hush_panics_that(true);
-        search::on_abort("replay: this".to_owned());
+        panics::hush_panics_that(true);
+        panics::on_abort("replay: this".to_owned());
         attempt(&panics());
         unreachable!("the process has ended");
     }

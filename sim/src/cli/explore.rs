@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use djembe_sim::ledger::Stop;
+use djembe_sim::panics;
 use djembe_sim::search::{self, Finding, Outcome, Plan, Told};
 use serde::Serialize;
 
@@ -52,13 +53,18 @@ struct Sum {
     seconds: f64,
 }
 
+/// The command that runs a seed again.
+fn replay(args: &Args, seed: u64) -> String {
+    args.drawn.replay(seed) + if args.keep_going { " --keep-going" } else { "" }
+}
+
 pub(super) fn run(args: &Args) -> Done {
     let time = seeds::minutes(args.minutes)?;
     let plan = seeds::plan(args.drawn.source()?, args.seeds.clone(), args.jobs, time);
     let plan = Plan { stop: if args.keep_going { Stop::Never } else { Stop::AtAny }, ..plan };
-    search::hush_panics();
+    panics::hush_panics();
     let mut meter = Meter::new(time);
-    let before = |seed| search::on_abort(format!("replay: {}", args.drawn.replay(seed)));
+    let before = |seed| panics::on_abort(format!("replay: {}", replay(args, seed)));
     let progress = search::explore(
         &plan,
         |_| true,
@@ -84,7 +90,7 @@ pub(super) fn run(args: &Args) -> Done {
 }
 
 fn tell(args: &Args, seed: u64, outcome: &Outcome) {
-    let replay = args.drawn.replay(seed);
+    let replay = replay(args, seed);
     let (findings, n) = (&outcome.findings, outcome.n_findings());
     if args.json {
         // A run that cannot be told of is told of by the exit code.

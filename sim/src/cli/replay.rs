@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use djembe_sim::panics;
 use djembe_sim::report;
 use djembe_sim::search::{self, Attempt};
 
@@ -37,8 +38,9 @@ pub(super) fn run(args: &Args) -> Done {
         Ok(seed) => args.drawn.replay(seed),
         Err(_) => format!("djembe-sim replay {}", args.seed),
     };
-    search::hush_panics();
-    search::on_abort(format!("replay: {replay}"));
+    let replay = replay + args.watch.option();
+    panics::hush_panics();
+    panics::on_abort(format!("replay: {replay}"));
     let trace = args.watch.open()?;
     let how =
         Attempt { stop: args.watch.stop(), trace: trace.clone(), census: args.census, ..Attempt::default() };
@@ -59,7 +61,7 @@ pub(super) fn run(args: &Args) -> Done {
         if args.json { eprint!("{text}") } else { print(&text) }
     }
     let stem = if args.seed.parse::<u64>().is_ok() { "drawn" } else { &args.seed };
-    let trail = Trail::new(trace, outcome.is_stopped());
+    let trail = Trail::new(trace, !outcome.findings.is_empty());
     args.watch.conclude(stem, &scenario, &outcome.findings, outcome.n_findings(), &replay, trail);
     Ok(outcome.findings.is_empty())
 }

@@ -4,6 +4,7 @@ use core::ops::Range;
 use std::path::PathBuf;
 
 use djembe_sim::baseline::Protocol;
+use djembe_sim::panics;
 use djembe_sim::report::{self, Beside, Ran, Report};
 use djembe_sim::scenario::Scenario;
 use djembe_sim::search;
@@ -56,6 +57,8 @@ pub(super) fn run(args: &Args) -> Done {
         return spread::run(args, seeds.clone());
     }
     let scenario = args.named().load(args.seed)?;
+    panics::hush_panics_that(true);
+    panics::on_abort(format!("replay: {}", replay(args, scenario.seed)));
     if !args.beside.is_empty() {
         return run_beside(args, &scenario);
     }
@@ -84,7 +87,7 @@ pub(super) fn run(args: &Args) -> Done {
     let ran = Ran { memory, ..ran };
     tell(args, &ran)?;
     write_page(args, page, &[&ran.report], &replay);
-    let trail = Trail::new(trace, ran.report.is_stopped);
+    let trail = Trail::new(trace, !findings.is_empty());
     let n = search::n_findings(&findings, Some(&ran.report));
     args.watch.conclude(&args.scenario, &scenario, &findings, n, &replay, trail);
     Ok(ran.report.is_good())
@@ -146,5 +149,5 @@ fn replay(args: &Args, seed: u64) -> String {
     let beside: Vec<String> = args.beside.iter().map(ToString::to_string).collect();
     let beside = if beside.is_empty() { String::new() } else { format!(" --beside {}", beside.join(",")) };
     let json = if args.json { " --json" } else { "" };
-    format!("{}{beside}{json}", args.named().replay(seed))
+    format!("{}{beside}{}{json}", args.named().replay(seed), args.watch.option())
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
+use djembe_sim::panics;
 use djembe_sim::scenario::Scenario;
 use djembe_sim::search::{self, CHECKS, Finding};
 
@@ -31,8 +32,8 @@ pub(super) fn run(args: &Args) -> Done {
     let (_, scenario) = seeds::scenario(&args.seed, &args.drawn)?;
     // Before the runs, which may take long.
     let mut file = args.output.as_deref().map(Output::open).transpose()?;
-    search::hush_panics();
-    search::on_abort("replay: build with `--profile sim` to shrink a panic".to_owned());
+    panics::hush_panics();
+    panics::on_abort("replay: build with `--profile sim` to shrink a panic".to_owned());
     eprintln!(
         "run 0 of {}: does it fail? {:?} of {} nodes; each run takes about as long as this one, or less",
         args.runs, scenario.duration, scenario.nodes

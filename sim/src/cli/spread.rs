@@ -4,6 +4,7 @@ use core::fmt::Write as _;
 use core::ops::Range;
 use std::collections::BTreeMap;
 
+use djembe_sim::panics;
 use djembe_sim::report::Ran;
 use djembe_sim::search::{self, Finding, Outcome, Plan, Told};
 
@@ -20,18 +21,19 @@ struct Runs {
     worst: serde_json::Value,
 }
 
-/// What was found, how many in all, and whether that has stopped it.
-type Bad = (Vec<Finding>, u64, bool);
+/// What was found, and how many in all.
+type Bad = (Vec<Finding>, u64);
 
 pub(super) fn run(args: &run::Args, seeds: Range<u64>) -> Done {
     let named = args.named();
     let plan = seeds::plan(named.source()?, seeds, Some(args.jobs), None);
     let plan = Plan { stop: args.watch.stop(), census: args.census, ..plan };
-    search::hush_panics();
+    panics::hush_panics();
     let mut meter = Meter::new(None);
     let mut runs: Vec<Ran> = Vec::new();
     let mut bad: BTreeMap<u64, Bad> = BTreeMap::new();
-    let before = |seed| search::on_abort(format!("replay: {}", named.replay(seed)));
+    let replay = |seed| named.replay(seed) + args.watch.option();
+    let before = |seed| panics::on_abort(format!("replay: {}", replay(seed)));
     let progress = search::explore(
         &plan,
         |_| true,
@@ -49,7 +51,7 @@ pub(super) fn run(args: &run::Args, seeds: Range<u64>) -> Done {
                 runs.extend(outcome.ran(&named.to_string()));
                 if !outcome.findings.is_empty() {
                     let findings = outcome.findings.clone();
-                    bad.insert(seed, (findings, outcome.n_findings(), outcome.is_stopped()));
+                    bad.insert(seed, (findings, outcome.n_findings()));
                 }
             }
         },
@@ -65,11 +67,11 @@ pub(super) fn run(args: &run::Args, seeds: Range<u64>) -> Done {
     }
     // Each of the others has its command as well, which writes its trace.
     let mut bad = bad.into_iter();
-    if let Some((seed, (findings, n, is_stopped))) = bad.next() {
-        let trail = Trail::new(None, is_stopped);
-        args.watch.conclude(named.name, &plan.scenario(seed), &findings, n, &named.replay(seed), trail);
+    if let Some((seed, (findings, n))) = bad.next() {
+        let trail = Trail::new(None, true);
+        args.watch.conclude(named.name, &plan.scenario(seed), &findings, n, &replay(seed), trail);
     }
-    bad.for_each(|(seed, _)| eprintln!("replay: {}", named.replay(seed)));
+    bad.for_each(|(seed, _)| eprintln!("replay: {}", replay(seed)));
     Ok(progress.bad == 0)
 }
 

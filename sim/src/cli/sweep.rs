@@ -3,6 +3,7 @@
 use core::ops::Range;
 use std::path::PathBuf;
 
+use djembe_sim::panics;
 use djembe_sim::search::{self, Plan, Told};
 
 use super::progress::Meter;
@@ -48,10 +49,10 @@ pub(super) fn run(args: &Args) -> Done {
     let source = named.as_ref().map_or_else(|| args.drawn.source(), Named::source)?;
     let plan = seeds::plan(source, args.seeds.clone(), args.jobs, time);
     let plan = Plan { threads: args.threads, census: args.census, ..plan };
-    search::hush_panics();
+    panics::hush_panics();
     let mut meter = Meter::new(time);
     let replay = |seed| named.as_ref().map_or_else(|| args.drawn.replay(seed), |named| named.replay(seed));
-    let before = |seed| search::on_abort(format!("replay: {}", replay(seed)));
+    let before = |seed| panics::on_abort(format!("replay: {}", replay(seed)));
     let swept = search::sweep(&plan, args.shard, &args.output, before, |told| match told {
         Told::Progress(progress) => meter.tell(progress),
         Told::Ran(seed, outcome) => {

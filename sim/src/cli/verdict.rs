@@ -26,6 +26,11 @@ impl Watch {
         if self.keep_going { Stop::Never } else { Stop::AtAny }
     }
 
+    /// What the command line has to say for the same.
+    pub(super) fn option(&self) -> &'static str {
+        if self.keep_going { " --keep-going" } else { "" }
+    }
+
     /// The trace that was asked for.
     pub(super) fn open(&self) -> Result<Option<Trace>, String> {
         let Some(path) = &self.trace else { return Ok(None) };
@@ -53,7 +58,7 @@ impl Watch {
                 Ok(()) => eprintln!("trace: {}", path.display()),
                 Err(error) => lost(&format!("no trace: {}", about(path)(&error))),
             },
-            (_, Trail::Stopped) => {
+            (_, Trail::Wanted) => {
                 let stem = Path::new(name).file_stem().map_or("run".into(), |stem| stem.to_string_lossy());
                 write_trace(
                     scenario,
@@ -70,17 +75,17 @@ impl Watch {
 pub(super) enum Trail {
     /// It was asked for.
     Written(Trace),
-    /// There is none, and the run was stopped.
-    Stopped,
+    /// There is none, and something is wrong.
+    Wanted,
     /// There is none, and nobody wants one.
     None,
 }
 
 impl Trail {
-    pub(super) fn new(trace: Option<Trace>, is_stopped: bool) -> Self {
+    pub(super) fn new(trace: Option<Trace>, is_wrong: bool) -> Self {
         match trace {
             Some(trace) => Self::Written(trace),
-            None if is_stopped => Self::Stopped,
+            None if is_wrong => Self::Wanted,
             None => Self::None,
         }
     }

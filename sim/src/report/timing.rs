@@ -48,6 +48,8 @@ pub(super) fn if_known<T: Serialize + Default + PartialEq, S: Serializer>(
 pub(super) struct Timing {
     /// To each node.
     pub(super) latency_ms: Quantiles,
+    /// To 999 nodes of 1,000.
+    pub(super) nearly_ms: Quantiles,
     /// To the last node.
     pub(super) full_ms: Quantiles,
     /// To the last node at best.
@@ -65,14 +67,17 @@ pub(super) fn of(world: &World, from: Timestamp) -> Timing {
     let all = measured.iter().flat_map(|sent| &sent.latencies).copied().collect();
     let last = |sent: &&Sent| sent.latencies.iter().copied().max().unwrap_or(0);
     let known: Vec<&Sent> = measured.iter().filter(|sent| sent.best_full > 0).copied().collect();
-    let to_p99 = known.iter().map(|sent| {
+    let sorted = |sent: &Sent| {
         let mut latencies = sent.latencies.clone();
         latencies.sort_unstable();
-        quantile_ms(&latencies, 0.99) / sent.best_p99
-    });
+        latencies
+    };
+    let to_p99 = known.iter().map(|sent| quantile_ms(&sorted(sent), 0.99) / sent.best_p99);
+    let nearly = measured.iter().map(|sent| (quantile_ms(&sorted(sent), 0.999) * 1e3) as u64);
     let to_all = known.iter().map(|sent| last(sent) as f64 / sent.best_full as f64);
     Timing {
         latency_ms: Quantiles::of(all),
+        nearly_ms: Quantiles::of(nearly.collect()),
         full_ms: Quantiles::of(measured.iter().map(last).collect()),
         optimum_ms: Quantiles::of(known.iter().map(|sent| sent.best_full).collect()),
         ratio_p99: mean(to_p99),

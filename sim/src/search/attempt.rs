@@ -1,11 +1,10 @@
 //! One run, and what is wrong with it.
 
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use core::fmt;
 use core::time::Duration;
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use djembe_protocol::time::Timestamp;
@@ -13,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Trace;
 use crate::ledger::{Stop, Violation};
+use crate::panics;
 use crate::report::{self, Ran, Report};
 use crate::scenario::Scenario;
 use crate::topology::NodeIx;
@@ -160,7 +160,7 @@ pub fn attempt_with(scenario: &Scenario, how: Attempt, mut progress: impl FnMut(
             memory: census.then(|| report::memory(&world)),
         },
         Err(payload) => {
-            let text = take_panic().unwrap_or_else(|| said(&*payload));
+            let text = panics::take().unwrap_or_else(|| panics::said(&*payload));
             let at = reached.get().as_micros();
             let finding = Finding { check: "panic".to_owned(), at, node: None, text };
             Outcome {
@@ -220,48 +220,4 @@ fn missing(scenario: &Scenario, report: &Report, world: &World) -> Vec<Finding> 
         }
     });
     missed
-}
-
-// Panics.
-
-thread_local! {
-    /// What the last panic of this thread said, and where it was.
-    static PANICKED: RefCell<Option<String>> = const { RefCell::new(None) };
-    /// What to say before the process ends, where panics end it.
-    static ON_ABORT: RefCell<Option<String>> = const { RefCell::new(None) };
-}
-
-fn take_panic() -> Option<String> {
-    PANICKED.with_borrow_mut(Option::take)
-}
-
-fn said(payload: &(dyn std::any::Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
-}
-
-/// From now on a panic anywhere in the process is not told on stderr but kept for its [`Finding`]. Where panics end the
-/// process, it is told on stdout with what [`on_abort`] left, and the exit code is 1.
-pub fn hush_panics() {
-    hush_panics_that(cfg!(panic = "abort"));
-}
-
-/// The same, where it is said whether panics end the process.
-#[doc(hidden)]
-pub fn hush_panics_that(end_the_process: bool) {
-    set_hook(Box::new(move |info| {
-        let place = info.location().map_or_else(String::new, |at| format!(", {}:{}", at.file(), at.line()));
-        let text = format!("{}{place}", said(info.payload()));
-        if end_the_process {
-            let last = ON_ABORT.with_borrow(Option::clone).unwrap_or_default();
-            let _ = writeln!(std::io::stdout(), "panic: {text}\n{last}");
-            std::process::exit(1);
-        }
-        PANICKED.with_borrow_mut(|panicked| *panicked = Some(text));
-    }));
-}
-
-/// What to say if a panic of this thread ends the process.
-pub fn on_abort(text: String) {
-    ON_ABORT.with_borrow_mut(|last| *last = Some(text));
 }

@@ -23,10 +23,7 @@ mod smaller;
 mod sweep;
 mod trace;
 
-pub use self::attempt::{
-    Attempt, CHECKS, Finding, Outcome, attempt, attempt_with, findings, hush_panics, hush_panics_that,
-    n_findings, on_abort,
-};
+pub use self::attempt::{Attempt, CHECKS, Finding, Outcome, attempt, attempt_with, findings, n_findings};
 pub use self::compare::{Change, Comparison, compare};
 pub use self::draw::{Bounds, draw};
 pub use self::explore::{Plan, Progress, Source, Told, explore};

@@ -10,6 +10,7 @@ use djembe_protocol::time::Timestamp;
 
 use super::{Fault, World};
 use crate::calendar::Key;
+use crate::panics::Words;
 use crate::shard::{Happening, Note, Shard, Told};
 use crate::topology::{NodeIx, Topology};
 
@@ -251,10 +252,14 @@ fn run_together(shards: &mut [Shard], topology: &Topology, end: Timestamp) -> bo
         }
         shard.swap_verdicts();
     };
+    let words = Words::here();
     std::thread::scope(|scope| {
         let Some((first, rest)) = shards.split_first_mut() else { return };
         for shard in rest {
-            scope.spawn(|| work(shard));
+            scope.spawn(|| {
+                words.share();
+                work(shard);
+            });
         }
         work(first);
     });
