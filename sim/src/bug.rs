@@ -22,6 +22,14 @@ pub enum Bug {
     DoubleDelivery,
     /// Some envelopes are delivered as if they were of another group.
     WrongGroup,
+    /// Some messages are delivered with another content.
+    Forgery,
+    /// Some envelopes are delivered after the next one of their author.
+    LateDelivery,
+    /// Some envelopes are not delivered.
+    LostDelivery,
+    /// Some commits are said to be on disk, and are not.
+    LostWrite,
     /// Some peers are told to be gone, and alive again.
     PresenceFlap,
 }
@@ -41,8 +49,13 @@ impl Bug {
             Self::LostPrune | Self::LostGraft => 2,
             // Half of it mends itself.
             Self::LostRefusal | Self::LostDial => 1,
-            Self::DoubleDelivery | Self::WrongGroup => 5,
-            Self::PresenceFlap => 5,
+            Self::DoubleDelivery
+            | Self::WrongGroup
+            | Self::Forgery
+            | Self::LateDelivery
+            | Self::LostDelivery
+            | Self::LostWrite
+            | Self::PresenceFlap => 5,
         }
     }
 }

@@ -10,7 +10,7 @@ use djembe_protocol::bounds::Bounds;
 use djembe_protocol::crypto::Identity;
 use djembe_protocol::engine::{Config, Engine};
 use djembe_protocol::id::{EnvelopeId, GroupId, Incarnation, Lane, LinkId, PeerId};
-use djembe_protocol::io::{CloseCause, Event, Input, Output};
+use djembe_protocol::io::{CloseCause, Delivered, Event, Input, Output};
 use djembe_protocol::limits;
 use djembe_protocol::persist::{Query, StoreOp, Token};
 use djembe_protocol::time::Timestamp;
@@ -102,6 +102,8 @@ pub struct Host {
     pub(crate) meter: Meter,
     /// What a mistake of the host could have struck so far.
     pub(crate) n_spoilable: u32,
+    /// What a planted mistake has kept back.
+    pub(crate) late: Option<Box<Delivered>>,
     /// Dials under way.
     pub(crate) dialing: BTreeMap<LinkId, (PeerId, Box<End>)>,
     /// Probes under way.
@@ -200,6 +202,7 @@ impl Host {
             stops: Stops::default(),
             meter: Meter::default(),
             n_spoilable: 0,
+            late: None,
             dialing: BTreeMap::new(),
             probing: BTreeSet::new(),
             seed,

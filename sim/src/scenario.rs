@@ -535,6 +535,15 @@ mod tests {
     }
 
     #[test]
+    fn every_scenario_and_attack_is_documented() {
+        let docs = include_str!("../../docs/simulator.md");
+        let attacks = crate::attack::Kind::ALL.iter().map(|(_, name)| name);
+        for name in SHIPPED.iter().map(|(name, _)| name).chain(attacks) {
+            assert!(docs.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+
+    #[test]
     fn a_set_overrides_and_a_mistake_is_named() {
         let parse = |sets: &[&str]| {
             let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();

@@ -96,6 +96,33 @@ fn a_double_delivery_is_found() {
     assert_eq!(search::n_faults(&scenario), 0);
 }
 
+/// Goal: each of the other checks of what is delivered and kept is one that can fail.
+#[test]
+fn what_is_forged_late_or_lost_is_found() {
+    for (bug, check) in [
+        (Bug::Forgery, "forged"),
+        (Bug::LateDelivery, "order"),
+        (Bug::LostDelivery, "delivery"),
+        (Bug::LostWrite, "convergence"),
+    ] {
+        let found = (0..6).any(|seed| attempt(&draw(seed, &small(Some(bug)))).fails(check));
+        assert!(found, "{bug}: {check}");
+    }
+}
+
+/// Goal: a run in which nobody can say anything is not one in which all is well. Method: the only author's disk takes nothing.
+#[test]
+fn silence_is_found() {
+    let text = r#"
+        nodes = 3
+        duration = "60s"
+        messages = { rate = 1, senders = 1, stop = "10s" }
+        disks = [{ node = 0, at = "0s", until = "60s" }]
+    "#;
+    let outcome = attempt(&Scenario::parse(text, &[]).expect("a scenario"));
+    assert!(outcome.fails("silence"), "{:?}", outcome.findings);
+}
+
 #[test]
 fn a_presence_that_flaps_is_found() {
     let scenario = assert_found_and_shrunk(&small(Some(Bug::PresenceFlap)), 4, "presence", 100);

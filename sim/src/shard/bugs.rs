@@ -1,5 +1,6 @@
 //! Mistakes that a host could make, planted to show that they are found. For tests.
 
+use bytes::Bytes;
 use djembe_protocol::io::{CloseCause, Delivered, Event, PresenceCause, PresenceState};
 use djembe_protocol::wire::frame::Frame;
 
@@ -22,11 +23,20 @@ impl Shard {
                 let to = addresses.iter().find_map(|address| topology.node_at(address));
                 to.is_some_and(|to| to % 2 != host.ix % 2)
             }
-            (Bug::DoubleDelivery | Bug::WrongGroup | Bug::PresenceFlap, Wish::Event(event)) => {
+            (Bug::LostWrite, Wish::Persist(..)) => true,
+            (Bug::LostPrune | Bug::LostGraft | Bug::LostRefusal | Bug::LostDial | Bug::LostWrite, _) => false,
+            (_, Wish::Event(event)) => {
                 matches!(event, Event::Delivered(delivered) if delivered.log.author != host.peer)
             }
             _ => false,
         };
+        if let (Some(late), Wish::Event(Event::Delivered(delivered))) = (&host.late, &wish)
+            && (late.group, late.log) == (delivered.group, delivered.log)
+        {
+            let late = host.late.take();
+            self.on_event(topology, local, Event::Delivered(delivered.clone()));
+            return late.map(|late| Wish::Event(Event::Delivered(late)));
+        }
         host.n_spoilable += u32::from(could_strike);
         if !could_strike || !host.n_spoilable.is_multiple_of(bug.every()) {
             return Some(wish);
@@ -48,6 +58,19 @@ impl Shard {
                 let delivered = Box::new(Delivered { group, ..(**delivered).clone() });
                 return Some(Wish::Event(Event::Delivered(delivered)));
             }
+            (Bug::Forgery, Wish::Event(Event::Delivered(delivered))) => {
+                let mut forged = delivered.clone();
+                forged.messages.iter_mut().for_each(|body| body.content = Bytes::from_static(&[0xff; 8]));
+                return Some(Wish::Event(Event::Delivered(forged)));
+            }
+            (Bug::LateDelivery, Wish::Event(Event::Delivered(delivered))) => {
+                if host.late.is_none() {
+                    host.late = Some(delivered.clone());
+                    return None;
+                }
+            }
+            (Bug::LostDelivery, _) => return None,
+            (Bug::LostWrite, Wish::Persist(token, _)) => return Some(Wish::Persist(*token, Vec::new())),
             (Bug::PresenceFlap, Wish::Event(Event::Delivered(delivered))) => {
                 let peer = delivered.log.author;
                 for (state, cause) in [
