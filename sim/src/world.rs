@@ -232,7 +232,7 @@ impl World {
     }
 
     /// Gives every node that starts from now on an application of its own. What applications publish is checked to be
-    /// delivered once and in order; whether it arrives everywhere is for them to say.
+    /// delivered once and in order; whether it arrives everywhere is for them to say. They hear what the scenario says, too.
     pub fn attach(&mut self, maker: impl Fn(NodeIx) -> Box<dyn App> + Send + Sync + 'static) {
         self.maker = Some(Arc::new(maker));
         self.ledger.has_apps = true;

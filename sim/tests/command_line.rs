@@ -151,7 +151,15 @@ fn every_command_has_the_same_fields() {
         fields.filter(|name| !["attack", "stalls"].contains(&name.as_str())).collect()
     };
     let run = names(&place.json(&small(&["run", "lan-30", "--json"], &[]), 0));
-    assert!(run.contains(&"events_per_s".to_owned()) && run.contains(&"scenario".to_owned()), "{run:?}");
+    // What whoever reads reports by a program may count on.
+    for name in "scenario seed nodes threads trace_hash delivery_ratio copies_per_delivery bytes_per_payload_byte \
+                 full_delivery_ms optimum_ms last_hop_max events events_per_s bytes_per_node peak_rss_bytes violations"
+        .split_whitespace()
+    {
+        assert!(run.iter().any(|field| field == name), "{name}: {run:?}");
+    }
+    let census = place.json(&small(&["run", "lan-30", "--json", "--census"], &[]), 0);
+    assert!(census["memory"].as_object().is_some_and(|parts| parts.len() > 5), "{census}");
     let beside = place.json(&small(&["run", "lan-30", "--json", "--beside", "flood"], &[]), 0);
     assert_eq!((names(&beside["djembe"]), names(&beside["flood"])), (run.clone(), run.clone()));
     let replay = place.json(&["replay", "0", "--nodes", "4", "--json"], 0);

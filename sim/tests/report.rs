@@ -1,5 +1,10 @@
 //! What a report says of a scenario, and that those that are shipped come out well.
 
+use core::time::Duration;
+
+use bytes::Bytes;
+use djembe_protocol::id::Lane;
+use djembe_sim::app::{App, Desk};
 use djembe_sim::ledger::Violation;
 use djembe_sim::report::{self, Report, Standing};
 use djembe_sim::scenario::{SHIPPED, Scenario};
@@ -149,4 +154,65 @@ fn a_census_of_memory_names_what_grows() {
     }
     assert!(large["members"] > small["members"], "{large:?}, {small:?}");
     assert!(small.values().sum::<u64>() < 4_000_000, "{small:?}");
+}
+
+/// Says something each second.
+struct Talker;
+
+impl App for Talker {
+    fn on_start(&mut self, desk: &mut Desk<'_>) {
+        desk.wake_in(Duration::from_secs(1), 0);
+    }
+
+    fn on_wake(&mut self, desk: &mut Desk<'_>, _token: u64) {
+        desk.publish(0, Lane::Durable, "weather", Bytes::from_static(b"it rains, and will go on to do so"));
+        desk.wake_in(Duration::from_secs(1), 0);
+    }
+
+    fn as_any(&self) -> &dyn core::any::Any {
+        self
+    }
+}
+
+/// Goal: applications run in any scenario, with its faults, and its own messages are in the figures beside theirs.
+#[test]
+fn applications_run_in_a_scenario_that_talks() {
+    let text = r#"
+        nodes = 6
+        duration = "50s"
+        loss = 0.05
+        messages = { rate = 1, size = 100, stop = "20s" }
+        crashes = [{ node = 2, at = "8s", restart = "12s" }]
+    "#;
+    let scenario = Scenario::parse(text, &[]).expect("a scenario");
+    let alone = report::run(&scenario, |_| ());
+    let (report, world) = report::run_prepared(&scenario, |world| world.attach(|_| Box::new(Talker)), |_| ());
+    assert!(report.is_good(), "{report}");
+    assert!(report.messages >= 80 && report.messages.abs_diff(alone.messages) <= 5, "{report}");
+    assert!(world.ledger.n_envelopes as usize > 6 * report.messages, "what they say is carried as well");
+}
+
+/// Goal: every scenario that is built in comes out well, if it is run small; those that others run are not among these.
+#[test]
+fn what_is_built_in_comes_out_well_small() {
+    for name in [
+        "office-200-wifi",
+        "campus-1k",
+        "city-10k",
+        "storm-join-10k",
+        "churn-10k",
+        "crash-90",
+        "pauses",
+        "telemetry-1k",
+        "million",
+        "false-alarms",
+        "reality-30",
+    ] {
+        assert!(shipped(name, &["nodes=24"]).0.is_good(), "{name}");
+    }
+    let cut =
+        r#"partitions=[{nodes=14, at="30s", until="50s"}, {nodes=4, at="40s", until="60s", one_way=true}]"#;
+    for name in ["partition-heal", "forest-200"] {
+        assert!(shipped(name, &["nodes=24", cut]).0.is_good(), "{name}");
+    }
 }

@@ -110,14 +110,14 @@ fn what_is_forged_late_or_lost_is_found() {
     }
 }
 
-/// Goal: a run in which nobody can say anything is not one in which all is well. Method: the only author's disk takes nothing.
+/// Goal: a run in which nobody can say anything is not one in which all is well. Method: the only author dies before it speaks.
 #[test]
 fn silence_is_found() {
     let text = r#"
         nodes = 3
         duration = "60s"
-        messages = { rate = 1, senders = 1, stop = "10s" }
-        disks = [{ node = 0, at = "0s", until = "60s" }]
+        messages = { rate = 1, senders = 1, start = "5s", stop = "10s" }
+        crashes = [{ node = 0, at = "2s" }]
     "#;
     let outcome = attempt(&Scenario::parse(text, &[]).expect("a scenario"));
     assert!(outcome.fails("silence"), "{:?}", outcome.findings);

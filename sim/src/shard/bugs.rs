@@ -63,11 +63,9 @@ impl Shard {
                 forged.messages.iter_mut().for_each(|body| body.content = Bytes::from_static(&[0xff; 8]));
                 return Some(Wish::Event(Event::Delivered(forged)));
             }
-            (Bug::LateDelivery, Wish::Event(Event::Delivered(delivered))) => {
-                if host.late.is_none() {
-                    host.late = Some(delivered.clone());
-                    return None;
-                }
+            (Bug::LateDelivery, Wish::Event(Event::Delivered(delivered))) if host.late.is_none() => {
+                host.late = Some(delivered.clone());
+                return None;
             }
             (Bug::LostDelivery, _) => return None,
             (Bug::LostWrite, Wish::Persist(token, _)) => return Some(Wish::Persist(*token, Vec::new())),
